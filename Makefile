@@ -1,0 +1,55 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+SETUP := .venv/.setup
+
+.PHONY: help
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: setup
+setup: $(SETUP) ## Build .venv from the lock file
+
+$(SETUP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(SETUP)
+
+.PHONY: demo
+demo: setup ## Start everything, place 2,000 calls, show what came of them
+	@$(BIN)/python -m pipeline.sandbox demo
+
+.PHONY: up
+up: setup ## Start everything and stay up until Ctrl-C
+	@$(BIN)/python -m pipeline.sandbox up
+
+.PHONY: test
+test: setup ## Run all tests
+	$(BIN)/python -m pytest
+
+.PHONY: unit
+unit: setup ## Run the tests that open no socket
+	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage/progress.py pipeline/storage/inbox.py
+
+.PHONY: check
+check: setup ## Format, lint, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+.PHONY: format
+format: setup ## Format and mend what can be
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: lock
+lock: ## Pin the newest versions the project allows
+	uv pip compile pyproject.toml --extra dev --extra sandbox --extra s3 --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header --generate-hashes --upgrade --quiet --output-file requirements.lock
+
+.PHONY: clean
+clean: ## Remove what make built
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis var build *.egg-info

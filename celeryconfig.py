@@ -1,0 +1,125 @@
+"""Celery's settings: names and values. Each is here for a reason that docs/decisions.md gives."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from kombu import Exchange, Queue
+
+from pipeline.settings import SettingsError, current_settings
+
+try:
+    _settings = current_settings()
+except SettingsError as error:
+    # A wrong setting stops the process with its name and reason, not with a traceback through Celery.
+    raise SystemExit(str(error)) from None
+
+_redis_broker = _settings.celery_broker_url.startswith(("redis", "sentinel"))
+
+broker_url = _settings.celery_broker_url
+broker_connection_retry = True
+broker_connection_retry_on_startup = True
+broker_connection_max_retries = None
+broker_channel_error_retry = True
+broker_pool_acquire_timeout = 5.0
+broker_transport_options = (
+    {
+        "visibility_timeout": 900,
+        "unacked_restore_interval": 10,
+        "unacked_restore_throttle": 1,
+        "socket_timeout": 15,
+        "socket_connect_timeout": 5,
+        "socket_keepalive": True,
+        "health_check_interval": 10,
+        "global_keyprefix": "cdr:",
+        "client_name": "cdr",
+        "max_retries": 3,
+        "interval_start": 0,
+        "interval_step": 0.2,
+        "interval_max": 1,
+    }
+    if _redis_broker
+    else {
+        "confirm_publish": True,
+        "max_retries": 3,
+        "interval_start": 0,
+        "interval_step": 0.2,
+        "interval_max": 1,
+    }
+)
+if _redis_broker:
+    visibility_timeout = 900
+else:
+    task_default_queue_type = "quorum"
+    worker_detect_quorum_queues = True
+
+# The outcome of every task is a row in the database.
+result_backend = None
+task_ignore_result = True
+
+task_serializer = "json"
+accept_content = ["json"]
+task_acks_late = True
+task_acks_on_failure = True
+task_acks_on_timeout = True
+task_retry_on_worker_lost = True
+task_reject_on_worker_lost = True
+task_time_limit = 300
+task_soft_time_limit = 240
+task_publish_retry = True
+task_publish_retry_policy = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1}
+
+# Every queue is named here and nowhere else; a misspelt one is an error, not a new queue nobody reads.
+task_create_missing_queues = False
+task_default_queue = "pipeline"
+task_default_exchange = "pipeline"
+task_default_routing_key = "pipeline"
+_exchange = Exchange("pipeline", type="direct")
+_queue_arguments = None if _redis_broker else {"x-queue-type": "quorum"}
+task_queues = [
+    Queue(name, _exchange, routing_key=name, queue_arguments=_queue_arguments)
+    for name in (
+        "cdr.normalize",
+        "cdr.classify",
+        "cdr.bill",
+        "cdr.schedule_recordings",
+        "recordings",
+        "pipeline",
+    )
+]
+task_routes = {
+    "cdr.normalize": {"queue": "cdr.normalize"},
+    "cdr.classify": {"queue": "cdr.classify"},
+    "cdr.bill": {"queue": "cdr.bill"},
+    "cdr.schedule_recordings": {"queue": "cdr.schedule_recordings"},
+    "recordings.download": {"queue": "recordings"},
+    "recordings.dispatch": {"queue": "pipeline"},
+    "pipeline.reconcile": {"queue": "pipeline"},
+}
+
+beat_schedule = {
+    # A tick that was not run in time is dropped: the next one does its work.
+    "reconcile": {
+        "task": "pipeline.reconcile",
+        "schedule": timedelta(seconds=2),
+        "options": {"expires": 10},
+    },
+    "dispatch recordings": {
+        "task": "recordings.dispatch",
+        "schedule": timedelta(seconds=1),
+        "options": {"expires": 5},
+    },
+}
+beat_scheduler = "celery.beat:Scheduler"  # every schedule is an interval: nothing to remember across a restart
+beat_max_loop_interval = 1
+
+worker_disable_prefetch = _redis_broker
+worker_prefetch_multiplier = 1
+worker_cancel_long_running_tasks_on_connection_loss = True
+worker_soft_shutdown_timeout = 2.0  # honcho kills after 5 s; raise it where the supervisor waits longer
+worker_enable_soft_shutdown_on_idle = False
+worker_eta_task_limit = 100
+worker_max_tasks_per_child = 5000
+worker_hijack_root_logger = False
+worker_send_task_events = True
+task_send_sent_event = True

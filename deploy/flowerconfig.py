@@ -1,0 +1,36 @@
+"""Flower's configuration. Flower runs this file after reading its environment variables (``FLOWER_*``) and its command
+line, and takes every name below that is an option of its own; each gives way to what was set there.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import sys
+from pathlib import Path
+
+from tornado.options import options
+
+LOOPBACK_NAMES = {"localhost"}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in LOOPBACK_NAMES
+
+
+address = options.address or "127.0.0.1"
+if not (_is_loopback(address) or options.unix_socket or options.basic_auth or options.auth):
+    sys.exit(
+        f"Flower would listen on {address} for anybody: set FLOWER_BASIC_AUTH=user:password (or FLOWER_AUTH), "
+        "or FLOWER_ADDRESS=127.0.0.1"
+    )
+
+# What Flower saw survives its restart.
+persistent = True
+db = options.db if options.db != "flower" else "var/flower.db"
+Path(db).parent.mkdir(parents=True, exist_ok=True)
+state_save_interval = options.state_save_interval or 30_000
+
+tasks_columns = "name,uuid,kwargs,state,received,runtime,result,worker"

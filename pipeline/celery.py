@@ -1,0 +1,78 @@
+"""The Celery application, and what all tasks of this project share."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from celery import Celery, Task, signals
+from kombu.exceptions import OperationalError as BrokerError
+
+from pipeline.logging import OutageLog, configure_logging, get_logger
+from pipeline.settings import current_settings
+from pipeline.storage.database import is_outage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+app = Celery("pipeline", include=["pipeline.tasks"])
+app.config_from_object("celeryconfig")
+
+log = get_logger(__name__)
+outages = OutageLog(log)
+
+BROKER_OUTAGES = (BrokerError, ConnectionError, TimeoutError)
+"""What a publish raises while the broker is away."""
+
+
+class PipelineTask(Task):  # type: ignore[misc]
+    """A task whose work a database row records: it may be lost, repeated or late.
+
+    It ends in one of few ways. It returns a short sentence, which Flower shows; or the database is away, and then it
+    ends too, for the row waits and the reconciler sends it again; or it raises, which is a bug.
+    """
+
+    abstract = True
+    # Of `task_retry_on_worker_lost`: how often a message may take a worker process down with it, and how soon again.
+    max_retries = 3
+    default_retry_delay = 1
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id, **kwargs):
+            try:
+                outcome = self.run(*args, **kwargs)
+            except Exception as error:
+                if not is_outage(error):
+                    raise
+                outages.away("database", error)
+                return "waits: the database is away"
+            outages.back("database")
+            log.debug("task_ended", outcome=outcome, seconds=round(time.perf_counter() - started, 4))
+            return outcome
+
+    def send(self, *, task_id: str | None = None, **kwargs: Any) -> bool:
+        """Send this task; False when the broker is away, which only delays: the row stays, and is sent again."""
+        try:
+            self.apply_async(kwargs=kwargs, task_id=task_id)
+        except BROKER_OUTAGES as error:
+            outages.away("broker", error)
+            return False
+        outages.back("broker")
+        return True
+
+
+app.Task = PipelineTask
+
+
+def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
+    """Declare a task. Its name is said outright, so that moving the function strands no message."""
+    declare: Callable[[Callable[..., str]], PipelineTask] = app.task(name=name)
+    return declare
+
+
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
+def _configure_logging(**_: Any) -> None:
+    settings = current_settings()
+    configure_logging(settings.pipeline_log_format, settings.pipeline_log_level)

@@ -1,0 +1,69 @@
+"""``pipeline balance``: proof that nothing is lost and nothing is charged twice."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from pipeline.cli.output import complain, console, print_json
+from pipeline.settings import current_settings
+from pipeline.storage.balance import balance_sheet
+from pipeline.storage.database import make_engine
+
+if TYPE_CHECKING:
+    from pipeline.storage.balance import Balance
+
+FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
+
+
+def balance(
+    since: Annotated[
+        datetime | None, typer.Option(help="Records received at this instant or later; UTC.", formats=FORMATS)
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(help="Records received before this instant; UTC.", formats=FORMATS)
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show where every record received is, and whether that adds up. Exit code 1 when it does not."""
+    engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
+    with engine.connect() as connection:
+        sheet = balance_sheet(connection, since=_aware(since), until=_aware(until), source=source)
+    if as_json:
+        print_json(sheet.as_dict())
+    else:
+        show(sheet)
+    if not sheet.closes:
+        raise typer.Exit(1)
+
+
+def show(sheet: Balance) -> None:
+    """Print the sheet for a person."""
+    table = Table("", "records", "talk seconds", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name in ("received", *sheet.PLACES):
+        entry = getattr(sheet, name)
+        seconds = "" if entry.talk_seconds is None else f"{entry.talk_seconds:,}"
+        table.add_row(name if name == "received" else f"  {name}", f"{entry.records:,}", seconds)
+    for currency, amount in sorted(sheet.charged.items()):
+        table.add_row(f"charged {currency}", f"{amount:,.2f}", "")
+    console.print(table)
+    if sheet.closes:
+        console.print("[green]The balance closes.[/]")
+        return
+    complain("the balance does not close")
+    for violation in sheet.violations:
+        ids = ", ".join(str(each) for each in violation.ids)
+        console.print(f"  {violation.rule}: {violation.count} ({ids})", highlight=False)
+
+
+def _aware(instant: datetime | None) -> datetime | None:
+    if instant is None:
+        return None
+    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)

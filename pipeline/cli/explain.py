@@ -1,0 +1,77 @@
+"""``pipeline explain``: everything about one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.output import complain, console, plain, print_json
+from pipeline.settings import current_settings
+from pipeline.storage import explanations
+from pipeline.storage.database import make_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def explain(
+    call_ref: Annotated[str, typer.Argument(help="The dialler's internal call reference.")],
+    source: Annotated[str | None, typer.Option(help="The dialler; needed when two have this reference.")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Show a call, its disposition and why, its charges, its recording and its history."""
+    engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
+    with engine.connect() as connection:
+        sources = explanations.sources_of(connection, call_ref)
+        if source is not None:
+            sources = [each for each in sources if each == source]
+        if not sources:
+            where = f" of {source}" if source is not None else ""
+            complain(f"no call{where} has the reference {call_ref}")
+            raise typer.Exit(1)
+        if len(sources) > 1:
+            complain(
+                f"{len(sources)} diallers have a call {call_ref}",
+                f"Add --source, one of: {', '.join(sources)}",
+            )
+            raise typer.Exit(1)
+        explanation = explanations.explain(connection, call_ref, sources[0])
+    if as_json:
+        print_json(explanation)
+    else:
+        _show(explanation)
+
+
+def _show(explanation: dict[str, Any]) -> None:
+    _show_fields("Call", explanation["call"].items())
+    _show_fields("Disposition", (explanation["disposition"] or {"": "not classified yet"}).items())
+    for line in explanation["charges"]:
+        _show_fields("Charge" if line["kind"] == "charge" else "Reversal", line.items())
+    if explanation["recording"] is not None:
+        _show_fields("Recording", explanation["recording"].items())
+    console.print("\n[bold]History[/]")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for event in explanation["history"]:
+        table.add_row(f"{event['at']:%Y-%m-%d %H:%M:%S.%f}", Text(event["event"]), Text(event["detail"]))
+    console.print(table)
+
+
+def _show_fields(title: str, fields: Iterable[tuple[str, Any]]) -> None:
+    console.print(f"\n[bold]{title}[/]")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in fields:
+        if value is not None:
+            # Text, not markup: what the dialler sent is shown as it is.
+            table.add_row(name, Text(value if isinstance(value, str) else str(_shown(value))))
+    console.print(table)
+
+
+def _shown(value: Any) -> Any:
+    try:
+        return plain(value)
+    except TypeError:
+        return value

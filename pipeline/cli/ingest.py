@@ -1,0 +1,14 @@
+"""``pipeline ingest``: the ingestor's process."""
+
+from __future__ import annotations
+
+from pipeline.ingestor import run_ingestor
+from pipeline.logging import configure_logging
+from pipeline.settings import current_settings
+
+
+def ingest() -> None:
+    """Drain the dialler's list into the inbox until stopped. A second one stands by for the first."""
+    settings = current_settings()
+    configure_logging(settings.pipeline_log_format, settings.pipeline_log_level)
+    run_ingestor(settings)

@@ -1,0 +1,40 @@
+"""How the commands speak: tables for people, JSON for scripts, complaints on standard error."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+
+console = Console()
+errors = Console(stderr=True, soft_wrap=True)
+
+
+def complain(what: str, remedy: str = "") -> None:
+    """Say what went wrong, and what to do about it, on standard error."""
+    errors.print(f"[bold red]Error:[/] {_literal(what)}", highlight=False)
+    if remedy:
+        errors.print(_literal(remedy), highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """Write a value as JSON: amounts as strings, instants as ISO-8601 in UTC."""
+    print(json.dumps(value, default=plain, indent=2, ensure_ascii=False))  # noqa: T201 - for scripts, as it is
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no type for."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, bytes | memoryview):
+        return bytes(value).hex()
+    raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def _literal(text: str) -> str:
+    return text.replace("[", r"\[")

@@ -1,0 +1,243 @@
+"""A call's detail record: from the dialler's envelope to one normalized value.
+
+What the dialler leaves open is settled here, once:
+
+* Whole numbers may be JSON integers, floats without a fraction (JSON itself does not tell 79 from 79.0) or
+  strings of digits. References may be strings or integers; a float or a boolean never names anything.
+* `dialed_at` is epoch seconds, or ISO-8601 with a time of day; one without an offset is taken as UTC.
+* Text loses the blanks around it; an empty optional text is as null.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+
+from pipeline.domain.errors import DataError, shown
+from pipeline.domain.numbering import Number, normalize_number
+from pipeline.domain.raw_record import decode_record
+
+DIRECTIONS: Final = frozenset({"inbound", "outbound"})
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+CLOCK_SKEW: Final = timedelta(days=1)
+LONGEST_CALL_SECONDS: Final = 7 * 24 * 3600
+HIGHEST_END_CODE: Final = 999  # Q.850 ends at 127; some pages call it a SIP code, and those have three digits
+HIGHEST_REFERENCE: Final = 2**63 - 1
+REFERENCE_CHARACTERS: Final = 230
+WORD_CHARACTERS: Final = 64
+URL_CHARACTERS: Final = 2_000
+
+PAYLOAD_FIELDS: Final = frozenset(
+    {
+        *("ref", "call_ref", "contact_ref", "extension", "number", "client_number", "dial_number"),
+        *("call_dir", "dialed_at", "call_time", "hold_time", "end_reason", "end_code", "recording_url"),
+    }
+)
+ENVELOPE_FIELDS: Final = frozenset({"type", "payload"})
+
+_EARLIEST_EPOCH = int(EARLIEST.timestamp())
+_DIGITS = re.compile(r"-?[0-9]{1,20}")
+_DATE_CHARACTERS = len("2020-08-10")
+_canonical = msgspec.json.Encoder(order="sorted").encode
+
+
+class Cdr(msgspec.Struct, frozen=True):
+    """One call as the dialler reported it, checked and normalized."""
+
+    call_ref: str
+    campaign_ref: str
+    contact_ref: str | None
+    extension: str | None
+    client_number: Number | None
+    dial_number: Number | None
+    direction: str
+    dialed_at: datetime
+    talk_seconds: int
+    hold_seconds: int | None
+    end_reason: str
+    end_code: int | None
+    recording_url: str | None
+    recording_url_sent: bool
+    extra: dict[str, Any]
+    content_hash: bytes
+
+
+def read_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536) -> Cdr:
+    """Read one element of the dialler's list; raises `DataError`, and nothing else, for any bytes at all."""
+    record = decode_record(raw, max_bytes)
+    if record.get("type") != "cdr":
+        raise DataError("type", f"must be 'cdr', {_got(record.get('type'))}")
+    payload = record.get("payload")
+    if not isinstance(payload, dict):
+        raise DataError("payload", f"must be an object, {_got(payload)}")
+
+    call_ref = _reference(payload, "call_ref")
+    if call_ref is None:
+        call_ref = "sha256:" + sha256(_canonical(payload)).hexdigest()
+    client_number = _number(payload, "number", region)
+    alias = _number(payload, "client_number", region)
+    dialed_at = _instant(_given(payload, "dialed_at"), now)
+    return Cdr(
+        call_ref=call_ref,
+        campaign_ref=_required_reference(payload, "ref"),
+        contact_ref=_reference(payload, "contact_ref"),
+        extension=_reference(payload, "extension", WORD_CHARACTERS),
+        client_number=client_number if alias is None or (client_number and client_number.value) else alias,
+        dial_number=_number(payload, "dial_number", region),
+        direction=_direction(payload),
+        dialed_at=dialed_at,
+        talk_seconds=_integer(_given(payload, "call_time"), "payload.call_time", LONGEST_CALL_SECONDS),
+        hold_seconds=_optional_integer(payload, "hold_time", LONGEST_CALL_SECONDS),
+        end_reason=_end_reason(payload),
+        end_code=_optional_integer(payload, "end_code", HIGHEST_END_CODE),
+        recording_url=_text(payload, "recording_url", URL_CHARACTERS),
+        recording_url_sent="recording_url" in payload,
+        extra=_extra(record, payload, both_numbers=client_number is not None and alias is not None),
+        content_hash=sha256(_canonical(record)).digest(),
+    )
+
+
+def _got(value: Any) -> str:
+    return "is missing" if value is None else f"got {shown(value)}"
+
+
+def _given(payload: dict[str, Any], name: str) -> Any:
+    value = payload.get(name)
+    if value is None:
+        raise DataError(f"payload.{name}", "is required, got null" if name in payload else "is missing")
+    return value
+
+
+def _text(payload: dict[str, Any], name: str, limit: int) -> str | None:
+    value = payload.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise DataError(f"payload.{name}", f"must be a string, got {shown(value)}")
+    return _limited(value.strip(), name, limit) or None
+
+
+def _limited(text: str, name: str, limit: int) -> str:
+    if len(text) > limit:
+        raise DataError(f"payload.{name}", f"must be at most {limit} characters, got {len(text)}: {shown(text)}")
+    return text
+
+
+def _reference(payload: dict[str, Any], name: str, limit: int = REFERENCE_CHARACTERS) -> str | None:
+    """A name somebody gave: a string, or an integer as its digits."""
+    value = payload.get(name)
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return _limited(value.strip(), name, limit) or None
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise DataError(f"payload.{name}", f"must be a string or an integer, got {shown(value)}")
+    return str(_bounded(value, f"payload.{name}", HIGHEST_REFERENCE))
+
+
+def _required_reference(payload: dict[str, Any], name: str) -> str:
+    _given(payload, name)
+    reference = _reference(payload, name)
+    if reference is None:
+        raise DataError(f"payload.{name}", "must not be empty")
+    return reference
+
+
+def _end_reason(payload: dict[str, Any]) -> str:
+    _given(payload, "end_reason")
+    reason = _text(payload, "end_reason", WORD_CHARACTERS)
+    if reason is None:
+        raise DataError("payload.end_reason", "must not be empty")
+    return reason
+
+
+def _number(payload: dict[str, Any], name: str, region: str) -> Number | None:
+    """A number in any form; an empty one was withheld, which is not the same as none at all."""
+    text = _reference(payload, name, WORD_CHARACTERS)
+    if text is None and payload.get(name) is None:
+        return None
+    return normalize_number(text or "", region)
+
+
+def _direction(payload: dict[str, Any]) -> str:
+    value = _given(payload, "call_dir")
+    direction = value.strip().lower() if isinstance(value, str) else ""
+    if direction not in DIRECTIONS:
+        raise DataError("payload.call_dir", f"must be 'inbound' or 'outbound', got {shown(value)}")
+    return direction
+
+
+def _optional_integer(payload: dict[str, Any], name: str, highest: int) -> int | None:
+    value = payload.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    return _integer(value, f"payload.{name}", highest)
+
+
+def _integer(value: Any, field: str, highest: int) -> int:
+    return _bounded(_whole(value, field), field, highest)
+
+
+def _whole(value: Any, field: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    raise DataError(field, f"must be a whole number, got {shown(value)}")
+
+
+def _bounded(value: int, field: str, highest: int) -> int:
+    if value < 0:
+        raise DataError(field, f"must not be negative, got {shown(value)}")
+    if value > highest:
+        raise DataError(field, f"must be at most {highest}, got {shown(value)}")
+    return value
+
+
+def _instant(value: Any, now: datetime) -> datetime:
+    """When the call was placed, in UTC; no later than a day from now, as the dialler's clock may be fast."""
+    if isinstance(value, str) and not _DIGITS.fullmatch(value.strip()):
+        at = _iso_instant(value.strip())
+        if EARLIEST <= at <= now + CLOCK_SKEW:
+            return at
+    else:
+        seconds = _whole(value, "payload.dialed_at")
+        if seconds == 0:
+            raise DataError("payload.dialed_at", "is 0, which is no time: put in when the call was placed, and retry")
+        if _EARLIEST_EPOCH <= seconds <= (now + CLOCK_SKEW).timestamp():
+            return datetime.fromtimestamp(seconds, UTC)
+    raise DataError("payload.dialed_at", f"must lie between 2000 and a day from now, got {shown(value)}")
+
+
+def _iso_instant(text: str) -> datetime:
+    wanted = f"must be epoch seconds or an ISO-8601 date and time, got {shown(text)}"
+    if len(text) <= _DATE_CHARACTERS:  # a date alone would price the call at midnight
+        raise DataError("payload.dialed_at", wanted)
+    try:
+        at = datetime.fromisoformat(text)
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise DataError("payload.dialed_at", wanted) from None
+
+
+def _extra(record: dict[str, Any], payload: dict[str, Any], *, both_numbers: bool) -> dict[str, Any]:
+    """What the dialler sent beyond the contract; the envelope's own fields are prefixed `envelope.`."""
+    extra = {}
+    if not payload.keys() <= PAYLOAD_FIELDS:
+        extra = {name: value for name, value in payload.items() if name not in PAYLOAD_FIELDS}
+    if both_numbers and payload["number"] != payload["client_number"]:
+        extra["client_number"] = payload["client_number"]  # `number` won; the other is not lost
+    if len(record) > len(ENVELOPE_FIELDS):
+        for name, value in record.items():
+            if name not in ENVELOPE_FIELDS:
+                key = f"envelope.{name}"
+                while key in extra:
+                    key = f"envelope.{key}"
+                extra[key] = value
+    return extra

@@ -1,0 +1,269 @@
+"""What becomes of a recording: its states, the legal moves between them, and the decision after each try.
+
+Whatever is not this recording's fault (the dialler or the store away, credentials refused, throttling) costs
+it no attempt and does not end it: it waits, and says why. Only an answer about the recording itself ends it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SHORTEST_SECONDS: Final = 1.0
+"""No two tries follow each other sooner than this."""
+
+
+class RecordingState(StrEnum):
+    """Where a recording is on its way to our store."""
+
+    SCHEDULED = "scheduled"
+    DOWNLOADING = "downloading"
+    STORED = "stored"
+    ABSENT = "absent"
+    EXPIRED = "expired"
+    FAILED = "failed"
+
+
+_State = RecordingState
+
+MOVES: Final[Mapping[RecordingState, frozenset[RecordingState]]] = MappingProxyType(
+    {
+        _State.SCHEDULED: frozenset({_State.DOWNLOADING}),
+        # To itself: the lease ran out and another worker takes over.
+        _State.DOWNLOADING: frozenset(_State),
+        _State.STORED: frozenset(),
+        # An operator's retry.
+        _State.ABSENT: frozenset({_State.SCHEDULED}),
+        _State.EXPIRED: frozenset({_State.SCHEDULED}),
+        _State.FAILED: frozenset({_State.SCHEDULED}),
+    }
+)
+"""Every legal move."""
+
+
+def may_move(old: RecordingState, new: RecordingState) -> bool:
+    """Whether a recording may go from one state to the other.
+
+    >>> may_move(RecordingState.SCHEDULED, RecordingState.DOWNLOADING)
+    True
+    >>> may_move(RecordingState.STORED, RecordingState.SCHEDULED)
+    False
+    """
+    return new in MOVES[old]
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The whole recording came, and it is audio."""
+
+    size: int
+    sha256: bytes
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotReady:
+    """The dialler knows the call and has no recording of it (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchCall:
+    """The dialler does not know the call (yet)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The dialler, or a proxy before it, does not accept our credentials or address."""
+
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """The dialler asks for fewer requests; ``retry_after`` is the seconds it named, if it did."""
+
+    status: int
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """This try went wrong, and the next may not; ``reason`` is a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unacceptable:
+    """What came cannot be kept, and another try will bring the same; ``reason`` is a sentence."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """The dialler or the store cannot be reached at all; ``reason`` is a sentence."""
+
+    reason: str
+
+
+FetchResult = Fetched | NotReady | NoSuchCall | Refused | Throttled | Broken | Unacceptable | Away
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to wait between tries, and when to stop.
+
+    Attributes:
+        first_seconds: the wait after the first try; it doubles with each one.
+        longest_seconds: the longest wait between tries.
+        spread: how far a wait may stray from its length to either side, as a share of it.
+        give_up_after_seconds: the age, counted from when it was scheduled, after which no more is tried.
+        absent_after_seconds: the age after which "no such call" is believed.
+        outage_seconds: the wait while the dialler or the store is away.
+        refused_seconds: the wait after our credentials were refused.
+        longest_throttle_seconds: the longest wait that a ``Retry-After`` may ask for.
+    """
+
+    first_seconds: float = 30.0
+    longest_seconds: float = 3_600.0
+    spread: float = 0.25
+    give_up_after_seconds: float = 48 * 3_600.0
+    absent_after_seconds: float = 600.0
+    outage_seconds: float = 60.0
+    refused_seconds: float = 300.0
+    longest_throttle_seconds: float = 3_600.0
+
+    def __post_init__(self) -> None:
+        """A policy that would try without pause, or wait backwards, is refused.
+
+        Raises:
+            ValueError: naming the value.
+        """
+        for name in ("first_seconds", "outage_seconds", "refused_seconds"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
+        if not self.longest_seconds >= self.first_seconds:
+            raise ValueError(f"longest_seconds must be at least first_seconds, got {self.longest_seconds}")
+        if not self.longest_throttle_seconds >= SHORTEST_SECONDS:
+            raise ValueError(f"longest_throttle_seconds must be at least 1, got {self.longest_throttle_seconds}")
+        if not (self.give_up_after_seconds >= 0 and self.absent_after_seconds >= 0):
+            raise ValueError("give_up_after_seconds and absent_after_seconds must not be negative")
+        if not 0 <= self.spread < 1:
+            raise ValueError(f"spread must be at least 0 and below 1, got {self.spread}")
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Where a recording goes after a try.
+
+    Attributes:
+        state: the next state.
+        reason: a sentence for the operator.
+        attempts: how often it has been tried, this try included if it counts.
+        wait_seconds: how long until the next try; None when this was the last.
+        pause_seconds: how long no recording at all should be tried; None when the others may go on.
+    """
+
+    state: RecordingState
+    reason: str
+    attempts: int
+    wait_seconds: float | None = None
+    pause_seconds: float | None = None
+
+
+def backoff(attempt: int, *, first_seconds: float, longest_seconds: float) -> float:
+    """The wait after the given attempt, counted from 1: doubling, clamped.
+
+    >>> [backoff(attempt, first_seconds=30, longest_seconds=300) for attempt in (1, 2, 3, 4, 5, 10**9)]
+    [30.0, 60.0, 120.0, 240.0, 300, 300]
+    """
+    doublings = min(max(attempt, 1) - 1, 64)
+    return min(longest_seconds, first_seconds * 2.0**doublings)
+
+
+def jitter(seconds: float, *, spread: float, chance: float) -> float:
+    """A wait moved by up to ``spread`` of itself to either side; ``chance`` is from 0 up to 1.
+
+    >>> [jitter(100, spread=0.25, chance=chance) for chance in (0, 0.5, 1)]
+    [75.0, 100.0, 125.0]
+    """
+    return seconds * (1 + spread * (2 * chance - 1))
+
+
+def decide(result: FetchResult, *, attempts: int, age_seconds: float, policy: RetryPolicy, chance: float) -> Decision:
+    """What follows from one try.
+
+    Args:
+        result: what the try came to.
+        attempts: how many tries counted before this one.
+        age_seconds: time since the recording was scheduled.
+        policy: waits and bounds.
+        chance: from 0 up to 1, for the jitter.
+    """
+    match result:
+        case Refused() | Throttled() | Away():
+            return _not_its_fault(result, attempts, policy, chance)
+        case Fetched():
+            return Decision(_State.STORED, "Fetched, checked and stored.", attempts + 1)
+        case Unacceptable(reason):
+            return Decision(_State.FAILED, reason, attempts + 1)
+        case NotReady():
+            why, ending = "The dialler has no recording of this call", _State.EXPIRED
+            bound = policy.give_up_after_seconds
+        case NoSuchCall():
+            why, ending = "The dialler does not know this call", _State.ABSENT
+            bound = policy.absent_after_seconds
+        case Broken(reason):
+            why, ending = reason.rstrip("."), _State.FAILED
+            bound = policy.give_up_after_seconds
+    wait = backoff(attempts + 1, first_seconds=policy.first_seconds, longest_seconds=policy.longest_seconds)
+    wait = jitter(wait, spread=policy.spread, chance=chance)
+    return _tried(why, ending, attempts=attempts + 1, age_seconds=age_seconds, bound=bound, wait=wait)
+
+
+def _tried(
+    why: str, ending: RecordingState, *, attempts: int, age_seconds: float, bound: float, wait: float
+) -> Decision:
+    if age_seconds >= bound:
+        tries = "1 try" if attempts == 1 else f"{attempts} tries"
+        return Decision(ending, f"{why}, {_span(age_seconds)} after it was due and after {tries}.", attempts)
+    # The last try falls on the bound itself, not up to one wait before or after it.
+    wait = max(SHORTEST_SECONDS, min(wait, bound - age_seconds))
+    return Decision(_State.SCHEDULED, f"{why}; it is tried again.", attempts, wait)
+
+
+def _not_its_fault(result: Refused | Throttled | Away, attempts: int, policy: RetryPolicy, chance: float) -> Decision:
+    """The recording goes back unharmed, and the others wait with it: they would meet the same."""
+    match result:
+        case Refused(status):
+            pause = policy.refused_seconds
+            reason = (
+                f"The dialler refuses us with {status}: check the user and password in ENIGMA_API_URL, and "
+                "its list of allowed addresses. No recording is fetched until it lets us in."
+            )
+        case Throttled(status, retry_after):
+            pause = policy.outage_seconds if retry_after is None else retry_after
+            pause = min(max(pause, SHORTEST_SECONDS), policy.longest_throttle_seconds)
+            reason = f"The dialler asks for fewer requests ({status}); recordings wait {_span(pause)}."
+        case Away(reason):
+            pause = policy.outage_seconds
+    # Only ever later than asked, each by another while, so that they do not all come back at one instant.
+    return Decision(_State.SCHEDULED, reason, attempts, pause * (1 + policy.spread * chance), pause)
+
+
+def _span(seconds: float) -> str:
+    """A length of time as an operator says it.
+
+    >>> _span(172_800.4), _span(600), _span(1.2)
+    ('48 h', '10 min', '1 s')
+    """
+    for unit, size in (("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"

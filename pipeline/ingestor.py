@@ -1,0 +1,237 @@
+"""The ingestor: claim what the dialler put on its list, commit it to the inbox, drop the claim, wake the workers.
+
+``run()`` loops over ``run_once()``; signals only set a flag. An element is on the dialler's list, in a claim, or
+committed; a crash between any two lines below leaves it in one of these, and ``recover()`` carries on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.adapters.cdr_list import OUTAGES as REDIS_OUTAGES
+from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
+from pipeline.logging import OutageLog, get_logger
+from pipeline.storage.database import is_outage, make_engine
+from pipeline.storage.inbox import Batch, settle, unfinished_batches
+from pipeline.storage.progress import Step
+from pipeline.tasks import RESEND_AFTER_SECONDS, send_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from pipeline.adapters.cdr_list import Claim
+    from pipeline.settings import Settings
+
+log = get_logger(__name__)
+
+
+class Turn(Enum):
+    """How one turn of the loop ended."""
+
+    CLAIMED = "claimed"
+    EMPTY = "empty"
+    FULL = "full"
+    STANDBY = "standby"
+    OUTAGE = "outage"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast the ingestor turns; seconds throughout.
+
+    A claim at once when nothing is in flight keeps a lone record quick. While batches are unfinished a *linger* between
+    claims gathers records, because batches of one drown the workers in messages; it grows with the number in flight.
+    """
+
+    batch_size: int = 2_000
+    max_unfinished: int = 50
+    longest_linger: float = 0.05
+    linger_per_unfinished: float = 0.01
+    idle_poll: float = 0.02
+    standby_poll: float = 1.0
+    outage_poll: float = 0.5
+    recover_every: float = 30.0
+
+    def linger(self, unfinished: int) -> float:
+        """How long to gather before the next claim.
+
+        >>> Pace().linger(0), Pace().linger(2), Pace().linger(40)
+        (0.0, 0.02, 0.05)
+        """
+        return min(self.longest_linger, self.linger_per_unfinished * unfinished)
+
+
+class Ingestor:
+    """Drains one dialler's list into the inbox.
+
+    Args:
+        cdr_list: the dialler's list.
+        engine: the database.
+        source: the dialler's name.
+        send: sends the first message of a batch; False when the broker is away.
+        pace: how fast to turn.
+    """
+
+    def __init__(
+        self,
+        cdr_list: CdrList,
+        engine: Engine,
+        *,
+        source: str,
+        send: Callable[[Batch], bool],
+        pace: Pace | None = None,
+    ) -> None:
+        self._list = cdr_list
+        self._engine = engine
+        self._source = source
+        self._send = send
+        self._pace = pace or Pace()
+        self._stop = threading.Event()
+        self._outages = OutageLog(log)
+        self._recover_at = 0.0
+        self._leading: bool | None = None
+        self._unfinished = 0
+
+    def stop(self) -> None:
+        """Finish the batch in hand, then return from ``run()``."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Work until stopped."""
+        log.info("ingestor_started", list=self._list.name, source=self._source, owner=self._list.owner)
+        waits = {
+            Turn.EMPTY: self._pace.idle_poll,
+            Turn.FULL: self._pace.longest_linger,
+            Turn.STANDBY: self._pace.standby_poll,
+            Turn.OUTAGE: self._pace.outage_poll,
+        }
+        while not self._stop.is_set():
+            turn = self.run_once()
+            wait = self._pace.linger(self._unfinished) if turn is Turn.CLAIMED else waits[turn]
+            if wait:
+                self._stop.wait(wait)
+        self._leave()
+        log.info("ingestor_stopped", source=self._source)
+
+    def run_once(self) -> Turn:
+        """One turn: recover if it is time, then claim, settle and send one batch.
+
+        Nothing is claimed while the database is away: the elements are safer on the dialler's list.
+        """
+        try:
+            if not self._lead():
+                return Turn.STANDBY
+            if time.monotonic() >= self._recover_at:
+                self.recover()
+            self._unfinished = self._count_unfinished()
+            if self._unfinished >= self._pace.max_unfinished:
+                return Turn.FULL
+            claim = self._list.claim(self._pace.batch_size)
+            self._outages.back("dialler_redis")
+            if claim is None:
+                return Turn.EMPTY
+            self._settle(claim)
+        except LeaseHeldError:
+            return Turn.STANDBY
+        except REDIS_OUTAGES as error:
+            self._outages.away("dialler_redis", error)
+            return Turn.OUTAGE
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            self._outages.away("database", error)
+            # What was claimed and not settled is in the register: take it up as soon as the database is back.
+            self._recover_at = 0.0
+            return Turn.OUTAGE
+        return Turn.CLAIMED
+
+    def recover(self) -> int:
+        """Settle every open claim, by whichever process; returns how many records were rescued.
+
+        Only the holder of the lease recovers, and it has no claim of its own at this point. Should a former holder
+        still live, both settle the same claim and the database lets one of them.
+        """
+        rescued = 0
+        for claim_id in self._list.open_claims():
+            claim = self._list.read_claim(claim_id)
+            if claim.elements:
+                rescued += len(claim.elements)
+                log.warning("claim_recovered", claim=str(claim_id), records=len(claim.elements))
+                self._settle(claim)
+            else:
+                self._list.drop(claim_id)
+        self._recover_at = time.monotonic() + self._pace.recover_every
+        return rescued
+
+    def _lead(self) -> bool:
+        # The claim script renews the lease as it claims; this covers the turns in which nothing is claimed.
+        leading = self._list.hold_lease()
+        if leading != self._leading:
+            log.info("ingestor_leads" if leading else "ingestor_stands_by", owner=self._list.owner)
+            self._leading = leading
+            self._recover_at = 0.0
+        return leading
+
+    def _count_unfinished(self) -> int:
+        with self._engine.connect() as connection:
+            unfinished = unfinished_batches(connection, self._pace.max_unfinished)
+        self._outages.back("database")
+        return unfinished
+
+    def _settle(self, claim: Claim) -> None:
+        with self._engine.begin() as connection:
+            batch = settle(
+                connection, claim.id, self._source, claim.elements, resend_after_seconds=RESEND_AFTER_SECONDS
+            )
+        self._list.drop(claim.id)
+        if batch is not None:
+            log.debug("batch_settled", batch_id=batch.batch_id, records=batch.records)
+            self._send(batch)
+
+    def _leave(self) -> None:
+        try:
+            self._list.release_lease()
+        except redis.RedisError as error:
+            log.info("lease_left_to_run_out", error=str(error))
+        self._list.close()
+
+
+def run_ingestor(settings: Settings) -> None:
+    """Run an ingestor in this process until SIGTERM or SIGINT.
+
+    Args:
+        settings: the process's settings.
+    """
+    cdr_list = CdrList(
+        settings.enigma_redis_url,
+        settings.enigma_list,
+        pop_end=settings.enigma_pop_end,
+        owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+    )
+    ingestor = Ingestor(
+        cdr_list,
+        make_engine(settings.database_url, application="cdr-ingestor", pool_size=1),
+        source=settings.enigma_source,
+        send=lambda batch: send_step(Step.NORMALIZE, batch),
+        pace=Pace(batch_size=settings.pipeline_batch_size, max_unfinished=settings.pipeline_max_unfinished_batches),
+    )
+
+    def stop(*_: Any) -> None:
+        ingestor.stop()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    ingestor.run()

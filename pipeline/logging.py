@@ -1,0 +1,91 @@
+"""Structured logs: one static event name a line, the data as fields, JSON outside a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from structlog.typing import Processor
+
+Logger = structlog.stdlib.BoundLogger
+
+
+def configure_logging(log_format: str = "auto", level: str = "info") -> None:
+    """Set up structlog and, through it, the log lines of libraries. Called once a process, by its entry point.
+
+    Args:
+        log_format: ``json``, ``console``, or ``auto``: console in a terminal, JSON elsewhere.
+        level: the least severe level written.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderers: list[Any] = (
+        [structlog.dev.ConsoleRenderer()]
+        if console
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "fsspec",
+        "alembic.runtime.plugins",
+        "celery.worker.strategy",
+        "celery.app.trace",
+    ):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+def get_logger(name: str) -> Logger:
+    """A logger; ``name`` is the module's."""
+    logger: Logger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+class OutageLog:
+    """One line when something goes away and one when it is back, however often both are noticed."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._away: dict[str, float] = {}
+
+    def away(self, what: str, error: BaseException) -> None:
+        """``what`` could not be reached."""
+        if what not in self._away:
+            self._away[what] = time.monotonic()
+            self._log.error("outage_began", what=what, error=f"{type(error).__name__}: {error}"[:300])
+
+    def back(self, what: str) -> None:
+        """``what`` was reached."""
+        if self._away and what in self._away:
+            seconds = time.monotonic() - self._away.pop(what)
+            self._log.warning("outage_ended", what=what, seconds=round(seconds, 1))
+
+    def is_away(self, what: str) -> bool:
+        """Whether ``what`` was away when last asked."""
+        return what in self._away

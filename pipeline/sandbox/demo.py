@@ -1,0 +1,230 @@
+"""``make demo`` and ``make up``: the whole way of a call, on this machine, with nothing installed."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+from sqlalchemy import create_engine, text
+
+from pipeline.cli.balance import show
+from pipeline.sandbox.dialler import SimulatedDialler
+from pipeline.sandbox.servers import sandbox_servers
+from pipeline.sandbox.stack import ROOT, Stack, StackError
+from pipeline.storage.balance import balance_sheet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import TaskID
+    from sqlalchemy import Connection, Engine
+
+app = typer.Typer(
+    help="The pipeline on sandbox servers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console()
+
+TARIFF = Path(__file__).with_name("tariff.csv")
+STALLED_SECONDS = 60.0
+
+# Each step, and how many records have come out of it.
+COUNTS = {
+    "received": "SELECT coalesce(sum(records), 0) FROM batches",
+    "normalized": "SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM duplicates) "
+    "+ (SELECT count(*) FROM failures WHERE step = 'normalize')",
+    "classified": "SELECT count(*) FROM dispositions",
+    "billed": "SELECT (SELECT count(*) FROM ledger) + (SELECT count(*) FROM uncharged)",
+    "recordings": "SELECT count(*) FROM recordings WHERE state NOT IN ('scheduled', 'downloading')",
+}
+
+
+@contextlib.contextmanager
+def running(*, seed: int) -> Iterator[tuple[Stack, SimulatedDialler]]:
+    """Everything started and a tariff loaded; everything stopped at the end, however it ends."""
+
+    def leave(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, leave)
+    with contextlib.ExitStack() as stack:
+        folder = Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="cdr-sandbox-", ignore_cleanup_errors=True))
+        )
+        # A second Ctrl-C must not stop the stopping.
+        stack.callback(signal.signal, signal.SIGINT, signal.default_int_handler)
+        with console.status("starting Redis, Redis and PostgreSQL"):
+            servers = stack.enter_context(sandbox_servers(folder / "servers"))
+        dialler = stack.enter_context(SimulatedDialler(servers.dialler_redis.url, seed=seed, ready_after=2.0))
+        processes = stack.enter_context(Stack(servers, folder / "pipeline", api_url=dialler.api_url))
+        with console.status("migrating the database, loading a tariff, starting the Procfile's processes"):
+            processes.release()
+            loaded = processes.run("pipeline", "tariff", "load", str(TARIFF))
+            if loaded.returncode != 0:
+                raise StackError(loaded.stdout + loaded.stderr)
+            processes.start()
+        try:
+            yield processes, dialler
+        finally:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            console.print("Stopping everything.")
+
+
+@app.command()
+def demo(
+    calls: Annotated[int, typer.Option(min=1, max=1_000_000, help="How many calls the dialler places.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
+    bad_share: Annotated[float, typer.Option(min=0, max=1, help="Broken records in between.")] = 0.0,
+    replay_share: Annotated[float, typer.Option(min=0, max=10, help="Calls the dialler sends once more.")] = 0.0,
+) -> None:
+    """Place calls, watch them go through, and show what came of them. Exit code 0 when all is accounted for."""
+    with running(seed=seed) as (stack, dialler):
+        engine = create_engine(stack.settings["DATABASE_URL"])
+        began = time.monotonic()
+        dialler.place_calls(calls, bad_share=bad_share)
+        dialler.replay(replay_share)
+        pushed = calls + len(dialler.bad_elements) + dialler.replayed
+        console.print(f"The dialler placed {calls:,} calls (seed {seed}) and put {pushed:,} records on its list.")
+        complete = watch(
+            engine, stack, pushed=pushed, calls=calls, recordings=sum(c.has_recording for c in dialler.calls)
+        )
+        console.print(f"Finished after {time.monotonic() - began:.1f} s.\n" if complete else "\n[red]It stalled.[/]\n")
+        with engine.connect() as connection:
+            closes = summarize(connection, pushed)
+        engine.dispose()
+    raise typer.Exit(0 if complete and closes else 1)
+
+
+def watch(engine: Engine, stack: Stack, *, pushed: int, calls: int, recordings: int) -> bool:
+    """Show a bar a step until all are full; False when nothing moved for a minute."""
+    totals = {
+        "received": pushed,
+        "normalized": pushed,
+        "classified": calls,
+        "billed": calls,
+        "recordings": recordings,
+    }
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:12}"),
+        BarColumn(40),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    last: dict[str, int] = {}
+    moved_at = time.monotonic()
+    with Progress(*columns, console=console) as progress:
+        bars: dict[str, TaskID] = {step: progress.add_task(step, total=total) for step, total in totals.items()}
+        while True:
+            stack.check()
+            with engine.connect() as connection:
+                done = {step: int(connection.scalar(text(query)) or 0) for step, query in COUNTS.items()}
+                finished = connection.scalar(text("SELECT NOT EXISTS (SELECT FROM batches WHERE finished_at IS NULL)"))
+            for step, bar in bars.items():
+                progress.update(bar, completed=done[step])
+            if finished and all(done[step] >= total for step, total in totals.items()):
+                return True
+            if done != last:
+                last, moved_at = done, time.monotonic()
+            elif time.monotonic() - moved_at > STALLED_SECONDS:
+                return False
+            time.sleep(0.1)
+
+
+def summarize(connection: Connection, pushed: int) -> bool:
+    """Print what came of the calls; whether the balance closes with as many records as were pushed."""
+    print_table(
+        connection,
+        ("disposition", "calls", "talk seconds"),
+        "SELECT d.disposition, count(*), sum(c.talk_seconds) "
+        "FROM dispositions AS d JOIN calls AS c ON c.id = d.call_id GROUP BY 1 ORDER BY 2 DESC",
+    )
+    print_table(
+        connection,
+        ("recordings", "calls", "bytes"),
+        "SELECT state, count(*), coalesce(sum(size_bytes), 0) FROM recordings GROUP BY 1 ORDER BY 2 DESC",
+    )
+    print_table(
+        connection,
+        ("campaign", "charges", "billable seconds", "amount", "currency"),
+        "SELECT c.campaign_ref, count(*), sum(l.billable_seconds), sum(l.amount), l.currency "
+        "FROM ledger AS l JOIN calls AS c ON c.id = l.call_id GROUP BY 1, 5 ORDER BY 1",
+    )
+    connection.rollback()
+    sheet = balance_sheet(connection)
+    show(sheet)
+    if sheet.received.records != pushed:
+        console.print(f"[red]{pushed:,} records were pushed, but {sheet.received.records:,} received.[/]")
+    return sheet.closes and sheet.pending.records == 0 and sheet.received.records == pushed
+
+
+def print_table(connection: Connection, columns: tuple[str, ...], query: str) -> None:
+    """Print a query's rows, numbers to the right."""
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in connection.execute(text(query)):
+        table.add_row(*(value if isinstance(value, str) else f"{value:,}" for value in row))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    console.print(table)
+    console.print()
+
+
+@app.command()
+def up(
+    rate: Annotated[float, typer.Option(min=0, max=1_000, help="Calls a second the dialler places.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
+) -> None:
+    """Start everything and stay up until Ctrl-C."""
+    with running(seed=seed) as (stack, dialler):
+        env_file = ROOT / "var" / "sandbox.env"
+        env_file.parent.mkdir(exist_ok=True)
+        settings = {"PATH": stack.env["PATH"], **stack.settings}
+        env_file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()))
+        console.print("Everything is up; Ctrl-C stops it.", highlight=False)
+        console.print(f"  Flower            {stack.flower_url}", highlight=False)
+        console.print(f"  dialler's Redis   {stack.settings['ENIGMA_REDIS_URL']}", highlight=False)
+        console.print(f"  database          {stack.settings['DATABASE_URL']}", highlight=False)
+        console.print(f"  logs              {stack.folder}", highlight=False, soft_wrap=True)
+        console.print("In another terminal, from this folder, take its settings over with:  . var/sandbox.env")
+        try:
+            while True:
+                stack.check()
+                if rate:
+                    dialler.place_calls(max(1, round(rate)), rate=rate)
+                else:
+                    time.sleep(0.5)
+        except KeyboardInterrupt:
+            console.print()
+        finally:
+            env_file.unlink(missing_ok=True)
+
+
+def main() -> None:
+    """Run a command; its failures are sentences."""
+    try:
+        app()
+    except StackError as error:
+        Console(stderr=True).print(str(error), highlight=False, markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,128 @@
+"""The environment, read once and checked at start.
+
+Only the edges read settings (``celeryconfig.py``, ``pipeline.celery``, ``pipeline.ingestor``, ``pipeline.cli``,
+``deploy/flowerconfig.py``); everything below them is handed values as arguments.
+"""
+
+from __future__ import annotations
+
+import functools
+import zoneinfo
+from typing import Annotated, Literal
+
+import phonenumbers
+from pydantic import AfterValidator, Field, HttpUrl, RedisDsn, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+
+class SettingsError(Exception):
+    """A setting is missing or cannot be what it is set to."""
+
+
+def _redis_url(value: str) -> str:
+    TypeAdapter(RedisDsn).validate_python(value)
+    return value
+
+
+def _http_url(value: str) -> str:
+    TypeAdapter(HttpUrl).validate_python(value)
+    return value.rstrip("/")
+
+
+def _database_url(value: str) -> str:
+    try:
+        url = make_url(value)
+    except ArgumentError as error:
+        raise ValueError("must look like postgresql+psycopg://user@host:5432/name") from error
+    if url.drivername != "postgresql+psycopg":
+        raise ValueError(f"must start with postgresql+psycopg://, got {url.drivername}://")
+    if not url.database:
+        raise ValueError("must name a database, as in postgresql+psycopg://user@host:5432/name")
+    return value
+
+
+def _region(value: str) -> str:
+    if value not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError(f"must be a two-letter region such as ZA or GB, got {value!r}")
+    return value
+
+
+def _timezone(value: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(value)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
+        raise ValueError(f"must be an IANA zone such as Africa/Johannesburg, got {value!r}") from error
+    return value
+
+
+def _fsspec_url(value: str) -> str:
+    if "://" not in value:
+        raise ValueError(f"must be a URL such as file:///srv/recordings or s3://bucket/folder, got {value!r}")
+    return value.rstrip("/")
+
+
+class Settings(BaseSettings):
+    """Every setting, its default and what it means. The environment variable is the field's name in upper case."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", str_strip_whitespace=True)
+
+    enigma_redis_url: Annotated[str, AfterValidator(_redis_url)] = "redis://localhost:8001/0"
+    """The dialler's Redis."""
+    enigma_list: Annotated[str, Field(min_length=1)] = "enigma:notifications:campaigns"
+    """The list the dialler puts its CDRs on."""
+    enigma_pop_end: Literal["left", "right"] = "right"
+    """The end to take from: ``right`` as the vendor's page says, ``left`` for diallers that append."""
+    enigma_source: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "enigma"
+    """The name of this dialler; a call is known by (source, call_ref)."""
+    enigma_api_url: Annotated[str, AfterValidator(_http_url)] = "http://localhost:8000"
+    """The dialler's HTTP API, which serves the recordings."""
+    celery_broker_url: Annotated[str, Field(pattern=r"^(redis|rediss|sentinel|amqp|amqps)://")] = (
+        "redis://localhost:6379/0"
+    )
+    """Celery's broker."""
+    database_url: Annotated[str, AfterValidator(_database_url)] = "postgresql+psycopg://localhost/cdr"
+    """The PostgreSQL database that holds the truth."""
+    recordings_url: Annotated[str, AfterValidator(_fsspec_url)] = "file:///var/lib/enigma-cdr/recordings"
+    """Where recordings are stored: any fsspec URL."""
+    recordings_delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """Seconds from the record's arrival to the first try at its recording."""
+    pipeline_region: Annotated[str, AfterValidator(_region)] = "ZA"
+    """The region national numbers belong to."""
+    pipeline_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "ZAR"
+    """The currency (ISO 4217) of a tariff that names none."""
+    pipeline_timezone: Annotated[str, AfterValidator(_timezone)] = "Africa/Johannesburg"
+    """The zone of days in reports and of time-of-day rates; everything stored is UTC."""
+    pipeline_batch_size: Annotated[int, Field(ge=1, le=20_000)] = 2_000
+    """The most records one batch holds."""
+    pipeline_max_unfinished_batches: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """The ingestor stops claiming while this many batches are unfinished."""
+    pipeline_log_format: Literal["auto", "json", "console"] = "auto"
+    """``auto`` is JSON outside a terminal."""
+    pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe level written."""
+    flower_basic_auth: str = ""
+    """``user:password`` for Flower, several by comma; empty only where Flower listens on loopback."""
+
+
+def load_settings() -> Settings:
+    """Read and check the environment.
+
+    Raises:
+        SettingsError: naming each bad variable, its reason, and nothing secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        raise SettingsError("bad setting in the environment\n  " + "\n  ".join(lines)) from None
+
+
+@functools.cache
+def current_settings() -> Settings:
+    """The settings of this process, read at the first call."""
+    return load_settings()

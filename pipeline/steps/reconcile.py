@@ -1,0 +1,31 @@
+"""What stands still is sent again, and failures that may be tried again are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.storage.failures import retry_due_bugs
+from pipeline.storage.progress import take_overdue
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from pipeline.storage.progress import Progress
+
+
+def reconcile(engine: Engine, *, limit: int, resend_after_seconds: float) -> tuple[list[Progress], int]:
+    """Find lost messages and due retries.
+
+    Args:
+        engine: the database.
+        limit: the most batches, and the most failures, of one run.
+        resend_after_seconds: the wait before a batch sent again is due again; it grows each time.
+
+    Returns:
+        The batches to send again, and how many failures were released.
+    """
+    with engine.begin() as connection:
+        released = retry_due_bugs(connection, limit=limit)
+    with engine.begin() as connection:
+        overdue = take_overdue(connection, limit=limit, resend_after_seconds=resend_after_seconds)
+    return overdue, released

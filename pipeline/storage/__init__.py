@@ -1,0 +1,1 @@
+"""PostgreSQL: tables, and one module a thing stored in them."""

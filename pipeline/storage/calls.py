@@ -1,0 +1,149 @@
+"""Raw records in, calls and duplicates out."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.storage.database import copy_rows
+from pipeline.storage.inbox import first_record, last_record
+from pipeline.storage.models import duplicates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from pipeline.domain.cdr import Cdr
+
+
+class RawRecord(NamedTuple):
+    """One record that has not become a call yet: its bytes, edited ones if an operator changed them."""
+
+    record_id: int
+    raw: bytes
+
+
+class NewCall(NamedTuple):
+    """A call about to be stored under its record's id."""
+
+    record_id: int
+    cdr: Cdr
+
+
+class StoredCall(NamedTuple):
+    """What is known of a call that already has the key of a new one."""
+
+    call_id: int
+    call_ref: str
+    content_hash: bytes
+
+
+_UNREAD = """
+SELECT i.record_id, coalesce(e.raw, i.raw) AS raw
+FROM inbox AS i
+LEFT JOIN LATERAL (
+    SELECT raw FROM edits WHERE edits.record_id = i.record_id ORDER BY revision DESC LIMIT 1
+) AS e ON true
+WHERE i.record_id BETWEEN :first AND :last
+  AND NOT EXISTS (SELECT FROM calls WHERE calls.id = i.record_id AND calls.id BETWEEN :first AND :last)
+  AND NOT EXISTS (SELECT FROM duplicates AS d WHERE d.record_id = i.record_id AND d.record_id BETWEEN :first AND :last)
+  AND NOT EXISTS (SELECT FROM failures AS f
+                  WHERE f.record_id = i.record_id AND f.record_id BETWEEN :first AND :last
+                    AND f.step = 'normalize' AND f.state IN ('open', 'discarded'))
+ORDER BY i.record_id
+"""
+
+_INSERT = """
+INSERT INTO calls (id, source, call_ref, campaign_ref, contact_ref, extension,
+                   client_number, client_number_original, client_number_is_e164,
+                   dial_number, dial_number_original, dial_number_is_e164,
+                   direction, dialed_at, talk_seconds, hold_seconds, end_reason, end_code,
+                   recording_url, recording_url_sent, extra, content_hash)
+SELECT id, :source, call_ref, campaign_ref, contact_ref, extension,
+       client_number, client_number_original, client_number_is_e164,
+       dial_number, dial_number_original, dial_number_is_e164,
+       direction, to_timestamp(dialed_at), talk_seconds, hold_seconds, end_reason, end_code,
+       recording_url, recording_url_sent, cast(extra AS jsonb), content_hash
+FROM unnest(cast(:id AS bigint[]), cast(:call_ref AS text[]), cast(:campaign_ref AS text[]),
+            cast(:contact_ref AS text[]), cast(:extension AS text[]),
+            cast(:client_number AS text[]), cast(:client_number_original AS text[]),
+            cast(:client_number_is_e164 AS boolean[]),
+            cast(:dial_number AS text[]), cast(:dial_number_original AS text[]),
+            cast(:dial_number_is_e164 AS boolean[]),
+            cast(:direction AS text[]), cast(:dialed_at AS float8[]), cast(:talk_seconds AS integer[]),
+            cast(:hold_seconds AS integer[]), cast(:end_reason AS text[]), cast(:end_code AS integer[]),
+            cast(:recording_url AS text[]), cast(:recording_url_sent AS boolean[]),
+            cast(:extra AS text[]), cast(:content_hash AS bytea[]))
+     AS new (id, call_ref, campaign_ref, contact_ref, extension,
+             client_number, client_number_original, client_number_is_e164,
+             dial_number, dial_number_original, dial_number_is_e164,
+             direction, dialed_at, talk_seconds, hold_seconds, end_reason, end_code,
+             recording_url, recording_url_sent, extra, content_hash)
+ON CONFLICT (call_ref, source) DO NOTHING
+RETURNING id
+"""
+
+
+def unread_records(connection: Connection, batch_id: int) -> list[RawRecord]:
+    """The batch's records that are neither call nor duplicate nor set aside."""
+    rows = connection.execute(text(_UNREAD), {"first": first_record(batch_id), "last": last_record(batch_id)})
+    return [RawRecord(row.record_id, bytes(row.raw)) for row in rows]
+
+
+def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> set[int]:
+    """Store calls; returns the ids stored, leaving out those whose (source, call_ref) is taken.
+
+    Rows go in by the order of their key, always: two batches holding the same calls then wait for each other in one
+    direction only and cannot deadlock.
+    """
+    ordered = sorted(new, key=lambda call: (call.cdr.call_ref, call.record_id))
+    cdrs = [call.cdr for call in ordered]
+    rows = connection.execute(
+        text(_INSERT),
+        {
+            "source": source,
+            "id": [call.record_id for call in ordered],
+            "call_ref": [cdr.call_ref for cdr in cdrs],
+            "campaign_ref": [cdr.campaign_ref for cdr in cdrs],
+            "contact_ref": [cdr.contact_ref for cdr in cdrs],
+            "extension": [cdr.extension for cdr in cdrs],
+            "client_number": [cdr.client_number and cdr.client_number.value for cdr in cdrs],
+            "client_number_original": [cdr.client_number and cdr.client_number.original for cdr in cdrs],
+            "client_number_is_e164": [bool(cdr.client_number and cdr.client_number.is_e164) for cdr in cdrs],
+            "dial_number": [cdr.dial_number and cdr.dial_number.value for cdr in cdrs],
+            "dial_number_original": [cdr.dial_number and cdr.dial_number.original for cdr in cdrs],
+            "dial_number_is_e164": [bool(cdr.dial_number and cdr.dial_number.is_e164) for cdr in cdrs],
+            "direction": [cdr.direction for cdr in cdrs],
+            "dialed_at": [cdr.dialed_at.timestamp() for cdr in cdrs],
+            "talk_seconds": [cdr.talk_seconds for cdr in cdrs],
+            "hold_seconds": [cdr.hold_seconds for cdr in cdrs],
+            "end_reason": [cdr.end_reason for cdr in cdrs],
+            "end_code": [cdr.end_code for cdr in cdrs],
+            "recording_url": [cdr.recording_url for cdr in cdrs],
+            "recording_url_sent": [cdr.recording_url_sent for cdr in cdrs],
+            "extra": [json.dumps(cdr.extra) if cdr.extra else None for cdr in cdrs],
+            "content_hash": [cdr.content_hash for cdr in cdrs],
+        },
+    )
+    return set(rows.scalars())
+
+
+def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:
+    """The stored calls of a source that have these references."""
+    rows = connection.execute(
+        text(
+            "SELECT id, call_ref, content_hash FROM calls "
+            "WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
+        ),
+        {"call_refs": list(call_refs), "source": source},
+    )
+    return {row.call_ref: StoredCall(row.id, row.call_ref, bytes(row.content_hash)) for row in rows}
+
+
+def insert_duplicates(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:
+    """Count records that say nothing new: pairs of record id and the id of the call they repeat."""
+    if pairs:
+        copy_rows(connection, duplicates, ("record_id", "call_id"), pairs)

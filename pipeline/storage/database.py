@@ -1,0 +1,77 @@
+"""The engine, bulk writes, and what an outage looks like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import psycopg
+from psycopg import sql
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sqlalchemy import Connection, Engine, Table
+
+# 40001 serialization failure, 40P01 deadlock, 53xxx out of resources, 55P03 lock timeout, 57xxx operator intervention
+# (shutdown, crash, cannot connect now, statement timeout), 08 connection; 42P01 and 42703, a table or column that is
+# missing: the database is not migrated yet. Nothing is wrong with the work, so it is tried again.
+TRANSIENT_SQLSTATES = ("40", "53", "55P03", "57", "08", "42P01", "42703")
+
+
+def make_engine(url: str, *, application: str, pool_size: int = 5, lock_timeout_seconds: int = 30) -> Engine:
+    """An engine whose connections speak UTC, notice a dead server and never wait for ever.
+
+    Args:
+        url: a ``postgresql+psycopg://`` URL.
+        application: how the connections name themselves in ``pg_stat_activity``.
+        pool_size: connections kept open; as many again may be opened for a moment.
+        lock_timeout_seconds: the longest wait for another transaction's lock.
+    """
+    return create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        pool_recycle=1800,
+        connect_args={
+            "application_name": application,
+            "connect_timeout": 5,
+            "options": f"-c timezone=UTC -c lock_timeout={lock_timeout_seconds}s "
+            "-c idle_in_transaction_session_timeout=120s",
+            # A server that is gone without a word (power, SIGSTOP, a cut wire) is noticed in about 15 seconds.
+            "keepalives_idle": 5,
+            "keepalives_interval": 3,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,
+        },
+    )
+
+
+def is_outage(error: BaseException) -> bool:
+    """Whether an error says that the database is away or busy, rather than that the work is wrong."""
+    if isinstance(error, DBAPIError):
+        error = error.orig if error.orig is not None else error
+    if isinstance(error, psycopg.Error):
+        state = error.sqlstate
+        if state is None:
+            return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return state.startswith(TRANSIENT_SQLSTATES)
+    # SQLAlchemy's own: the pool ran dry while connections hang.
+    return type(error).__name__ == "TimeoutError" and type(error).__module__.startswith("sqlalchemy")
+
+
+def copy_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Insert rows by ``COPY``: the fastest way in, all or nothing with the transaction around it."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+        sql.Identifier(table.name), sql.SQL(", ").join(sql.Identifier(column) for column in columns)
+    )
+    with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
+    """The psycopg connection below a SQLAlchemy one, in the same transaction."""
+    return cast("psycopg.Connection[Any]", connection.connection.driver_connection)

@@ -1,0 +1,81 @@
+"""What each call came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.storage.database import copy_rows
+from pipeline.storage.inbox import first_record, last_record
+from pipeline.storage.models import dispositions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from pipeline.domain.disposition import Classification
+
+
+class Unclassified(NamedTuple):
+    """What classification looks at."""
+
+    call_id: int
+    end_reason: str
+    end_code: int | None
+    extension: str | None
+    hold_seconds: int | None
+    recording_promised: bool
+
+
+_UNCLASSIFIED = """
+SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds,
+       (c.recording_url IS NOT NULL OR NOT c.recording_url_sent) AS recording_promised
+FROM calls AS c
+WHERE c.id BETWEEN :first AND :last
+  AND NOT EXISTS (SELECT FROM dispositions AS d WHERE d.call_id = c.id AND d.call_id BETWEEN :first AND :last)
+  AND NOT EXISTS (SELECT FROM failures AS f
+                  WHERE f.record_id = c.id AND f.record_id BETWEEN :first AND :last
+                    AND f.step = 'classify' AND f.state IN ('open', 'discarded'))
+ORDER BY c.id
+"""
+
+_COLUMNS = (
+    "call_id",
+    "disposition",
+    "uncertain",
+    "why",
+    "end_code_meaning",
+    "person_reached",
+    "contact_done",
+    "can_be_billed",
+    "can_have_audio",
+)
+
+
+def unclassified_calls(connection: Connection, batch_id: int) -> list[Unclassified]:
+    """The batch's calls that have no disposition and are not set aside."""
+    rows = connection.execute(text(_UNCLASSIFIED), {"first": first_record(batch_id), "last": last_record(batch_id)})
+    return [Unclassified(*row) for row in rows]
+
+
+def insert_dispositions(connection: Connection, results: Sequence[tuple[int, Classification]]) -> None:
+    """Store the disposition of each call."""
+    if not results:
+        return
+    rows = (
+        (
+            call_id,
+            result.disposition.value,
+            result.uncertain,
+            result.why,
+            result.end_code_meaning,
+            result.person_reached,
+            result.contact_done,
+            result.can_be_billed,
+            result.can_have_audio,
+        )
+        for call_id, result in results
+    )
+    copy_rows(connection, dispositions, _COLUMNS, rows)

@@ -1,0 +1,87 @@
+"""Batches and their raw records: what the ingestor commits before anything leaves the dialler's Redis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.storage.database import copy_rows
+from pipeline.storage.models import PLACES, inbox
+
+if TYPE_CHECKING:
+    import uuid
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+
+class Batch(NamedTuple):
+    """What a task message carries: enough to find the rows, and to be readable in Flower."""
+
+    batch_id: int
+    source: str
+    records: int
+
+
+def first_record(batch_id: int) -> int:
+    """The record id of a batch's first record."""
+    return batch_id * PLACES
+
+
+def last_record(batch_id: int) -> int:
+    """The highest record id a batch can hold."""
+    return batch_id * PLACES + PLACES - 1
+
+
+def batch_of(record_id: int) -> int:
+    """The batch a record came in.
+
+    >>> batch_of(first_record(7) + 12)
+    7
+    """
+    return record_id // PLACES
+
+
+def settle(
+    connection: Connection,
+    claim: uuid.UUID,
+    source: str,
+    elements: Sequence[bytes],
+    *,
+    resend_after_seconds: float,
+) -> Batch | None:
+    """Write a claim's elements as one batch; None when it was settled before, by whomever.
+
+    The claim's row is the gate: whoever inserts it writes the records in the same transaction, so a claim has all its
+    records or none. A second settler waits at the unique constraint and then finds the work done.
+
+    Args:
+        connection: the caller's transaction.
+        claim: the claim's id on the dialler's Redis.
+        source: the dialler's name.
+        elements: the elements as they came, in the claim's order.
+        resend_after_seconds: when the reconciler may take the batch's message for lost.
+    """
+    batch_id = connection.scalar(
+        text(
+            "INSERT INTO batches (claim, source, records, due_at) "
+            "VALUES (:claim, :source, :records, now() + make_interval(secs => :resend_after)) "
+            "ON CONFLICT (claim) DO NOTHING RETURNING id"
+        ),
+        {"claim": claim, "source": source, "records": len(elements), "resend_after": resend_after_seconds},
+    )
+    if batch_id is None:
+        return None
+    start = first_record(batch_id)
+    copy_rows(connection, inbox, ("record_id", "raw"), ((start + place, raw) for place, raw in enumerate(elements)))
+    return Batch(batch_id, source, len(elements))
+
+
+def unfinished_batches(connection: Connection, limit: int) -> int:
+    """How many batches of any source are on their way, counting no further than ``limit``."""
+    count = connection.scalar(
+        text("SELECT count(*) FROM (SELECT 1 FROM batches WHERE finished_at IS NULL LIMIT :limit) AS unfinished"),
+        {"limit": limit},
+    )
+    return int(count or 0)

@@ -1,0 +1,309 @@
+"""Every table and constraint, on one page an auditor can read.
+
+A *record* is one element of the dialler's list. Its ``record_id`` says where it came in:
+``batch_id * 65536 + place in the batch``. The call it becomes keeps that number as its ``id``, and every step's table
+is keyed by it, so the work of a batch is one key range in each of them and no second index is needed.
+
+Rows of ``inbox``, ``calls``, ``duplicates``, ``dispositions``, ``uncharged`` and ``ledger`` are only ever inserted.
+There are no foreign keys between these: they would cost a look-up a row on the hot path, and the balance sheet checks
+the same facts over all rows at once (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    Time,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+PLACES = 65_536
+"""Record ids set aside for each batch: the most records one batch can hold."""
+
+NOW = text("now()")
+AWARE = DateTime(timezone=True)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    }
+)
+
+
+def one_of(column: str, *values: str) -> CheckConstraint:
+    """A constraint that a text column holds one of these words."""
+    words = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # The claim on the dialler's Redis this batch was settled from: settling a claim twice meets this constraint.
+    Column("claim", Uuid, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("records", Integer, CheckConstraint(f"records BETWEEN 1 AND {PLACES}", name="records"), nullable=False),
+    Column("received_at", AWARE, nullable=False, server_default=NOW),
+    # When each step was last done for the whole batch; null is work to do.
+    Column("normalized_at", AWARE),
+    Column("classified_at", AWARE),
+    Column("billed_at", AWARE),
+    Column("recordings_scheduled_at", AWARE),
+    Column("finished_at", AWARE),
+    # When the reconciler should look at an unfinished batch, and how often it has.
+    Column("due_at", AWARE, nullable=False),
+    Column("resends", Integer, nullable=False, server_default=text("0")),
+    Index(None, "source", "received_at"),
+    Index("batches_unfinished_idx", "due_at", postgresql_where=text("finished_at IS NULL")),
+    postgresql_with={"fillfactor": "70"},
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+edits = Table(
+    "edits",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", AWARE, nullable=False, server_default=NOW),
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("call_ref", Text, nullable=False),
+    Column("campaign_ref", Text, nullable=False),
+    Column("contact_ref", Text),
+    Column("extension", Text),
+    Column("client_number", Text),
+    Column("client_number_original", Text),
+    Column("client_number_is_e164", Boolean, nullable=False),
+    Column("dial_number", Text),
+    Column("dial_number_original", Text),
+    Column("dial_number_is_e164", Boolean, nullable=False),
+    Column("direction", Text, one_of("direction", "inbound", "outbound"), nullable=False),
+    Column("dialed_at", AWARE, nullable=False),
+    Column("talk_seconds", Integer, CheckConstraint("talk_seconds >= 0", name="talk_seconds"), nullable=False),
+    Column("hold_seconds", Integer),
+    Column("end_reason", Text, nullable=False),
+    Column("end_code", Integer),
+    Column("recording_url", Text),
+    Column("recording_url_sent", Boolean, nullable=False),
+    Column("extra", JSONB),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("normalized_at", AWARE, nullable=False, server_default=NOW),
+    # call_ref first: it also finds a call whose source was not given.
+    UniqueConstraint("call_ref", "source"),
+)
+
+duplicates = Table(
+    "duplicates",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("call_id", BigInteger, nullable=False, index=True),
+    Column("noticed_at", AWARE, nullable=False, server_default=NOW),
+)
+
+dispositions = Table(
+    "dispositions",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("disposition", Text, nullable=False),
+    Column("uncertain", Boolean, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("end_code_meaning", Text),
+    Column("person_reached", Boolean, nullable=False),
+    Column("contact_done", Boolean, nullable=False),
+    Column("can_be_billed", Boolean, nullable=False),
+    Column("can_have_audio", Boolean, nullable=False),
+    Column("classified_at", AWARE, nullable=False, server_default=NOW),
+)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("call_ref", Text, nullable=False),
+    Column(
+        "state",
+        Text,
+        one_of("state", "scheduled", "downloading", "stored", "absent", "expired", "failed"),
+        nullable=False,
+    ),
+    Column("reason", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # scheduled: when to try next. downloading: when the lease of whoever downloads it runs out.
+    Column("due_at", AWARE),
+    Column("scheduled_at", AWARE, nullable=False, server_default=NOW),
+    Column("tried_at", AWARE),
+    Column("ended_at", AWARE),
+    Column("path", Text),
+    Column("size_bytes", BigInteger),
+    Column("sha256", LargeBinary),
+    Index("recordings_due_idx", "due_at", postgresql_where=text("state IN ('scheduled', 'downloading')")),
+    Index(None, "state", "call_id"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+tariffs = Table(
+    "tariffs",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", AWARE, nullable=False, server_default=NOW),
+)
+
+tariff_versions = Table(
+    "tariff_versions",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("tariff_id", Integer, ForeignKey("tariffs.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("rounding", Text, nullable=False),
+    Column("decimals", SmallInteger, nullable=False),
+    Column("billable_dispositions", ARRAY(Text), nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("file_sha256", LargeBinary, nullable=False),
+    Column("loaded_by", Text, nullable=False),
+    Column("loaded_at", AWARE, nullable=False, server_default=NOW),
+    UniqueConstraint("tariff_id", "version"),
+)
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("tariff_version_id", Integer, ForeignKey("tariff_versions.id"), primary_key=True),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("prefix", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column(
+        "rate_per_minute",
+        Numeric,
+        CheckConstraint("rate_per_minute >= 0", name="rate_per_minute"),
+        nullable=False,
+    ),
+    Column("connect_fee", Numeric, CheckConstraint("connect_fee >= 0", name="connect_fee"), nullable=False),
+    Column(
+        "first_increment",
+        Integer,
+        CheckConstraint("first_increment > 0", name="first_increment"),
+        nullable=False,
+    ),
+    Column(
+        "next_increment",
+        Integer,
+        CheckConstraint("next_increment > 0", name="next_increment"),
+        nullable=False,
+    ),
+    Column("minimum_charge", Numeric),
+    Column("maximum_charge", Numeric),
+    Column("minimum_seconds", Integer, nullable=False, server_default=text("0")),
+    Column("free_below_seconds", Integer, nullable=False, server_default=text("0")),
+    Column("attempt_fee", Numeric, nullable=False, server_default=text("0")),
+    Column("valid_from", AWARE),
+    Column("valid_to", AWARE),
+    Column("time_from", Time),
+    Column("time_to", Time),
+    Column("weekdays", ARRAY(SmallInteger)),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    # One call, one kind, one revision: what makes billing twice impossible.
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, one_of("kind", "charge", "reversal"), primary_key=True),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("tariff_version_id", Integer, nullable=False),
+    Column("prefix", Text, nullable=False),
+    Column("rate_per_minute", Numeric, nullable=False),
+    Column("connect_fee", Numeric, nullable=False),
+    Column("talk_seconds", Integer, nullable=False),
+    Column("billable_seconds", Integer, nullable=False),
+    Column("unrounded", Numeric, nullable=False),
+    Column("amount", Numeric, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("entered_at", AWARE, nullable=False, server_default=NOW),
+)
+
+uncharged = Table(
+    "uncharged",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_at", AWARE, nullable=False, server_default=NOW),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("record_id", BigInteger, nullable=False),
+    Column("step", Text, one_of("step", "normalize", "classify", "bill", "schedule_recordings"), nullable=False),
+    Column(
+        "class",
+        Text,
+        one_of("class", "data", "conflict", "reference", "bug"),
+        nullable=False,
+        key="failure_class",
+    ),
+    Column("state", Text, one_of("state", "open", "retrying", "resolved", "discarded"), nullable=False),
+    Column("field", Text),
+    Column("reason", Text, nullable=False),
+    Column("error_type", Text),
+    Column("traceback", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
+    Column("first_failed_at", AWARE, nullable=False, server_default=NOW),
+    Column("last_failed_at", AWARE, nullable=False, server_default=NOW),
+    # When a bug is tried again by itself; null: it waits for a person or, a reference, for a tariff.
+    Column("retry_at", AWARE),
+    UniqueConstraint("record_id", "step"),
+    Index("failures_waiting_idx", "failure_class", "id", postgresql_where=text("state IN ('open', 'retrying')")),
+    Index("failures_retry_idx", "retry_at", postgresql_where=text("state = 'open' AND retry_at IS NOT NULL")),
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", AWARE, nullable=False, server_default=NOW),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("record_id", BigInteger, index=True),
+    Column("detail", JSONB),
+)

@@ -1,0 +1,168 @@
+"""The rows of ``recordings``: scheduled by the batch, taken when due, leased, settled by the lease's holder.
+
+All times are the database's, so that machines whose clocks differ agree on what is due.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.domain.recording import RecordingState, may_move
+from pipeline.storage.inbox import first_record, last_record
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from pipeline.domain.recording import Decision
+
+NO_CALL_REF = "The dialler sent no call_ref with this call, so there is nothing to ask for its recording by."
+TAKEN_BACK = "The worker that was downloading it stopped before it was done; it is tried again."
+
+
+class DueRecording(NamedTuple):
+    """What a download's message carries.
+
+    A message is good for one try: ``dispatched_at`` tells a repeated one that its try was already made.
+    """
+
+    call_id: int
+    source: str
+    call_ref: str
+    dispatched_at: datetime
+
+
+class Claim(NamedTuple):
+    """A recording that is ours to download until the lease runs out."""
+
+    call_id: int
+    source: str
+    call_ref: str
+    dialed_at: datetime
+    attempts: int
+    age_seconds: float
+    claimed_at: datetime
+
+
+class StoredFile(NamedTuple):
+    """Where a recording was put, and what identifies its bytes."""
+
+    path: str
+    size_bytes: int
+    sha256: bytes
+
+
+def schedule(connection: Connection, batch_id: int, *, delay_seconds: float) -> int:
+    """Enter a row for each call of a batch that can have a recording; returns how many are new.
+
+    A call that came without a call_ref ends here: nothing can be asked.
+    """
+    result = connection.execute(
+        text(
+            "INSERT INTO recordings (call_id, source, call_ref, state, reason, due_at, ended_at) "
+            "SELECT calls.id, calls.source, calls.call_ref, "
+            "       CASE WHEN nameless THEN 'absent' ELSE 'scheduled' END, "
+            "       CASE WHEN nameless THEN :no_call_ref END, "
+            "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
+            "       CASE WHEN nameless THEN now() END "
+            "FROM calls JOIN dispositions ON dispositions.call_id = calls.id, "
+            "     LATERAL (SELECT starts_with(calls.call_ref, 'sha256:') AS nameless) AS named "
+            "WHERE calls.id BETWEEN :first AND :last AND dispositions.call_id BETWEEN :first AND :last "
+            "  AND dispositions.can_have_audio "
+            "  AND NOT EXISTS (SELECT FROM recordings AS known WHERE known.call_id = calls.id "
+            "                  AND known.call_id BETWEEN :first AND :last) "
+            "ON CONFLICT (call_id) DO NOTHING"
+        ),
+        {
+            "first": first_record(batch_id),
+            "last": last_record(batch_id),
+            "delay": delay_seconds,
+            "no_call_ref": NO_CALL_REF,
+        },
+    )
+    return int(result.rowcount)
+
+
+def take_due(
+    connection: Connection, *, limit: int, redispatch_after_seconds: float, source: str | None = None
+) -> list[DueRecording]:
+    """Recordings to be tried now, longest due first; none of them is due again for a while.
+
+    One whose downloader let its lease run out is taken back first, so that the next may claim it.
+    """
+    rows = connection.execute(
+        text(
+            "UPDATE recordings SET state = 'scheduled', "
+            "  attempts = recordings.attempts + (recordings.state = 'downloading')::int, "
+            "  reason = CASE recordings.state WHEN 'downloading' THEN :taken_back ELSE reason END, "
+            "  due_at = now() + make_interval(secs => :redispatch_after) "
+            "FROM (SELECT call_id, due_at FROM recordings "
+            "      WHERE state IN ('scheduled', 'downloading') AND due_at <= now() "
+            "        AND (cast(:source AS text) IS NULL OR source = :source) "
+            "      ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due "
+            "WHERE recordings.call_id = due.call_id "
+            "RETURNING recordings.call_id, recordings.source, recordings.call_ref, now(), due.due_at"
+        ),
+        {
+            "limit": limit,
+            "redispatch_after": redispatch_after_seconds,
+            "source": source,
+            "taken_back": TAKEN_BACK,
+        },
+    ).all()
+    return [DueRecording(*row[:4]) for row in sorted(rows, key=lambda row: (row[4], row[0]))]
+
+
+def claim(
+    connection: Connection, call_id: int, *, source: str, lease_seconds: float, dispatched_at: datetime | None
+) -> Claim | None:
+    """Take a recording for ourselves; None when it is not waiting, or was tried since ``dispatched_at``."""
+    row = connection.execute(
+        text(
+            "UPDATE recordings SET state = 'downloading', tried_at = clock_timestamp(), "
+            "  attempts = attempts + (state = 'downloading')::int, "
+            "  due_at = now() + make_interval(secs => :lease) "
+            "WHERE call_id = :call_id AND source = :source "
+            "  AND (state = 'scheduled' OR (state = 'downloading' AND due_at <= now())) "
+            "  AND (tried_at IS NULL OR tried_at < coalesce(cast(:sent AS timestamptz), 'infinity')) "
+            "RETURNING call_id, source, call_ref, "
+            "  coalesce((SELECT dialed_at FROM calls WHERE calls.id = recordings.call_id), scheduled_at), "
+            "  attempts, extract(epoch FROM clock_timestamp() - scheduled_at)::float, tried_at"
+        ),
+        {"call_id": call_id, "source": source, "lease": lease_seconds, "sent": dispatched_at},
+    ).one_or_none()
+    return None if row is None else Claim(*row)
+
+
+def settle(connection: Connection, held: Claim, decision: Decision, stored: StoredFile | None) -> bool:
+    """Write what came of a try; False, and nothing is written, when the recording is no longer ours.
+
+    Raises:
+        ValueError: the decision is no legal move, or it is ``stored`` without a file or the other way round.
+    """
+    if not may_move(RecordingState.DOWNLOADING, decision.state) or decision.state is RecordingState.DOWNLOADING:
+        raise ValueError(f"a try cannot end in {decision.state}")
+    if (decision.state is RecordingState.STORED) is not (stored is not None):
+        raise ValueError("a recording is stored if and only if there is a file")
+    result = connection.execute(
+        text(
+            "UPDATE recordings SET state = :state, reason = :reason, attempts = :attempts, "
+            "  due_at = clock_timestamp() + make_interval(secs => cast(:wait AS float)), "
+            "  ended_at = CASE WHEN :state <> 'scheduled' THEN clock_timestamp() END, "
+            "  path = :path, size_bytes = :size_bytes, sha256 = :sha256 "
+            "WHERE call_id = :call_id AND state = 'downloading' AND tried_at = :claimed_at"
+        ),
+        {
+            "call_id": held.call_id,
+            "claimed_at": held.claimed_at,
+            "state": decision.state.value,
+            "reason": decision.reason,
+            "attempts": decision.attempts,
+            "wait": decision.wait_seconds,  # null: due_at becomes null
+            **(stored._asdict() if stored else dict.fromkeys(StoredFile._fields)),
+        },
+    )
+    return bool(result.rowcount)

@@ -1,0 +1,170 @@
+"""Every task and what follows what: the flow on one page.
+
+A message names a batch (or a call's recording) whose row says what is to do; the steps do it, and the next message is
+sent only after their commit. Whatever gets lost between is sent again by ``pipeline.reconcile``.
+"""
+
+from __future__ import annotations
+
+import functools
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.adapters.dialler_api import DiallerApi
+from pipeline.adapters.recording_store import RecordingStore
+from pipeline.celery import PipelineTask, task
+from pipeline.domain.recording import RetryPolicy
+from pipeline.settings import current_settings
+from pipeline.steps import bill as billing
+from pipeline.steps import classify as classification
+from pipeline.steps import normalize as normalization
+from pipeline.steps import reconcile as reconciliation
+from pipeline.steps import recordings as recording_steps
+from pipeline.steps.run import run_step
+from pipeline.steps.tariffs import TariffCache
+from pipeline.storage.database import make_engine
+from pipeline.storage.inbox import Batch
+from pipeline.storage.progress import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection, Engine
+
+    from pipeline.storage.failures import Failure
+
+RESEND_AFTER_SECONDS = 10.0
+"""How long a batch may stand still before its message counts as lost."""
+
+RESENT_AT_ONCE = 100
+DISPATCHED_AT_ONCE = 200
+REDISPATCH_AFTER_SECONDS = 120.0
+
+
+@task("cdr.normalize")
+def normalize(batch_id: int, source: str, records: int) -> str:
+    """Raw records become calls."""
+    settings = current_settings()
+
+    def work(connection: Connection, batch: Batch) -> list[Failure]:
+        return normalization.normalize(connection, batch, region=settings.pipeline_region, now=datetime.now(tz=UTC))
+
+    return walk(Step.NORMALIZE, Batch(batch_id, source, records), work)
+
+
+@task("cdr.classify")
+def classify(batch_id: int, source: str, records: int) -> str:
+    """Calls get their disposition."""
+    return walk(Step.CLASSIFY, Batch(batch_id, source, records), classification.classify)
+
+
+@task("cdr.bill")
+def bill(batch_id: int, source: str, records: int) -> str:
+    """Calls get their charge."""
+
+    def work(connection: Connection, batch: Batch) -> list[Failure]:
+        return billing.bill(connection, batch, tariff_cache().tariff_in_force(connection))
+
+    return walk(Step.BILL, Batch(batch_id, source, records), work)
+
+
+@task("cdr.schedule_recordings")
+def schedule_recordings(batch_id: int, source: str, records: int) -> str:
+    """Calls that can have audio get a row that says when to ask for it."""
+    delay_seconds = current_settings().recordings_delay_seconds
+
+    def work(connection: Connection, batch: Batch) -> list[Failure]:
+        recording_steps.schedule(connection, batch.batch_id, delay_seconds=delay_seconds)
+        return []
+
+    return walk(Step.SCHEDULE_RECORDINGS, Batch(batch_id, source, records), work)
+
+
+TASKS: dict[Step, PipelineTask] = {
+    Step.NORMALIZE: normalize,
+    Step.CLASSIFY: classify,
+    Step.BILL: bill,
+    Step.SCHEDULE_RECORDINGS: schedule_recordings,
+}
+
+
+def walk(step: Step, batch: Batch, work: Callable[[Connection, Batch], list[Failure]]) -> str:
+    """Do one step of a batch, then send what follows."""
+    result = run_step(engine(), batch.batch_id, step, work, resend_after_seconds=RESEND_AFTER_SECONDS)
+    if result.progress is not None:
+        for following in result.next_steps():
+            send_step(following, result.progress.batch)
+    aside = f", {result.set_aside} set aside" if result.set_aside else ""
+    return f"{result.outcome}: {batch.records} records of {batch.source}{aside}"
+
+
+def send_step(step: Step, batch: Batch) -> bool:
+    """Send a step's message; False when the broker is away, and then the reconciler sends it later."""
+    return TASKS[step].send(**batch._asdict())
+
+
+@task("pipeline.reconcile")
+def reconcile() -> str:
+    """Send again what stands still, and release failures whose next try is due."""
+    overdue, released = reconciliation.reconcile(
+        engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS
+    )
+    for progress in overdue:
+        for step in progress.next_steps():
+            send_step(step, progress.batch)
+    return f"done: {len(overdue)} batches sent again, {released} failures released"
+
+
+@task("recordings.dispatch")
+def dispatch_recordings() -> str:
+    """Send one download for each recording that is due."""
+    due = recording_steps.dispatch(
+        engine(), limit=DISPATCHED_AT_ONCE, redispatch_after_seconds=REDISPATCH_AFTER_SECONDS
+    )
+    for recording in due:
+        download_recording.send(
+            call_id=recording.call_id,
+            source=recording.source,
+            call_ref=recording.call_ref,
+            dispatched_at=recording.dispatched_at.isoformat(),
+        )
+    return f"done: {len(due)} downloads sent"
+
+
+@task("recordings.download")
+def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: str) -> str:  # noqa: ARG001 - two are for whoever reads Flower
+    """Fetch one call's recording and store it."""
+    outcome = recording_steps.download(
+        engine(),
+        call_id,
+        api=dialler_api(),
+        store=recording_store(),
+        policy=RetryPolicy(),
+        dispatched_at=datetime.fromisoformat(dispatched_at),
+    )
+    return str(outcome)
+
+
+@functools.cache
+def engine() -> Engine:
+    """This worker process's connections; opened at the first task, hence after the fork."""
+    return make_engine(current_settings().database_url, application="cdr-worker", pool_size=2)
+
+
+@functools.cache
+def tariff_cache() -> TariffCache:
+    """The tariffs this worker process has read."""
+    return TariffCache(timezone=current_settings().pipeline_timezone)
+
+
+@functools.cache
+def dialler_api() -> DiallerApi:
+    """This worker process's connections to the dialler's API."""
+    settings = current_settings()
+    return DiallerApi(settings.enigma_api_url, source=settings.enigma_source)
+
+
+@functools.cache
+def recording_store() -> RecordingStore:
+    """Where recordings go."""
+    return RecordingStore(current_settings().recordings_url)

@@ -1,0 +1,99 @@
+"""Fixtures of all floors: a clean environment, and real servers on free ports, started once a run."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+import redis
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from pipeline.adapters.cdr_list import CdrList
+from pipeline.sandbox.servers import Servers, sandbox_servers
+from pipeline.sandbox.stack import OWN_PREFIXES
+from pipeline.settings import current_settings
+from pipeline.storage.database import make_engine
+from pipeline.storage.migrations import upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+LIST = "enigma:notifications:campaigns"
+
+# Whoever runs the tests may have settings of their own; no test may see them.
+for name in [name for name in os.environ if name.startswith(OWN_PREFIXES)]:
+    del os.environ[name]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Two Redis servers and PostgreSQL. Nothing they hold matters, so they need not sync to disk."""
+    with sandbox_servers(fsync=False, appendonly=False) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> str:
+    """The URL of a migrated, empty database that others are copied from."""
+    engine = make_engine(servers.postgres.url, application="template")
+    upgrade(engine)
+    engine.dispose()
+    return servers.postgres.url
+
+
+@pytest.fixture
+def database_url(template: str) -> Iterator[str]:
+    """A database of this test's own."""
+    url = make_url(template)
+    name = f"test_{next(_numbers)}"
+    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {url.database}"))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """Connections to the test's own database."""
+    engine = make_engine(database_url, application="test")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def dialler_redis(servers: Servers) -> Iterator[redis.Redis]:
+    """The dialler's Redis, empty."""
+    client = redis.Redis.from_url(servers.dialler_redis.url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def cdr_list(servers: Servers, dialler_redis: redis.Redis) -> Iterator[CdrList]:
+    """The dialler's list, as an ingestor holds it."""
+    held = CdrList(servers.dialler_redis.url, LIST, owner="test")
+    yield held
+    held.close()
+
+
+@pytest.fixture
+def settings_env(monkeypatch: pytest.MonkeyPatch, servers: Servers, database_url: str, tmp_path) -> Iterator[None]:
+    """The environment a process of the pipeline finds; settings are read afresh."""
+    monkeypatch.setenv("DATABASE_URL", database_url)
+    monkeypatch.setenv("ENIGMA_REDIS_URL", servers.dialler_redis.url)
+    monkeypatch.setenv("CELERY_BROKER_URL", servers.broker.url)
+    monkeypatch.setenv("RECORDINGS_URL", (tmp_path / "recordings").as_uri())
+    current_settings.cache_clear()
+    yield
+    current_settings.cache_clear()

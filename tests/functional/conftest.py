@@ -1,0 +1,70 @@
+"""The whole pipeline as the Procfile starts it, beside a simulated dialler."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import redis
+
+from pipeline.sandbox.dialler import SimulatedDialler
+from pipeline.sandbox.stack import Stack
+from tests.conftest import LIST
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from pipeline.sandbox.servers import Servers
+
+TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n,0.60,0.20,60,1\n"
+
+
+def eventually(condition: Callable[[], Any], *, seconds: float = 30.0, check: Callable[[], None] = lambda: None) -> Any:
+    """What ``condition`` returns once it is true; fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        check()
+        if result := condition():
+            return result
+        assert time.monotonic() < deadline, f"not true after {seconds} s: {condition}"
+        time.sleep(0.05)
+
+
+def balance(stack: Stack) -> dict[str, Any]:
+    """What ``pipeline balance --json`` prints."""
+    done = stack.run("pipeline", "balance", "--json")
+    assert done.stdout, done.stderr
+    sheet: dict[str, Any] = json.loads(done.stdout)
+    return sheet
+
+
+@pytest.fixture
+def dialler(servers: Servers, dialler_redis: redis.Redis) -> Iterator[SimulatedDialler]:
+    """A simulated dialler whose recordings are ready after a fifth of a second."""
+    with SimulatedDialler(servers.dialler_redis.url, seed=7) as dialler:
+        yield dialler
+
+
+@pytest.fixture
+def stack(servers: Servers, database_url: str, dialler: SimulatedDialler, tmp_path: Path) -> Iterator[Stack]:
+    """A migrated database with a tariff, and processes ready to be started."""
+    broker = redis.Redis.from_url(servers.broker.url)
+    broker.flushall()
+    broker.close()
+    tariff = tmp_path / "tariff.csv"
+    tariff.write_text(TARIFF)
+    env = {"DATABASE_URL": database_url}
+    with Stack(servers, tmp_path / "stack", api_url=dialler.api_url, env=env) as stack:
+        stack.release()
+        loaded = stack.run("pipeline", "tariff", "load", str(tariff))
+        assert loaded.returncode == 0, loaded.stderr
+        yield stack
+
+
+@pytest.fixture
+def push(dialler_redis: redis.Redis) -> Callable[..., object]:
+    """Put elements on the dialler's list."""
+    return lambda *elements: dialler_redis.rpush(LIST, *elements)

@@ -1,0 +1,321 @@
+"""Every way a dialler can answer, over a real connection, comes back as the right value."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.adapters.dialler_api import DiallerApi, audio_extension
+from pipeline.domain.recording import (
+    Away,
+    Broken,
+    Fetched,
+    FetchResult,
+    NoSuchCall,
+    NotReady,
+    Refused,
+    Throttled,
+    Unacceptable,
+)
+
+
+def wav(size: int) -> bytes:
+    return b"RIFF" + (size - 8).to_bytes(4, "little") + b"WAVEfmt " + bytes(i % 251 for i in range(size - 16))
+
+
+WAV = wav(100_000)
+Answer = Callable[[socket.socket], None]
+
+
+class ScriptedServer:
+    """Answers each request on its own connection with the next part of a script, byte for byte."""
+
+    def __init__(self, *answers: Answer) -> None:
+        self.requests: list[bytes] = []
+        self._answers = iter(answers)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        self._listener.close()
+
+    def _run(self) -> None:
+        for answer in self._answers:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                request = b""
+                while b"\r\n\r\n" not in request and (chunk := connection.recv(65_536)):
+                    request += chunk
+                self.requests.append(request)
+                with contextlib.suppress(OSError):  # the client had enough
+                    answer(connection)
+
+
+def reply(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> Answer:
+    lines = [
+        f"HTTP/1.1 {status}",
+        f"Content-Length: {len(body) if length is None else length}",
+        "Connection: close",
+        *headers,
+    ]
+    return lambda connection: connection.sendall("\r\n".join([*lines, "", ""]).encode() + body)
+
+
+def not_found(error: str) -> Answer:
+    return reply("404 Not Found", ('{"errors":["%s"]}' % error).encode(), "Content-Type: application/json")  # noqa: UP031
+
+
+def no_length(*parts: bytes, pause: float = 0.0) -> Answer:
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for part in parts:
+            connection.sendall(part)
+            time.sleep(pause)
+
+    return answer
+
+
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\x00\x00\x00\x00\x00\x00\x00")
+
+
+@contextlib.contextmanager
+def serving(*answers: Answer) -> Iterator[ScriptedServer]:
+    with contextlib.closing(ScriptedServer(*answers)) as server:
+        yield server
+
+
+def fetch(answer: Answer, *, call_ref: str = "845", **options) -> tuple[FetchResult, bytes, ScriptedServer]:
+    sink = io.BytesIO()
+    with (
+        serving(answer) as server,
+        DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma", **options) as api,
+    ):
+        return api.fetch(call_ref, sink), sink.getvalue(), server
+
+
+def test_a_whole_recording_is_fetched():
+    """Size and SHA-256 are those of the bytes in the sink, and the extension is the audio's own."""
+    result, kept, server = fetch(reply("200 OK", WAV, "Content-Type: application/octet-stream"))
+    assert result == Fetched(len(WAV), hashlib.sha256(WAV).digest(), ".wav")
+    assert kept == WAV
+    assert server.requests[0].startswith(b"GET /calls/recording/845 HTTP/1.1\r\n")
+    assert b"\r\nAccept: */*\r\n" in server.requests[0]
+
+
+def test_a_recording_without_a_length_is_fetched():
+    """A body that ends with its connection, in tiny pieces, is whole when its own header agrees."""
+    result, kept, _ = fetch(no_length(WAV[:3], WAV[3:5], WAV[5:]))
+    assert isinstance(result, Fetched)
+    assert kept == WAV
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (not_found("Call Error: Recording not found"), NotReady()),
+        (not_found("Call Error: Call ID[845] does not exist"), NoSuchCall()),
+        (not_found("Call Error: Call ID[Recording not found] does not exist"), NoSuchCall()),
+        (reply("401 Unauthorized"), Refused(401)),
+        (reply("403 Forbidden", b"<html>"), Refused(403)),
+        (reply("429 Too Many Requests", b"", "Retry-After: 17"), Throttled(429, 17)),
+        (reply("429 Too Many Requests"), Throttled(429, None)),
+        (reply("429 Too Many Requests", b"", "Retry-After: soon"), Throttled(429, None)),
+        (reply("503 Service Unavailable", b"", "Retry-After: 5"), Throttled(503, 5)),
+        (
+            reply(
+                "429 Too Many Requests",
+                b"",
+                "Date: Mon, 02 Mar 2026 08:00:00 GMT",
+                "Retry-After: Mon, 02 Mar 2026 08:02:00 GMT",
+            ),
+            Throttled(429, 120),
+        ),
+    ],
+)
+def test_what_the_dialler_says_is_understood(answer, expected):
+    """The two bodies of 404 are told apart, refusals and throttling are known."""
+    assert fetch(answer)[:2] == (expected, b"")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (reply("404 Not Found", b"<html>nginx</html>"), "answered 404"),
+        (reply("404 Not Found", b"[" * 60_000), "answered 404"),
+        (reply("404 Not Found", b'{"errors":[5,null]}'), "answered 404"),
+        (reply("404 Not Found", b'"Recording not found"'), "answered 404"),
+        (reply("500 Internal Server Error", b'{"message":"Boom"}'), "answered 500, saying 'boom'"),
+        (reply("503 Service Unavailable"), "answered 503"),
+        (reply("302 Found", b"", "Location: http://127.0.0.1:9/login"), "answered 302"),
+        (reply("204 No Content"), "answered 204"),
+        (reply("206 Partial Content", WAV), "answered 206"),
+        (reply("200 OK", b"<!DOCTYPE html><html><body>Log in</body></html>"), "no audio"),
+        (reply("200 OK", b'{"errors":["Call Error"]}'), "no audio"),
+        (reply("200 OK", b"RIFF1234"), "no audio"),
+        (reply("200 OK", b""), "empty"),
+        (no_length(), "empty"),
+        (reply("200 OK", WAV[:5_000], length=len(WAV)), "broke"),
+        (reply("200 OK", WAV, length=len(WAV) - 64), "cut off: its header speaks of 100000 bytes, and 99936"),
+        (no_length(WAV[:50_000]), "cut off: its header"),
+        (reply("200 OK", WAV, "Content-Encoding: gzip"), "encoding"),
+        (reset, "broke"),
+        (lambda _: None, "broke"),
+        (lambda connection: connection.sendall(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), "broke"),
+    ],
+)
+def test_what_is_broken_is_noticed(answer, words):
+    """Errors, lies about the length, cut bodies, pages instead of audio: each is a sentence."""
+    result, _, _ = fetch(answer)
+    assert isinstance(result, Broken)
+    assert words in result.reason
+    assert result.reason.endswith(".")
+
+
+def test_nothing_that_is_no_audio_reaches_the_sink():
+    """The first bytes are looked at before any is passed on."""
+    assert fetch(reply("200 OK", b"<html>" * 100_000))[1] == b""
+
+
+def test_silence_is_broken():
+    """A dialler that stops in the middle is given up on after the read timeout."""
+    release = threading.Event()
+
+    def stall(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + WAV[:100])
+        release.wait(10)
+
+    sink = io.BytesIO()
+    with serving(stall) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        with DiallerApi(url, source="enigma", read_seconds=0.1) as api:
+            result = api.fetch("845", sink)
+        release.set()
+    assert result == Broken("The dialler's API was silent for 0.1 s.")
+
+
+def test_a_trickle_is_bounded():
+    """A dialler that is slow for ever, but never silent, is given up on after the total time."""
+    parts = [WAV[i * 100 : i * 100 + 100] for i in range(100)]
+    result, _, _ = fetch(no_length(*parts, pause=0.01), total_seconds=0.2)
+    assert result == Broken("The recording did not come within 0.2 s.")
+
+
+@pytest.mark.parametrize("answer", [reply("200 OK", WAV), no_length(WAV)])
+def test_too_large_is_unacceptable(answer):
+    """More than the limit is refused, announced or not, and the sink never holds more."""
+    result, kept, _ = fetch(answer, size_limit=50_000)
+    assert isinstance(result, Unacceptable)
+    assert len(kept) <= 50_000
+
+
+def test_a_refused_connection_is_an_outage():
+    """Nobody listening is the dialler's matter, not the recording's."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with DiallerApi(f"http://127.0.0.1:{port}", source="enigma") as api:
+        result = api.fetch("845", io.BytesIO())
+    assert isinstance(result, Away)
+    assert "refused" in result.reason
+
+
+def test_the_sinks_own_error_passes_through():
+    """A full disk is not mistaken for a broken dialler."""
+
+    class Full:
+        def write(self, data: bytes, /) -> None:
+            raise OSError(28, "No space left on device")
+
+    with (
+        serving(reply("200 OK", WAV)) as server,
+        DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma") as api,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        api.fetch("845", Full())
+
+
+@pytest.mark.parametrize(
+    ("call_ref", "segment"),
+    [
+        ("../../x", b"%2E%2E%2F%2E%2E%2Fx"),
+        ("..", b"%2E%2E"),
+        (".", b"%2E"),
+        ("a b?c#d%2e\r\nHost: evil", b"a%20b%3Fc%23d%252e%0D%0AHost%3A%20evil"),
+        ("ü\x00", b"%C3%BC%00"),
+    ],
+)
+def test_a_hostile_call_ref_stays_one_segment(call_ref, segment):
+    """Whatever a call_ref holds, it is asked for below the recordings and nowhere else."""
+    _, _, server = fetch(not_found("Call Error: Recording not found"), call_ref=call_ref)
+    assert server.requests[0].split(b"\r\n")[0] == b"GET /calls/recording/" + segment + b" HTTP/1.1"
+
+
+def test_credentials_are_sent_and_never_shown(caplog):
+    """A password in the base URL becomes basic authentication, and is in no log and no reason."""
+    caplog.set_level(logging.DEBUG)
+    with serving(reply("500 Internal Server Error")) as server:
+        url = f"http://user:hunter2@127.0.0.1:{server.port}/proxy/"
+        with DiallerApi(url, source="enigma") as api:
+            result = api.fetch("845", io.BytesIO())
+    assert b"GET /proxy/calls/recording/845 " in server.requests[0]
+    assert b"Authorization: Basic dXNlcjpodW50ZXIy" in server.requests[0]
+    assert "hunter2" not in caplog.text + repr(result)
+
+
+def test_threads_share_one_client():
+    """Several threads fetch at once over one pool, each its own bytes."""
+    results: list[FetchResult] = []
+    with (
+        serving(*[reply("200 OK", WAV)] * 8) as server,
+        DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma", connections=4) as api,
+    ):
+        threads = [threading.Thread(target=lambda: results.append(api.fetch("845", io.BytesIO()))) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+    assert results == [Fetched(len(WAV), hashlib.sha256(WAV).digest(), ".wav")] * 8
+
+
+@pytest.mark.parametrize(
+    ("head", "extension"),
+    [
+        (wav(44)[:16], ".wav"),
+        (b"RF64\xff\xff\xff\xffWAVEds64", ".wav"),
+        (b"RIFF\x00\x00\x00\x00AVI LIST", None),
+        (b"ID3\x04\x00\x00\x00\x00\x00\x00", ".mp3"),
+        (b"\xff\xfb\x90\x64" + b"\x00" * 12, ".mp3"),
+        (b"\xff\xf3\x18\xc4" + b"\x00" * 12, ".mp3"),
+        ("{'a': 1}".encode("utf-16"), None),
+        ("<html>".encode("utf-16"), None),
+        (b"OggS\x00\x02", ".ogg"),
+        (b"fLaC\x00\x00", ".flac"),
+        (b"%PDF-1.7", None),
+        (b"", None),
+    ],
+)
+def test_audio_is_told_by_its_first_bytes(head, extension):
+    """Known audio is named by its extension, pages and other files are not."""
+    assert audio_extension(head) == extension
+
+
+@given(st.binary(max_size=32))
+def test_sniffing_is_total(head):
+    """No bytes make the look at them fail, and text is never taken for audio."""
+    extension = audio_extension(head)
+    assert extension is None or head[0] > 127 or head[:4] in {b"RIFF", b"RF64", b"OggS", b"fLaC"} or head[:3] == b"ID3"
