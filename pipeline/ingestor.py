@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.adapters.cdr_list import OUTAGES as REDIS_OUTAGES
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
 from pipeline.logging import OutageLog, get_logger
 from pipeline.storage.database import is_outage, make_engine
@@ -146,7 +145,8 @@ class Ingestor:
             self._settle(claim)
         except LeaseHeldError:
             return Turn.STANDBY
-        except REDIS_OUTAGES as error:
+        except redis.RedisError as error:
+            # Refusals too (no password, no memory, a key of another type): said once, and tried until mended.
             self._outages.away("dialler_redis", error)
             return Turn.OUTAGE
         except SQLAlchemyError as error:

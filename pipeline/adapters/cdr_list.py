@@ -23,15 +23,6 @@ if TYPE_CHECKING:
 
 PopEnd = Literal["left", "right"]
 
-OUTAGES = (
-    redis.ConnectionError,
-    redis.TimeoutError,
-    redis.BusyLoadingError,
-    redis.ReadOnlyError,
-    ConnectionError,
-)
-"""What redis-py raises while the server is away, starting, or has become a replica."""
-
 # KEYS: list, claim, register, lease.  ARGV: limit, limit in bytes, name of the claim, end, owner, lease in ms, lmove?
 # Returns 0 when another owner holds the lease, else the elements moved (oldest first as the dialler's page counts it).
 # An element is always in one of the two lists, also where the script itself fails half way.

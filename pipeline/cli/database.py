@@ -11,8 +11,6 @@ from pipeline.cli.output import console
 from pipeline.logging import configure_logging
 from pipeline.settings import current_settings
 from pipeline.storage.database import make_engine
-from pipeline.storage.migrations import revisions
-from pipeline.storage.migrations import upgrade as migrate
 
 app = typer.Typer(help="The database's tables.", no_args_is_help=True)
 
@@ -20,6 +18,10 @@ app = typer.Typer(help="The database's tables.", no_args_is_help=True)
 @app.command("upgrade")
 def upgrade() -> None:
     """Bring the database's tables up to date. Safe to run at any time, by several at once."""
+    # Alembic loads slowly, and no other command needs it.
+    from pipeline.storage.migrations import revisions  # noqa: PLC0415
+    from pipeline.storage.migrations import upgrade as migrate  # noqa: PLC0415
+
     settings = current_settings()
     configure_logging(settings.pipeline_log_format, "warning")
     engine = make_engine(settings.database_url, application="cdr-release", pool_size=1)

@@ -114,7 +114,7 @@ def _uncharged(connection: Connection, call_id: int) -> list[dict[str, Any]]:
 def _recorded(recording: dict[str, Any] | None) -> list[dict[str, Any]]:
     if recording is None:
         return []
-    events = [_event(recording["scheduled_at"], "recording scheduled", f"first due {recording['due_at']}")]
+    events = [_event(recording["scheduled_at"], "recording scheduled", "to be fetched from the dialler by call_ref")]
     if recording["tried_at"] is not None:
         events.append(_event(recording["tried_at"], "recording tried", f"attempt {recording['attempts']}"))
     if recording["ended_at"] is not None:

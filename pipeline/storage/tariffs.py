@@ -240,7 +240,8 @@ def rates_of(connection: Connection, version_id: int, *, prefixes: Sequence[str]
         prefixes: only the rates of these prefixes.
     """
     wanted = "" if prefixes is None else "AND prefix = ANY(%(prefixes)s) "
-    # Amounts as text, exact to the last zero: a few distinct ones make up a tariff, and its rates share them.
+    # Amounts as text, exact to the last zero. A few distinct ones make up a tariff, and its rates share them, as
+    # they do places and dates: that is half of the memory.
     query = (
         "SELECT line, prefix, description, rate_per_minute::text, connect_fee::text, first_increment, "
         "  next_increment, minimum_charge::text, maximum_charge::text, minimum_seconds, free_below_seconds, "
@@ -250,37 +251,41 @@ def rates_of(connection: Connection, version_id: int, *, prefixes: Sequence[str]
     with driver_connection(connection).cursor("rates_of_version") as cursor:
         cursor.itersize = _FETCHED_AT_ONCE
         cursor.execute(cast("Any", query), {"version": version_id, "prefixes": list(prefixes or ())})
+        amounts = _Amounts()
         shared: dict[object, Any] = {}
         for row in cursor:
-            yield _rate(row, shared)
+            yield _rate(row, amounts, shared)
 
 
-def _rate(row: tuple[Any, ...], shared: dict[object, Any]) -> Rate:
+class _Amounts(dict[str, Decimal]):
+    """One `Decimal` for each amount as text."""
+
+    def __missing__(self, digits: str) -> Decimal:
+        amount = self[digits] = Decimal(digits)
+        return amount
+
+
+def _rate(row: tuple[Any, ...], amounts: _Amounts, shared: dict[object, Any]) -> Rate:
     (line, prefix, description, per_minute, fee, first, next_, least, most, least_seconds, free_below,
      attempt, valid_from, valid_to, time_from, time_to, weekdays) = row  # fmt: skip
     return Rate(
         prefix=prefix,
-        rate_per_minute=_decimal(per_minute),
-        connect_fee=_decimal(fee),
+        rate_per_minute=amounts[per_minute],
+        connect_fee=amounts[fee],
         first_increment=first,
         next_increment=next_,
         description=shared.setdefault(description, description),
-        minimum_charge=None if least is None else _decimal(least),
-        maximum_charge=None if most is None else _decimal(most),
+        minimum_charge=None if least is None else amounts[least],
+        maximum_charge=None if most is None else amounts[most],
         minimum_seconds=least_seconds,
         free_below_seconds=free_below,
-        attempt_fee=_decimal(attempt),
+        attempt_fee=amounts[attempt],
         valid_from=shared.setdefault(valid_from, valid_from),
         valid_to=shared.setdefault(valid_to, valid_to),
         time_of_day=None if time_from is None else _window(time_from, time_to),
         weekdays=None if weekdays is None else _days(tuple(weekdays)),
         id=line,
     )
-
-
-@lru_cache(maxsize=8_192)
-def _decimal(digits: str) -> Decimal:
-    return Decimal(digits)
 
 
 @lru_cache(maxsize=1_024)

@@ -101,7 +101,8 @@ def test_bad_records_are_set_aside_and_the_rest_goes_on(engine):
     """Each bad record is quarantined with its field and its bytes; its batch's other records become calls."""
     load(engine)
     bad = {
-        "record": b"\xff\xfe",
+        "record": b'{"type":"cdr","payload":{"number":"' + b"9" * 10_000_000 + b'"}}',
+        "payload.hold_time": make_record(hold_time=float("nan")),
         "type": b'{"type":"status"}',
         "payload": b'{"type":"cdr","payload":[]}',
         "payload.call_time": make_record(call_time=-3),
