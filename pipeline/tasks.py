@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from pipeline.storage.failures import Failure
+    from pipeline.storage.inbox import Span
 
 RESEND_AFTER_SECONDS = 10.0
 """How long a batch may stand still before its message counts as lost."""
@@ -46,8 +47,8 @@ def normalize(batch_id: int, source: str, records: int) -> str:
     """Raw records become calls."""
     settings = current_settings()
 
-    def work(connection: Connection, batch: Batch) -> list[Failure]:
-        return normalization.normalize(connection, batch, region=settings.pipeline_region, now=datetime.now(tz=UTC))
+    def work(connection: Connection, span: Span) -> list[Failure]:
+        return normalization.normalize(connection, span, region=settings.pipeline_region, now=datetime.now(tz=UTC))
 
     return walk(Step.NORMALIZE, Batch(batch_id, source, records), work)
 
@@ -62,8 +63,8 @@ def classify(batch_id: int, source: str, records: int) -> str:
 def bill(batch_id: int, source: str, records: int) -> str:
     """Calls get their charge."""
 
-    def work(connection: Connection, batch: Batch) -> list[Failure]:
-        return billing.bill(connection, batch, tariff_cache().tariff_in_force(connection))
+    def work(connection: Connection, span: Span) -> list[Failure]:
+        return billing.bill(connection, span, tariff_cache().tariff_in_force(connection))
 
     return walk(Step.BILL, Batch(batch_id, source, records), work)
 
@@ -73,8 +74,8 @@ def schedule_recordings(batch_id: int, source: str, records: int) -> str:
     """Calls that can have audio get a row that says when to ask for it."""
     delay_seconds = current_settings().recordings_delay_seconds
 
-    def work(connection: Connection, batch: Batch) -> list[Failure]:
-        recording_steps.schedule(connection, batch.batch_id, delay_seconds=delay_seconds)
+    def work(connection: Connection, span: Span) -> list[Failure]:
+        recording_steps.schedule(connection, span, delay_seconds=delay_seconds)
         return []
 
     return walk(Step.SCHEDULE_RECORDINGS, Batch(batch_id, source, records), work)
@@ -88,9 +89,16 @@ TASKS: dict[Step, PipelineTask] = {
 }
 
 
-def walk(step: Step, batch: Batch, work: Callable[[Connection, Batch], list[Failure]]) -> str:
+def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failure]]) -> str:
     """Do one step of a batch, then send what follows."""
-    result = run_step(engine(), batch.batch_id, step, work, resend_after_seconds=RESEND_AFTER_SECONDS)
+    result = run_step(
+        engine(),
+        batch.batch_id,
+        step,
+        work,
+        resend_after_seconds=RESEND_AFTER_SECONDS,
+        worker_was_lost=TASKS[step].request.retries > 0,
+    )
     if result.progress is not None:
         for following in result.next_steps():
             send_step(following, result.progress.batch)

@@ -14,18 +14,16 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.steps.tariffs import LoadedTariff
-    from pipeline.storage.inbox import Batch
+    from pipeline.storage.inbox import Span
     from pipeline.storage.ledger import Unbilled
 
-FIRST_REVISION = 1
 
-
-def bill(connection: Connection, batch: Batch, tariff: LoadedTariff | None) -> list[Failure]:
-    """Charge the batch's calls.
+def bill(connection: Connection, span: Span, tariff: LoadedTariff | None) -> list[Failure]:
+    """Charge calls.
 
     Args:
         connection: the step's transaction, which holds the step's lock.
-        batch: the batch.
+        span: the records whose calls are to be charged.
         tariff: the tariff in force, None where none was ever loaded.
 
     Returns:
@@ -34,7 +32,7 @@ def bill(connection: Connection, batch: Batch, tariff: LoadedTariff | None) -> l
     lines: list[Line] = []
     free: list[Uncharged] = []
     failures: list[Failure] = []
-    for call in unbilled_calls(connection, batch.batch_id):
+    for call in unbilled_calls(connection, span):
         try:
             decision = decide(call, tariff)
         except NoRateError as error:
@@ -76,7 +74,7 @@ def decide(call: Unbilled, tariff: LoadedTariff | None) -> Line | Uncharged:
     return Line(
         call_id=call.call_id,
         kind="charge",
-        revision=FIRST_REVISION,
+        revision=call.revision,
         tariff_version_id=tariff.version_id,
         prefix=rate.prefix,
         rate_per_minute=rate.rate_per_minute,

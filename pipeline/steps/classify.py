@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from pipeline.domain.disposition import Classification
     from pipeline.storage.failures import Failure
-    from pipeline.storage.inbox import Batch
+    from pipeline.storage.inbox import Span
 
 
-def classify(connection: Connection, batch: Batch) -> list[Failure]:
-    """Classify the batch's calls; returns the calls that could not be."""
+def classify(connection: Connection, span: Span) -> list[Failure]:
+    """Classify calls; returns those that could not be."""
     results: list[tuple[int, Classification]] = []
     failures: list[Failure] = []
-    for call in unclassified_calls(connection, batch.batch_id):
+    for call in unclassified_calls(connection, span):
         try:
             result = classify_call(call.end_reason, call.end_code, call.extension, call.hold_seconds)
         except Exception as error:  # noqa: BLE001 - one record's bug must not hold up its batch; it is kept with traceback

@@ -17,33 +17,33 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.storage.calls import RawRecord, StoredCall
-    from pipeline.storage.inbox import Batch
+    from pipeline.storage.inbox import Span
 
 
-def normalize(connection: Connection, batch: Batch, *, region: str, now: datetime) -> list[Failure]:
-    """Turn a batch's unread records into calls.
+def normalize(connection: Connection, span: Span, *, region: str, now: datetime) -> list[Failure]:
+    """Turn unread records into calls.
 
     Args:
         connection: the step's transaction, which holds the step's lock.
-        batch: the batch.
+        span: the records.
         region: where national numbers belong, e.g. ``ZA``.
         now: the present instant, aware; a call dialled after it (and a day) is refused.
 
     Returns:
         The records that could not become calls.
     """
-    new, failures = _read(unread_records(connection, batch.batch_id), region=region, now=now)
+    new, failures = _read(unread_records(connection, span), region=region, now=now)
     stored: set[int] = set()
     failures += write_isolated(
         connection,
         new,
-        lambda calls: stored.update(insert_calls(connection, batch.source, calls)),
+        lambda calls: stored.update(insert_calls(connection, span.source, calls)),
         lambda call: call.record_id,
     )
     refused = {failure.record_id for failure in failures}
     known = [call for call in new if call.record_id not in stored and call.record_id not in refused]
     if known:
-        existing = calls_by_ref(connection, batch.source, [call.cdr.call_ref for call in known])
+        existing = calls_by_ref(connection, span.source, [call.cdr.call_ref for call in known])
         repeats, conflicts = _compare(known, existing)
         insert_duplicates(connection, repeats)
         failures += conflicts
@@ -69,7 +69,7 @@ def _compare(known: Sequence[NewCall], existing: dict[str, StoredCall]) -> tuple
     conflicts: list[Failure] = []
     for record_id, cdr in known:
         call = existing[cdr.call_ref]
-        if call.content_hash == cdr.content_hash:
+        if cdr.content_hash in call.content_hashes:
             repeats.append((record_id, call.call_id))
         else:
             conflicts.append(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pipeline.adapters.dialler_api import DiallerApi
     from pipeline.adapters.recording_store import RecordingStore
     from pipeline.domain.recording import FetchResult, RetryPolicy
+    from pipeline.storage.inbox import Span
     from pipeline.storage.recordings import Claim
 
 STORE_SECONDS = 300.0
@@ -55,12 +56,12 @@ class RecordingOutcome(NamedTuple):
         return f"{self.state or 'nothing done'}: {self.reason}"
 
 
-def schedule(connection: Connection, batch_id: int, *, delay_seconds: float) -> int:
-    """Enter the recordings of a batch, the first try after the delay; returns how many are new.
+def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int:
+    """Enter the recordings of calls, the first try after the delay; returns how many are new.
 
     The caller holds the step's lock and the transaction.
     """
-    return recordings.schedule(connection, batch_id, delay_seconds=delay_seconds)
+    return recordings.schedule(connection, span, delay_seconds=delay_seconds)
 
 
 def dispatch(

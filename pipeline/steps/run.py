@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.steps.careful import run_carefully
 from pipeline.storage.failures import resolve_retried, set_aside
+from pipeline.storage.probes import read_probe
 from pipeline.storage.progress import UPSTREAM, lock_step, mark_done
 
 if TYPE_CHECKING:
@@ -13,8 +15,11 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from pipeline.storage.failures import Failure
-    from pipeline.storage.inbox import Batch
+    from pipeline.storage.inbox import Span
     from pipeline.storage.progress import Progress, Step
+
+SUSPICIOUS_RESENDS = 2
+"""A batch sent again this often without moving may be killing its workers."""
 
 
 class StepResult(NamedTuple):
@@ -34,14 +39,15 @@ def run_step(
     engine: Engine,
     batch_id: int,
     step: Step,
-    work: Callable[[Connection, Batch], list[Failure]],
+    work: Callable[[Connection, Span], list[Failure]],
     *,
     resend_after_seconds: float,
+    worker_was_lost: bool = False,
 ) -> StepResult:
     """Do a step for whatever of a batch still needs it, in one transaction.
 
     It may run any number of times, at once or late: the lock lines the runs up, and a run looks only for what no run
-    before it has done.
+    before it has done. When the batch may have killed a worker it is done in parts instead, see ``careful``.
 
     Args:
         engine: the database.
@@ -49,6 +55,7 @@ def run_step(
         step: the step.
         work: does it, and returns the records to set aside.
         resend_after_seconds: when the next step's message may be taken for lost.
+        worker_was_lost: this message has cost a worker process already.
     """
     with engine.begin() as connection:
         progress = lock_step(connection, batch_id, step)
@@ -58,8 +65,17 @@ def run_step(
             return StepResult("done before", progress)
         if progress.undone & UPSTREAM[step]:
             return StepResult("too early", progress)
-        failures = work(connection, progress.batch)
-        set_aside(connection, step, failures)
-        resolve_retried(connection, batch_id, step)
-        progress = mark_done(connection, batch_id, step, resend_after_seconds=resend_after_seconds)
-    return StepResult("done", progress, len(failures))
+        if not (worker_was_lost or _suspicious(connection, progress, step)):
+            failures = work(connection, progress.batch.span)
+            set_aside(connection, step, failures)
+            resolve_retried(connection, progress.batch.span, step)
+            progress = mark_done(connection, batch_id, step, resend_after_seconds=resend_after_seconds)
+            return StepResult("done", progress, len(failures))
+    careful, aside = run_carefully(engine, batch_id, step, work, resend_after_seconds=resend_after_seconds)
+    return StepResult("done carefully", careful, aside)
+
+
+def _suspicious(connection: Connection, progress: Progress, step: Step) -> bool:
+    if progress.resends >= SUSPICIOUS_RESENDS:
+        return True
+    return progress.resends > 0 and read_probe(connection, progress.batch.batch_id, step) is not None

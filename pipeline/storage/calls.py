@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from pipeline.storage.database import copy_rows
-from pipeline.storage.inbox import first_record, last_record
 from pipeline.storage.models import duplicates
 
 if TYPE_CHECKING:
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.domain.cdr import Cdr
+    from pipeline.storage.inbox import Span
 
 
 class RawRecord(NamedTuple):
@@ -38,7 +38,8 @@ class StoredCall(NamedTuple):
 
     call_id: int
     call_ref: str
-    content_hash: bytes
+    content_hashes: frozenset[bytes]
+    """Of the content it has, and of every content an operator replaced."""
 
 
 _UNREAD = """
@@ -50,6 +51,7 @@ LEFT JOIN LATERAL (
 WHERE i.record_id BETWEEN :first AND :last
   AND NOT EXISTS (SELECT FROM calls WHERE calls.id = i.record_id AND calls.id BETWEEN :first AND :last)
   AND NOT EXISTS (SELECT FROM duplicates AS d WHERE d.record_id = i.record_id AND d.record_id BETWEEN :first AND :last)
+  AND NOT EXISTS (SELECT FROM revisions AS v WHERE v.record_id = i.record_id AND v.record_id BETWEEN :first AND :last)
   AND NOT EXISTS (SELECT FROM failures AS f
                   WHERE f.record_id = i.record_id AND f.record_id BETWEEN :first AND :last
                     AND f.step = 'normalize' AND f.state IN ('open', 'discarded'))
@@ -87,9 +89,9 @@ RETURNING id
 """
 
 
-def unread_records(connection: Connection, batch_id: int) -> list[RawRecord]:
-    """The batch's records that are neither call nor duplicate nor set aside."""
-    rows = connection.execute(text(_UNREAD), {"first": first_record(batch_id), "last": last_record(batch_id)})
+def unread_records(connection: Connection, span: Span) -> list[RawRecord]:
+    """The records that are neither call nor duplicate nor set aside."""
+    rows = connection.execute(text(_UNREAD), span.bounds)
     return [RawRecord(row.record_id, bytes(row.raw)) for row in rows]
 
 
@@ -135,12 +137,18 @@ def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) 
     """The stored calls of a source that have these references."""
     rows = connection.execute(
         text(
-            "SELECT id, call_ref, content_hash FROM calls "
-            "WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
+            "SELECT id, call_ref, content_hash, "
+            "  array(SELECT replaced_hash FROM revisions WHERE revisions.call_id = calls.id) AS replaced "
+            "FROM calls WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
         ),
         {"call_refs": list(call_refs), "source": source},
     )
-    return {row.call_ref: StoredCall(row.id, row.call_ref, bytes(row.content_hash)) for row in rows}
+    return {
+        row.call_ref: StoredCall(
+            row.id, row.call_ref, frozenset(bytes(each) for each in (row.content_hash, *row.replaced))
+        )
+        for row in rows
+    }
 
 
 def insert_duplicates(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:

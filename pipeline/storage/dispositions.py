@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from pipeline.storage.database import copy_rows
-from pipeline.storage.inbox import first_record, last_record
 from pipeline.storage.models import dispositions
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.domain.disposition import Classification
+    from pipeline.storage.inbox import Span
 
 
 class Unclassified(NamedTuple):
@@ -54,9 +54,9 @@ _COLUMNS = (
 )
 
 
-def unclassified_calls(connection: Connection, batch_id: int) -> list[Unclassified]:
-    """The batch's calls that have no disposition and are not set aside."""
-    rows = connection.execute(text(_UNCLASSIFIED), {"first": first_record(batch_id), "last": last_record(batch_id)})
+def unclassified_calls(connection: Connection, span: Span) -> list[Unclassified]:
+    """The calls that have no disposition and are not set aside."""
+    rows = connection.execute(text(_UNCLASSIFIED), span.bounds)
     return [Unclassified(*row) for row in rows]
 
 

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.storage.inbox import batch_of, first_record, last_record
+from pipeline.storage.inbox import batch_of
 from pipeline.storage.progress import Step, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection
+
+    from pipeline.storage.inbox import Span
 
 FailureClass = Literal["data", "conflict", "reference", "bug"]
 
@@ -29,6 +31,8 @@ class Failure(NamedTuple):
     field: str | None = None
     error_type: str | None = None
     traceback: str | None = None
+    again: bool = True
+    """Whether a bug may be tried again by itself."""
 
 
 def set_aside(connection: Connection, step: Step, failures: Sequence[Failure]) -> None:
@@ -43,14 +47,15 @@ def set_aside(connection: Connection, step: Step, failures: Sequence[Failure]) -
         text(
             "INSERT INTO failures AS f (record_id, step, class, state, field, reason, error_type, traceback, retry_at) "
             "SELECT record_id, :step, class, 'open', field, reason, error_type, traceback, "
-            "       CASE class WHEN 'bug' THEN now() + interval '10 seconds' END "
+            "       CASE WHEN class = 'bug' AND again THEN now() + interval '10 seconds' END "
             "FROM unnest(cast(:record_ids AS bigint[]), cast(:classes AS text[]), cast(:fields AS text[]), "
-            "            cast(:reasons AS text[]), cast(:error_types AS text[]), cast(:tracebacks AS text[])) "
-            "     AS new (record_id, class, field, reason, error_type, traceback) "
+            "            cast(:reasons AS text[]), cast(:error_types AS text[]), cast(:tracebacks AS text[]), "
+            "            cast(:again AS boolean[])) "
+            "     AS new (record_id, class, field, reason, error_type, traceback, again) "
             "ON CONFLICT (record_id, step) DO UPDATE SET class = excluded.class, state = 'open', "
             "  field = excluded.field, reason = excluded.reason, error_type = excluded.error_type, "
             "  traceback = excluded.traceback, attempts = f.attempts + 1, last_failed_at = now(), "
-            "  retry_at = CASE WHEN excluded.class = 'bug' AND f.attempts + 1 < :bug_attempts "
+            "  retry_at = CASE WHEN excluded.retry_at IS NOT NULL AND f.attempts + 1 < :bug_attempts "
             "                  THEN now() + interval '10 seconds' * 6 ^ least(f.attempts, 4) END"
         ),
         {
@@ -62,18 +67,19 @@ def set_aside(connection: Connection, step: Step, failures: Sequence[Failure]) -
             "reasons": [failure.reason for failure in failures],
             "error_types": [failure.error_type for failure in failures],
             "tracebacks": [failure.traceback for failure in failures],
+            "again": [failure.again for failure in failures],
         },
     )
 
 
-def resolve_retried(connection: Connection, batch_id: int, step: Step) -> None:
+def resolve_retried(connection: Connection, span: Span, step: Step) -> None:
     """Close the failures of a step which were to be tried again and did not fail again."""
     connection.execute(
         text(
             "UPDATE failures SET state = 'resolved', retry_at = NULL "
             "WHERE record_id BETWEEN :first AND :last AND step = :step AND state = 'retrying'"
         ),
-        {"first": first_record(batch_id), "last": last_record(batch_id), "step": step.value},
+        {**span.bounds, "step": step.value},
     )
 
 

@@ -23,6 +23,24 @@ class Batch(NamedTuple):
     source: str
     records: int
 
+    @property
+    def span(self) -> Span:
+        """All its records."""
+        return Span(self.source, first_record(self.batch_id), last_record(self.batch_id))
+
+
+class Span(NamedTuple):
+    """A run of records of one batch: what a step works on, most often the whole batch."""
+
+    source: str
+    first: int
+    last: int
+
+    @property
+    def bounds(self) -> dict[str, int]:
+        """The bounds as a statement takes them."""
+        return {"first": self.first, "last": self.last}
+
 
 def first_record(batch_id: int) -> int:
     """The record id of a batch's first record."""

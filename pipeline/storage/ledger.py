@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from pipeline.storage.database import copy_rows
-from pipeline.storage.inbox import first_record, last_record
 from pipeline.storage.models import ledger, uncharged
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from sqlalchemy import Connection
+
+    from pipeline.storage.inbox import Span
 
 
 class Unbilled(NamedTuple):
@@ -29,6 +30,7 @@ class Unbilled(NamedTuple):
     dialed_at: datetime
     talk_seconds: int
     disposition: str
+    revision: int = 1
 
 
 class Line(NamedTuple):
@@ -56,13 +58,17 @@ class Uncharged(NamedTuple):
     reason: str
 
 
+# A call has a charge in force when it was charged once more than reversed; until then it is to be billed, and the new
+# line's revision follows the last. `l` is empty the first time a batch is billed.
 _UNBILLED = """
 SELECT c.id, c.campaign_ref, c.client_number, c.client_number_is_e164, c.direction, c.dialed_at, c.talk_seconds,
-       d.disposition
+       d.disposition, coalesce(l.revision, 0) + 1 AS revision
 FROM calls AS c
 JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN :first AND :last
+LEFT JOIN (SELECT call_id, max(revision) AS revision, sum(CASE kind WHEN 'charge' THEN 1 ELSE -1 END) AS in_force
+           FROM ledger WHERE call_id BETWEEN :first AND :last GROUP BY call_id) AS l ON l.call_id = c.id
 WHERE c.id BETWEEN :first AND :last
-  AND NOT EXISTS (SELECT FROM ledger AS l WHERE l.call_id = c.id AND l.call_id BETWEEN :first AND :last)
+  AND coalesce(l.in_force, 0) = 0
   AND NOT EXISTS (SELECT FROM uncharged AS u WHERE u.call_id = c.id AND u.call_id BETWEEN :first AND :last)
   AND NOT EXISTS (SELECT FROM failures AS f
                   WHERE f.record_id = c.id AND f.record_id BETWEEN :first AND :last
@@ -71,16 +77,35 @@ ORDER BY c.id
 """
 
 
-def unbilled_calls(connection: Connection, batch_id: int) -> list[Unbilled]:
-    """The batch's classified calls that have neither a charge nor a reason for none, and are not set aside."""
-    rows = connection.execute(text(_UNBILLED), {"first": first_record(batch_id), "last": last_record(batch_id)})
-    return [Unbilled(*row) for row in rows]
+def unbilled_calls(connection: Connection, span: Span) -> list[Unbilled]:
+    """The classified calls that have neither a charge in force nor a reason for none, and are not set aside."""
+    return [Unbilled(*row) for row in connection.execute(text(_UNBILLED), span.bounds)]
 
 
 def insert_lines(connection: Connection, lines: Sequence[Line]) -> None:
     """Append lines; a second line of one call, kind and revision is refused by the database."""
     if lines:
         copy_rows(connection, ledger, Line._fields, lines)
+
+
+def reverse_charges(connection: Connection, call_ids: Sequence[int], reason: str) -> int:
+    """Take back the charge in force of each call, by an equal and opposite line; returns how many there were.
+
+    The caller holds the bill step of the calls' batches, and sees to it that they are billed again.
+    """
+    result = connection.execute(
+        text(
+            "INSERT INTO ledger (call_id, kind, revision, tariff_version_id, prefix, rate_per_minute, connect_fee, "
+            "  talk_seconds, billable_seconds, unrounded, amount, currency, reason) "
+            "SELECT call_id, 'reversal', revision, tariff_version_id, prefix, rate_per_minute, connect_fee, "
+            "  talk_seconds, billable_seconds, -unrounded, -amount, currency, :reason "
+            "FROM ledger AS l WHERE kind = 'charge' AND call_id = ANY(cast(:call_ids AS bigint[])) "
+            "  AND NOT EXISTS (SELECT FROM ledger AS r WHERE r.call_id = l.call_id AND r.kind = 'reversal' "
+            "                  AND r.revision = l.revision)"
+        ),
+        {"call_ids": list(call_ids), "reason": reason},
+    )
+    return int(result.rowcount)
 
 
 def insert_uncharged(connection: Connection, calls: Sequence[Uncharged]) -> None:

@@ -297,6 +297,45 @@ failures = Table(
     Index("failures_retry_idx", "retry_at", postgresql_where=text("state = 'open' AND retry_at IS NOT NULL")),
 )
 
+# A batch that seems to kill its worker is done a part at a time; this says which part is in hand (steps/careful.py).
+probes = Table(
+    "probes",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("step", Text, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+)
+
+# A record that an operator accepted over the version of its call that was stored before.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("call_id", BigInteger, nullable=False, index=True),
+    # The row of `calls` as it was, and the hash of its content: a replay of that version is a duplicate.
+    Column("replaced", JSONB, nullable=False),
+    Column("replaced_hash", LargeBinary, nullable=False),
+    Column("accepted_by", Text, nullable=False),
+    Column("accepted_at", AWARE, nullable=False, server_default=NOW),
+)
+
+# Why the ingestor of a source has stopped claiming, until somebody releases it.
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("kind", Text, one_of("kind", "fuse", "wrong_list"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("stopped_at", AWARE, nullable=False, server_default=NOW),
+    Column("released_at", AWARE),
+    Column("released_by", Text),
+    Index("stops_standing_idx", "source", unique=True, postgresql_where=text("released_at IS NULL")),
+)
+
 actions = Table(
     "actions",
     metadata,

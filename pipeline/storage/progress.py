@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,7 @@ from sqlalchemy import text
 from pipeline.storage.inbox import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection, Row
 
@@ -54,6 +55,8 @@ class Progress(NamedTuple):
 
     batch: Batch
     undone: frozenset[Step]
+    resends: int = 0
+    """How often the reconciler sent the batch again since it last moved."""
 
     def next_steps(self) -> tuple[Step, ...]:
         """The steps to send now: the first undone one, or both last ones side by side.
@@ -69,12 +72,12 @@ class Progress(NamedTuple):
         return tuple(step for step in (Step.BILL, Step.SCHEDULE_RECORDINGS) if step in self.undone)
 
 
-_COLUMNS = "id, source, records, normalized_at, classified_at, billed_at, recordings_scheduled_at"
+_COLUMNS = "id, source, records, resends, normalized_at, classified_at, billed_at, recordings_scheduled_at"
 
 
 def _progress(row: Row[tuple[object, ...]]) -> Progress:
     undone = frozenset(step for step, column in MARK.items() if getattr(row, column) is None)
-    return Progress(Batch(row.id, row.source, row.records), undone)
+    return Progress(Batch(row.id, row.source, row.records), undone, row.resends)
 
 
 def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | None:
@@ -83,16 +86,38 @@ def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | N
     The same message delivered twice at once therefore works twice in a row, and the second finds nothing to do.
     """
     _lock(connection, batch_id, (step,))
+    return read_progress(connection, batch_id)
+
+
+def read_progress(connection: Connection, batch_id: int) -> Progress | None:
+    """How far a batch has come; None when there is no such batch."""
     row = connection.execute(text(f"SELECT {_COLUMNS} FROM batches WHERE id = :id"), {"id": batch_id}).one_or_none()
     return None if row is None else _progress(row)
 
 
 def _lock(connection: Connection, batch_id: int, steps: Iterable[Step]) -> None:
-    order = list(Step)
     for step in steps:
-        connection.execute(
-            text("SELECT pg_advisory_xact_lock(:key)"), {"key": batch_id * len(order) + order.index(step)}
-        )
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(batch_id, step)})
+
+
+def _lock_key(batch_id: int, step: Step) -> int:
+    order = list(Step)
+    return batch_id * len(order) + order.index(step)
+
+
+@contextlib.contextmanager
+def step_held(connection: Connection, batch_id: int, step: Step) -> Iterator[None]:
+    """Hold a step of a batch over several transactions; a connection that dies lets go of it."""
+    key = {"key": _lock_key(batch_id, step)}
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), key)
+    connection.commit()
+    try:
+        yield
+    except BaseException:
+        connection.invalidate()  # the server lets go of it with the connection, whatever state that is in
+        raise
+    connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+    connection.commit()
 
 
 def mark_done(connection: Connection, batch_id: int, step: Step, *, resend_after_seconds: float) -> Progress:
@@ -102,7 +127,7 @@ def mark_done(connection: Connection, batch_id: int, step: Step, *, resend_after
         text(
             f"UPDATE batches SET {MARK[step]} = clock_timestamp(), "
             f"finished_at = CASE WHEN {others} THEN clock_timestamp() END, "
-            "due_at = now() + make_interval(secs => :resend_after) "
+            "due_at = now() + make_interval(secs => :resend_after), resends = 0 "
             f"WHERE id = :id RETURNING {_COLUMNS}"
         ),
         {"id": batch_id, "resend_after": resend_after_seconds},

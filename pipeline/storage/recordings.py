@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from pipeline.domain.recording import RecordingState, may_move
-from pipeline.storage.inbox import first_record, last_record
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.domain.recording import Decision
+    from pipeline.storage.inbox import Span
 
 NO_CALL_REF = "The dialler sent no call_ref with this call, so there is nothing to ask for its recording by."
 TAKEN_BACK = "The worker that was downloading it stopped before it was done; it is tried again."
@@ -55,8 +55,8 @@ class StoredFile(NamedTuple):
     sha256: bytes
 
 
-def schedule(connection: Connection, batch_id: int, *, delay_seconds: float) -> int:
-    """Enter a row for each call of a batch that can have a recording; returns how many are new.
+def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int:
+    """Enter a row for each call that can have a recording; returns how many are new.
 
     A call that came without a call_ref ends here: nothing can be asked.
     """
@@ -76,12 +76,7 @@ def schedule(connection: Connection, batch_id: int, *, delay_seconds: float) -> 
             "                  AND known.call_id BETWEEN :first AND :last) "
             "ON CONFLICT (call_id) DO NOTHING"
         ),
-        {
-            "first": first_record(batch_id),
-            "last": last_record(batch_id),
-            "delay": delay_seconds,
-            "no_call_ref": NO_CALL_REF,
-        },
+        {**span.bounds, "delay": delay_seconds, "no_call_ref": NO_CALL_REF},
     )
     return int(result.rowcount)
 

@@ -19,7 +19,7 @@ from pipeline.sandbox.audio import recording_body
 from pipeline.sandbox.calls import SimulatedCall
 from pipeline.steps import recordings as steps
 from pipeline.storage import recordings as storage
-from pipeline.storage.inbox import first_record
+from pipeline.storage.inbox import Batch, first_record
 from pipeline.storage.recordings import StoredFile
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def scheduled(engine: Engine, *call_refs: int | str, source: str = "enigma", bat
     with engine.begin() as connection:
         for call_id, call_ref in zip(ids, call_refs, strict=True):
             add_call(connection, call_id, str(call_ref), source=source)
-        steps.schedule(connection, batch, delay_seconds=0)
+        steps.schedule(connection, Batch(batch, "enigma", 1).span, delay_seconds=0)
     return ids
 
 
@@ -157,8 +157,8 @@ def test_schedule_enters_the_calls_of_the_batch_that_can_have_audio(engine):
         add_call(connection, start + 65_535, "3")
         add_call(connection, start - 1, "4")
         add_call(connection, start + 65_536, "5")
-        assert steps.schedule(connection, BATCH, delay_seconds=30) == 2
-        assert steps.schedule(connection, BATCH, delay_seconds=30) == 0
+        assert steps.schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30) == 2
+        assert steps.schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30) == 0
     assert states(engine) == {"scheduled": 2}
     found = row(engine, start)
     assert (found.source, found.call_ref, found.attempts, found.ended_at) == ("enigma", "1", 0, None)
@@ -192,7 +192,7 @@ def test_dispatch_leaves_what_is_not_due(engine):
     """A row waits out its delay."""
     with engine.begin() as connection:
         add_call(connection, first_record(BATCH), "1")
-        steps.schedule(connection, BATCH, delay_seconds=30)
+        steps.schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30)
     assert dispatch(engine) == []
 
 

@@ -31,14 +31,14 @@ TARIFF = b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27
 def works(engine):
     cache = TariffCache(timezone="Africa/Johannesburg")
 
-    def schedule_all(connection, batch):
-        schedule(connection, batch.batch_id, delay_seconds=5)
+    def schedule_all(connection, span):
+        schedule(connection, span, delay_seconds=5)
         return []
 
     return {
-        Step.NORMALIZE: lambda connection, batch: normalize(connection, batch, region="ZA", now=NOW),
+        Step.NORMALIZE: lambda connection, span: normalize(connection, span, region="ZA", now=NOW),
         Step.CLASSIFY: classify,
-        Step.BILL: lambda connection, batch: bill(connection, batch, cache.tariff_in_force(connection)),
+        Step.BILL: lambda connection, span: bill(connection, span, cache.tariff_in_force(connection)),
         Step.SCHEDULE_RECORDINGS: schedule_all,
     }
 
