@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
+SEED ?= 1
 
 .PHONY: help
 help: ## What can be made
@@ -31,7 +32,11 @@ test: setup ## Run all tests
 
 .PHONY: unit
 unit: setup ## Run the tests that open no socket
-	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage/progress.py pipeline/storage/inbox.py
+	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py
+
+.PHONY: chaos
+chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")
+	$(BIN)/python -m tests.chaos.harness --seed $(SEED) --calls 100000 --kills 100 --rate 700
 
 .PHONY: check
 check: setup ## Format, lint, types and import contracts

@@ -83,17 +83,24 @@ task_queues = [
         "cdr.classify",
         "cdr.bill",
         "cdr.schedule_recordings",
-        "recordings",
         "pipeline",
     )
 ]
+# Each dialler's recordings have a queue of their own: only workers of that ENIGMA_SOURCE can reach it and know its
+# password. By the alias, `celery worker --queues recordings` reads that of the worker's own dialler.
+_recordings = f"recordings.{_settings.enigma_source}"
+task_queues.append(
+    Queue(_recordings, _exchange, routing_key=_recordings, queue_arguments=_queue_arguments, alias="recordings")
+)
 task_routes = {
     "cdr.normalize": {"queue": "cdr.normalize"},
     "cdr.classify": {"queue": "cdr.classify"},
     "cdr.bill": {"queue": "cdr.bill"},
     "cdr.schedule_recordings": {"queue": "cdr.schedule_recordings"},
-    "recordings.download": {"queue": "recordings"},
+    "recordings.download": {"queue": _recordings},
     "recordings.dispatch": {"queue": "pipeline"},
+    "recordings.expire_stored": {"queue": _recordings},
+    "recordings.clean_partials": {"queue": _recordings},
     "pipeline.reconcile": {"queue": "pipeline"},
 }
 
@@ -108,6 +115,16 @@ beat_schedule = {
         "task": "recordings.dispatch",
         "schedule": timedelta(seconds=1),
         "options": {"expires": 5},
+    },
+    "delete stored recordings past their retention": {
+        "task": "recordings.expire_stored",
+        "schedule": timedelta(hours=1),
+        "options": {"expires": 1800},
+    },
+    "clean up after crashed downloads": {
+        "task": "recordings.clean_partials",
+        "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat
+        "options": {"expires": 1800},
     },
 }
 beat_scheduler = "celery.beat:Scheduler"  # every schedule is an interval: nothing to remember across a restart

@@ -20,8 +20,12 @@ def _is_loopback(host: str) -> bool:
         return host in LOOPBACK_NAMES
 
 
+_logins = [login for login in options.basic_auth or [] if login]
+if not all(user and password for user, _, password in (login.partition(":") for login in _logins)):
+    sys.exit("FLOWER_BASIC_AUTH must be user:password, several by comma")
+basic_auth = _logins
 address = options.address or "127.0.0.1"
-if not (_is_loopback(address) or options.unix_socket or options.basic_auth or options.auth):
+if not (_is_loopback(address) or options.unix_socket or _logins or options.auth):
     sys.exit(
         f"Flower would listen on {address} for anybody: set FLOWER_BASIC_AUTH=user:password (or FLOWER_AUTH), "
         "or FLOWER_ADDRESS=127.0.0.1"

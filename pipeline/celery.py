@@ -16,6 +16,8 @@ from pipeline.storage.database import is_outage
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from kombu import Queue
+
 app = Celery("pipeline", include=["pipeline.tasks"])
 app.config_from_object("celeryconfig")
 
@@ -52,10 +54,10 @@ class PipelineTask(Task):  # type: ignore[misc]
             log.debug("task_ended", outcome=outcome, seconds=round(time.perf_counter() - started, 4))
             return outcome
 
-    def send(self, *, task_id: str | None = None, **kwargs: Any) -> bool:
+    def send(self, *, task_id: str | None = None, queue: Queue | None = None, **kwargs: Any) -> bool:
         """Send this task; False when the broker is away, which only delays: the row stays, and is sent again."""
         try:
-            self.apply_async(kwargs=kwargs, task_id=task_id)
+            self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue)
         except BROKER_OUTAGES as error:
             outages.away("broker", error)
             return False

@@ -20,10 +20,12 @@ import redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
+from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
 from pipeline.logging import OutageLog, get_logger
 from pipeline.storage.database import is_outage, make_engine
-from pipeline.storage.inbox import Batch, settle, unfinished_batches
+from pipeline.storage.inbox import Batch, Unfinished, settle, unfinished_batches
 from pipeline.storage.progress import Step
+from pipeline.storage.stops import Stop, raise_stop, recent_bad_share, standing_stop, was_released
 from pipeline.tasks import RESEND_AFTER_SECONDS, send_step
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+PEEKED = 20
+"""Elements looked at before the first claim."""
+
 
 class Turn(Enum):
     """How one turn of the loop ended."""
@@ -44,6 +49,7 @@ class Turn(Enum):
     EMPTY = "empty"
     FULL = "full"
     STANDBY = "standby"
+    STOPPED = "stopped"
     OUTAGE = "outage"
 
 
@@ -53,16 +59,21 @@ class Pace:
 
     A claim at once when nothing is in flight keeps a lone record quick. While batches are unfinished a *linger* between
     claims gathers records, because batches of one drown the workers in messages; it grows with the number in flight.
+    Until enough of a list has proved good for the fuse to judge, no more than ``probation_records`` are on their way.
     """
 
     batch_size: int = 2_000
     max_unfinished: int = 50
+    max_unfinished_records: int = 20_000
+    probation_records: int = 500
     longest_linger: float = 0.05
     linger_per_unfinished: float = 0.01
     idle_poll: float = 0.02
     standby_poll: float = 1.0
+    stopped_poll: float = 1.0
     outage_poll: float = 0.5
-    recover_every: float = 30.0
+    recover_every: float = 5.0
+    judge_every: float = 1.0
 
     def linger(self, unfinished: int) -> float:
         """How long to gather before the next claim.
@@ -102,7 +113,10 @@ class Ingestor:
         self._outages = OutageLog(log)
         self._recover_at = 0.0
         self._leading: bool | None = None
-        self._unfinished = 0
+        self._unfinished = Unfinished(0, 0)
+        self._judge_at = 0.0
+        self._trusted = False
+        self._stopped_by: Stop | None = None
 
     def stop(self) -> None:
         """Finish the batch in hand, then return from ``run()``."""
@@ -115,11 +129,12 @@ class Ingestor:
             Turn.EMPTY: self._pace.idle_poll,
             Turn.FULL: self._pace.longest_linger,
             Turn.STANDBY: self._pace.standby_poll,
+            Turn.STOPPED: self._pace.stopped_poll,
             Turn.OUTAGE: self._pace.outage_poll,
         }
         while not self._stop.is_set():
             turn = self.run_once()
-            wait = self._pace.linger(self._unfinished) if turn is Turn.CLAIMED else waits[turn]
+            wait = self._pace.linger(self._unfinished.batches) if turn is Turn.CLAIMED else waits[turn]
             if wait:
                 self._stop.wait(wait)
         self._leave()
@@ -135,19 +150,25 @@ class Ingestor:
                 return Turn.STANDBY
             if time.monotonic() >= self._recover_at:
                 self.recover()
-            self._unfinished = self._count_unfinished()
-            if self._unfinished >= self._pace.max_unfinished:
+            if not self._may_claim():
+                return Turn.STOPPED
+            room = self._room()
+            if room <= 0:
+                self._judge_at = 0.0
                 return Turn.FULL
-            claim = self._list.claim(self._pace.batch_size)
+            claim = self._list.claim(min(room, self._pace.batch_size))
             self._outages.back("dialler_redis")
             if claim is None:
                 return Turn.EMPTY
             self._settle(claim)
+            self._judge_at = 0.0
         except LeaseHeldError:
             return Turn.STANDBY
         except redis.RedisError as error:
             # Refusals too (no password, no memory, a key of another type): said once, and tried until mended.
             self._outages.away("dialler_redis", error)
+            # A claim whose answer was lost on the way is in the register.
+            self._recover_at = 0.0
             return Turn.OUTAGE
         except SQLAlchemyError as error:
             if not is_outage(error):
@@ -180,16 +201,58 @@ class Ingestor:
         # The claim script renews the lease as it claims; this covers the turns in which nothing is claimed.
         leading = self._list.hold_lease()
         if leading != self._leading:
+            if leading:
+                self._look_at_the_list()
             log.info("ingestor_leads" if leading else "ingestor_stands_by", owner=self._list.owner)
+            # Only now: a look that failed for an outage is taken again.
             self._leading = leading
             self._recover_at = 0.0
+            self._judge_at = 0.0
         return leading
 
-    def _count_unfinished(self) -> int:
-        with self._engine.connect() as connection:
-            unfinished = unfinished_batches(connection, self._pace.max_unfinished)
+    def _look_at_the_list(self) -> None:
+        """Before the first claim: is this the integrators' list at all?"""
+        reason = wrong_list(self._list.peek(PEEKED))
+        if reason is not None:
+            with self._engine.begin() as connection:
+                if not was_released(connection, self._source, "wrong_list"):
+                    raise_stop(connection, self._source, "wrong_list", f"the list {self._list.name} {reason}")
+
+    def _may_claim(self) -> bool:
+        """Whether nothing stands against claiming; looks at the fuse after each claim, and now and then."""
+        with self._engine.begin() as connection:
+            self._unfinished = unfinished_batches(connection, self._source, self._pace.max_unfinished)
+            stop = standing_stop(connection, self._source)
+            if stop is None and time.monotonic() >= self._judge_at:
+                share = recent_bad_share(connection, self._source, at_least=FUSE_RECORDS)
+                self._trusted = share.records >= FUSE_RECORDS
+                self._judge_at = time.monotonic() + self._pace.judge_every
+                reason = fuse_blows(*share)
+                if reason is not None:
+                    raise_stop(connection, self._source, "fuse", reason)
+                    stop = standing_stop(connection, self._source)
         self._outages.back("database")
-        return unfinished
+        self._say_stopped(stop)
+        return stop is None
+
+    def _say_stopped(self, stop: Stop | None) -> None:
+        if stop is not None and self._stopped_by is None:
+            log.error(
+                "ingestor_stopped_claiming",
+                kind=stop.kind,
+                reason=stop.reason,
+                remedy=f"when the list is right after all: pipeline stops release --source {self._source}",
+            )
+        if stop is None and self._stopped_by is not None:
+            log.warning("ingestor_released", kind=self._stopped_by.kind)
+        self._stopped_by = stop
+
+    def _room(self) -> int:
+        """How many more records may be on their way."""
+        if self._unfinished.batches >= self._pace.max_unfinished:
+            return 0
+        most = self._pace.max_unfinished_records if self._trusted else self._pace.probation_records
+        return most - self._unfinished.records
 
     def _settle(self, claim: Claim) -> None:
         with self._engine.begin() as connection:
@@ -226,7 +289,11 @@ def run_ingestor(settings: Settings) -> None:
         make_engine(settings.database_url, application="cdr-ingestor", pool_size=1),
         source=settings.enigma_source,
         send=lambda batch: send_step(Step.NORMALIZE, batch),
-        pace=Pace(batch_size=settings.pipeline_batch_size, max_unfinished=settings.pipeline_max_unfinished_batches),
+        pace=Pace(
+            batch_size=settings.pipeline_batch_size,
+            max_unfinished=settings.pipeline_max_unfinished_batches,
+            max_unfinished_records=10 * settings.pipeline_batch_size,
+        ),
     )
 
     def stop(*_: Any) -> None:

@@ -41,6 +41,7 @@ def configure_logging(log_format: str = "auto", level: str = "info") -> None:
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
+    handler.addFilter(BrokerChatter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -65,6 +66,34 @@ def get_logger(name: str) -> Logger:
     """A logger; ``name`` is the module's."""
     logger: Logger = structlog.stdlib.get_logger(name)
     return logger
+
+
+class BrokerChatter(logging.Filter):
+    """Lets through Celery's first line of a broker outage and the line of its end, and none of the tries between.
+
+    Celery and kombu tell of each try to reconnect, from several places, for as long as it takes.
+    """
+
+    LOGGERS = ("celery.worker.consumer", "celery.beat", "celery.worker.control", "kombu.", "celery.worker.pidbox")
+    OUTAGE = ("Cannot connect", "Connection to broker lost", "Connection error", "connection error")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._away = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write the line."""
+        if not record.name.startswith(self.LOGGERS):
+            return True
+        text = record.getMessage()
+        if text.startswith("Connected to "):
+            self._away = False
+            return True
+        if not any(phrase in text for phrase in self.OUTAGE):
+            return True
+        record.exc_info = None
+        first, self._away = not self._away, True
+        return first
 
 
 class OutageLog:

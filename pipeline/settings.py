@@ -7,14 +7,18 @@ Only the edges read settings (``celeryconfig.py``, ``pipeline.celery``, ``pipeli
 from __future__ import annotations
 
 import functools
+import json
 import zoneinfo
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import phonenumbers
-from pydantic import AfterValidator, Field, HttpUrl, RedisDsn, TypeAdapter, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, RedisDsn, TypeAdapter, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
+
+STORES = ("file", "s3", "gs", "memory")
+"""What recordings can be kept in; each publishes a file whole or not at all."""
 
 
 class SettingsError(Exception):
@@ -58,9 +62,25 @@ def _timezone(value: str) -> str:
 
 
 def _fsspec_url(value: str) -> str:
-    if "://" not in value:
+    scheme, separator, place = value.partition("://")
+    if not separator or scheme not in STORES or not place.strip("/"):
         raise ValueError(f"must be a URL such as file:///srv/recordings or s3://bucket/folder, got {value!r}")
     return value.rstrip("/")
+
+
+def _json_object(value: Any) -> Any:
+    """Its text is never quoted: there are credentials in it."""
+    try:
+        decoded = json.loads(value or "{}") if isinstance(value, str) else value
+    except ValueError as error:
+        raise ValueError(f"must be a JSON object such as {{}}: {getattr(error, 'msg', 'not JSON')}") from None
+    if not isinstance(decoded, dict):
+        raise ValueError("must be a JSON object such as {}")  # noqa: TRY004 - pydantic reports ValueError only
+    return decoded
+
+
+def _empty_is_none(value: Any) -> Any:
+    return None if value == "" else value
 
 
 class Settings(BaseSettings):
@@ -85,9 +105,25 @@ class Settings(BaseSettings):
     database_url: Annotated[str, AfterValidator(_database_url)] = "postgresql+psycopg://localhost/cdr"
     """The PostgreSQL database that holds the truth."""
     recordings_url: Annotated[str, AfterValidator(_fsspec_url)] = "file:///var/lib/enigma-cdr/recordings"
-    """Where recordings are stored: any fsspec URL."""
+    """Where recordings are stored: a ``file://``, ``s3://`` or ``gs://`` URL (``memory://`` for tests)."""
     recordings_delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
     """Seconds from the record's arrival to the first try at its recording."""
+    recordings_concurrency: Annotated[int, Field(ge=1, le=1_000)] = 8
+    """The most downloads from one dialler at once, over all workers and machines."""
+    recordings_rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 50.0
+    """The most requests a second to one dialler, over all workers and machines."""
+    recordings_retry_seconds: Annotated[float, Field(gt=0, le=3_600)] = 30.0
+    """The wait after a recording's first try; it doubles up to an hour."""
+    recordings_give_up_hours: Annotated[float, Field(gt=0, le=10_000)] = 48.0
+    """How long a recording is tried."""
+    recordings_retention_days: Annotated[
+        Annotated[int, Field(ge=1, le=36_500)] | None, BeforeValidator(_empty_is_none)
+    ] = None
+    """Stored recordings of calls dialled longer ago are deleted; empty: never."""
+    recordings_storage_options: Annotated[
+        dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)
+    ] = {}
+    """What fsspec is told about the store, as JSON: credentials, endpoint, server-side encryption."""
     pipeline_region: Annotated[str, AfterValidator(_region)] = "ZA"
     """The region national numbers belong to."""
     pipeline_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "ZAR"

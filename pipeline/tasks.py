@@ -10,15 +10,19 @@ import functools
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from kombu import Queue
+
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
-from pipeline.celery import PipelineTask, task
+from pipeline.celery import PipelineTask, app, log, task
+from pipeline.domain.pace import Limits
 from pipeline.domain.recording import RetryPolicy
 from pipeline.settings import current_settings
 from pipeline.steps import bill as billing
 from pipeline.steps import classify as classification
 from pipeline.steps import normalize as normalization
 from pipeline.steps import reconcile as reconciliation
+from pipeline.steps import recording_keeping
 from pipeline.steps import recordings as recording_steps
 from pipeline.steps.run import run_step
 from pipeline.steps.tariffs import TariffCache
@@ -38,8 +42,6 @@ RESEND_AFTER_SECONDS = 10.0
 """How long a batch may stand still before its message counts as lost."""
 
 RESENT_AT_ONCE = 100
-DISPATCHED_AT_ONCE = 200
-REDISPATCH_AFTER_SECONDS = 120.0
 
 
 @task("cdr.normalize")
@@ -64,7 +66,7 @@ def bill(batch_id: int, source: str, records: int) -> str:
     """Calls get their charge."""
 
     def work(connection: Connection, span: Span) -> list[Failure]:
-        return billing.bill(connection, span, tariff_cache().tariff_in_force(connection))
+        return billing.bill(connection, span, tariff_cache())
 
     return walk(Step.BILL, Batch(batch_id, source, records), work)
 
@@ -125,38 +127,78 @@ def reconcile() -> str:
 
 @task("recordings.dispatch")
 def dispatch_recordings() -> str:
-    """Send one download for each recording that is due."""
-    due = recording_steps.dispatch(
-        engine(), limit=DISPATCHED_AT_ONCE, redispatch_after_seconds=REDISPATCH_AFTER_SECONDS
-    )
-    for recording in due:
-        download_recording.send(
-            call_id=recording.call_id,
-            source=recording.source,
-            call_ref=recording.call_ref,
-            dispatched_at=recording.dispatched_at.isoformat(),
-        )
-    return f"done: {len(due)} downloads sent"
+    """Send downloads for what is due, as many as each dialler's limits allow."""
+    return f"done: {send_downloads()} downloads sent"
 
 
 @task("recordings.download")
-def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: str) -> str:  # noqa: ARG001 - two are for whoever reads Flower
-    """Fetch one call's recording and store it."""
+def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: str) -> str:  # noqa: ARG001 - one is for whoever reads Flower
+    """Fetch one call's recording and store it, then send what has room now."""
     outcome = recording_steps.download(
         engine(),
         call_id,
         api=dialler_api(),
         store=recording_store(),
-        policy=RetryPolicy(),
+        policy=recording_policy(),
         dispatched_at=datetime.fromisoformat(dispatched_at),
     )
+    if outcome.pause_began:
+        pause = outcome.pause_began
+        log.error(
+            "recordings_paused", source=source, kind=pause.kind, reason=pause.reason, until=pause.until.isoformat()
+        )
+    if outcome.pause_ended:
+        pause = outcome.pause_ended
+        log.warning("recordings_resumed", source=source, kind=pause.kind, since=pause.since.isoformat())
+    send_downloads(source)
     return str(outcome)
+
+
+def send_downloads(source: str | None = None) -> int:
+    """Send a message for each recording that may be downloaded now; returns how many."""
+    settings = current_settings()
+    limits = Limits(settings.recordings_concurrency, settings.recordings_rate)
+    due = recording_steps.dispatch(engine(), limits=limits, source=source)
+    for sent, recording in enumerate(due):
+        message = recording._asdict() | {"dispatched_at": recording.dispatched_at.isoformat()}
+        if not download_recording.send(queue=recordings_queue(recording.source), **message):
+            recording_steps.give_back(engine(), due[sent:])
+            return sent
+    return len(due)
+
+
+def recordings_queue(source: str) -> Queue:
+    """The queue that only workers of this dialler read; ours is declared in celeryconfig, others are like it."""
+    ours = app.amqp.queues["recordings"]
+    name = f"recordings.{source}"
+    if ours.name == name:
+        return ours
+    return Queue(name, ours.exchange, routing_key=name, queue_arguments=ours.queue_arguments)
+
+
+@task("recordings.expire_stored")
+def expire_stored() -> str:
+    """Delete stored recordings past their retention, unless they are held."""
+    days = current_settings().recordings_retention_days
+    if days is None:
+        return "done: recordings are kept for ever"
+    deleted = recording_keeping.expire(engine(), recording_store(), older_than_days=days)
+    return f"done: {deleted} recordings deleted that are older than {days} days"
+
+
+@task("recordings.clean_partials")
+def clean_partials() -> str:
+    """Remove the partial files of downloads that crashed."""
+    return f"done: {recording_store().clean_partials()} partial files removed"
 
 
 @functools.cache
 def engine() -> Engine:
-    """This worker process's connections; opened at the first task, hence after the fork."""
-    return make_engine(current_settings().database_url, application="cdr-worker", pool_size=2)
+    """This worker process's connections; opened at the first task, hence after the fork, and one a thread at most."""
+    settings = current_settings()
+    return make_engine(
+        settings.database_url, application="cdr-worker", pool_size=min(max(2, settings.recordings_concurrency), 16)
+    )
 
 
 @functools.cache
@@ -169,10 +211,21 @@ def tariff_cache() -> TariffCache:
 def dialler_api() -> DiallerApi:
     """This worker process's connections to the dialler's API."""
     settings = current_settings()
-    return DiallerApi(settings.enigma_api_url, source=settings.enigma_source)
+    return DiallerApi(
+        settings.enigma_api_url, source=settings.enigma_source, connections=settings.recordings_concurrency
+    )
 
 
 @functools.cache
 def recording_store() -> RecordingStore:
     """Where recordings go."""
-    return RecordingStore(current_settings().recordings_url)
+    settings = current_settings()
+    return RecordingStore(settings.recordings_url, storage_options=settings.recordings_storage_options)
+
+
+@functools.cache
+def recording_policy() -> RetryPolicy:
+    """How long recordings wait between tries."""
+    settings = current_settings()
+    first = settings.recordings_retry_seconds
+    return RetryPolicy(first_seconds=first, give_up_after_seconds=settings.recordings_give_up_hours * 3_600)

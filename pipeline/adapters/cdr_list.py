@@ -10,6 +10,7 @@ Keys share the list's slot (``{list}:cdr:…``), so Redis Cluster and key-patter
 
 from __future__ import annotations
 
+import time
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 PopEnd = Literal["left", "right"]
 
-# KEYS: list, claim, register, lease.  ARGV: limit, limit in bytes, name of the claim, end, owner, lease in ms, lmove?
+# KEYS: list, claim, register, lease.
+# ARGV: limit, limit in bytes, name of the claim, end, owner, lease in ms, lmove?, now (Unix seconds).
 # Returns 0 when another owner holds the lease, else the elements moved (oldest first as the dialler's page counts it).
 # An element is always in one of the two lists, also where the script itself fails half way.
 CLAIM = """
@@ -50,7 +52,7 @@ while #moved < limit and bytes < limit_bytes do
   bytes = bytes + #element
 end
 if #moved > 0 then
-  redis.call('HSET', KEYS[3], ARGV[3], ARGV[5] .. '|' .. redis.call('TIME')[1])
+  redis.call('HSET', KEYS[3], ARGV[3], ARGV[5] .. '|' .. ARGV[8])
 end
 return moved
 """
@@ -165,7 +167,10 @@ class CdrList:
         claim_id = uuid.uuid4()
         moved = self._claim(
             keys=[self.name, self.claim_key(claim_id), self.register_key, self.lease_key],
-            args=[limit, self._limit_bytes, str(claim_id), self._end, self.owner, self._lease_ms, lmove],
+            args=[
+                *(limit, self._limit_bytes, str(claim_id), self._end),
+                *(self.owner, self._lease_ms, lmove, int(time.time())),
+            ],
         )
         if moved == 0:
             raise LeaseHeldError

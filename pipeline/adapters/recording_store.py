@@ -202,6 +202,19 @@ class RecordingStore:
                 return None
         return Checksum(size, digest.digest())
 
+    def delete(self, path: str) -> bool:
+        """Delete a stored recording; False when there is no file of that name.
+
+        Raises:
+            StoreError: it cannot be deleted.
+        """
+        with _trouble("delete from", self._secrets):
+            try:
+                self._files.rm_file(self._full(path))
+            except FileNotFoundError:
+                return False
+        return True
+
     def clean_partials(self, *, older_than_seconds: float = DAY_SECONDS) -> int:
         """Remove partial files that nobody has written to for so long; returns how many."""
         oldest, removed = time.time() - older_than_seconds, 0

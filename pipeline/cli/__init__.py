@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import balance, database, explain, ingest, tariffs
+from pipeline.cli import balance, database, explain, failures, ingest, recordings, report, stops, tariffs
 from pipeline.cli.quote import quote
+from pipeline.cli.rerate import rerate
 
 app = typer.Typer(
     name="pipeline",
@@ -18,6 +19,11 @@ app.command("ingest")(ingest.ingest)
 app.command("explain")(explain.explain)
 app.command("balance")(balance.balance)
 app.command("quote")(quote)
+app.command("rerate")(rerate)
 app.command("release")(database.release)
 app.add_typer(database.app, name="db")
+app.add_typer(failures.app, name="failures")
+app.add_typer(recordings.app, name="recordings")
+app.add_typer(report.app, name="report")
+app.add_typer(stops.app, name="stops")
 app.add_typer(tariffs.app, name="tariff")

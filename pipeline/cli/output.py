@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
 import json
+import os
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -34,6 +36,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
     raise TypeError(f"no JSON for {type(value).__name__}")
+
+
+def operator_name() -> str:
+    """Who is at the keyboard, for the record of what people did."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"uid {os.getuid()}"
 
 
 def _literal(text: str) -> str:

@@ -14,9 +14,10 @@ from pipeline.cli.output import console, print_json
 from pipeline.cli.tariffs import database
 from pipeline.domain.disposition import Disposition
 from pipeline.settings import current_settings
-from pipeline.steps import tariffs
+from pipeline.steps.quote import HypotheticalCall, Quote
+from pipeline.steps.quote import quote as price
 
-_LONGEST_CALL_SECONDS = 2_147_483_647  # what the ledger's column holds
+_LONGEST_CALL_SECONDS = 1_000_000_000  # two of these are what the ledger's column holds
 
 
 def quote(
@@ -27,41 +28,51 @@ def quote(
         typer.Option(help="When it was dialled, such as 2026-07-01T08:00; in PIPELINE_TIMEZONE, or with an offset."),
     ] = None,
     disposition: Annotated[Disposition, typer.Option(help="How it ended.")] = Disposition.ANSWERED,
+    campaign: Annotated[
+        str | None, typer.Option(help="The campaign; left out, one without a tariff of its own.", show_default=False)
+    ] = None,
+    hold: Annotated[
+        int | None, typer.Option(min=0, max=_LONGEST_CALL_SECONDS, help="The hold time in seconds.", show_default=False)
+    ] = None,
     *,
+    inbound: Annotated[bool, typer.Option("--inbound", help="A call that came in, to this number.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Show what a call is charged by the tariff in force, line by line, as the ledger would have it."""
     settings = current_settings()
-    dialled_at = _instant(at, ZoneInfo(settings.pipeline_timezone))
+    call = HypotheticalCall(
+        number=number,
+        talk_seconds=seconds,
+        dialed_at=instant(at, ZoneInfo(settings.pipeline_timezone)) if at is not None else datetime.now(tz=UTC),
+        disposition=disposition.value,
+        campaign=campaign,
+        hold_seconds=hold,
+        direction="inbound" if inbound else "outbound",
+    )
     with database() as engine, engine.connect() as connection:
-        quoted = tariffs.quote(
-            connection,
-            number,
-            seconds,
-            at=dialled_at,
-            region=settings.pipeline_region,
-            disposition=disposition.value,
-            timezone=settings.pipeline_timezone,
-        )
+        quoted = price(connection, call, region=settings.pipeline_region, timezone=settings.pipeline_timezone)
     if as_json:
         print_json(quoted.as_dict())
     else:
         _show(quoted)
 
 
-def _instant(text: str | None, zone: ZoneInfo) -> datetime:
-    if text is None:
-        return datetime.now(tz=UTC)
+def instant(text: str, zone: ZoneInfo, option: str = "--at") -> datetime:
+    """An instant as an option gives it, in the zone where it has no offset of its own.
+
+    Raises:
+        BadParameter: it is none.
+    """
     try:
         at = datetime.fromisoformat(text)
         return (at if at.utcoffset() is not None else at.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise typer.BadParameter(
-            f"must be a date or a time such as 2026-07-01T08:00, got {text!r}", param_hint="'--at'"
+            f"must be a date or a time such as 2026-07-01T08:00, got {text!r}", param_hint=f"'{option}'"
         ) from None
 
 
-def _show(quoted: tariffs.Quote) -> None:
+def _show(quoted: Quote) -> None:
     for step in quoted.steps:
         console.print(Text(step))
     table = Table(box=None, show_header=False, pad_edge=False)

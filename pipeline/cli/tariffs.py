@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import getpass
-import os
 import sys
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +12,17 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.output import complain, console, print_json
-from pipeline.domain.rating import Rounding
+from pipeline.cli.output import complain, console, errors, operator_name, print_json
+from pipeline.domain.disposition import Disposition  # noqa: TC001 - typer reads the annotations
+from pipeline.domain.errors import shown
+from pipeline.domain.rating import DurationBasis, Rounding  # noqa: TC001
 from pipeline.domain.tariff_file import COLUMNS, REQUIRED, TariffFileError
 from pipeline.settings import current_settings
-from pipeline.steps.tariffs import MOST_DECIMALS, export_tariff, load_tariff
+from pipeline.steps.assign import assign_tariff, unassign_tariff
+from pipeline.steps.tariffs import MOST_DECIMALS, TariffSettings, export_tariff, load_tariff
+from pipeline.storage.assignments import DEFAULT_TARIFF, EVERYTHING
 from pipeline.storage.database import make_engine
-from pipeline.storage.tariffs import DEFAULT_TARIFF, list_versions
+from pipeline.storage.tariffs import find_version, list_versions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +30,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from pipeline.domain.tariff_file import BadLine
+    from pipeline.steps.assign import Assigned
     from pipeline.steps.tariffs import TariffLoaded
-    from pipeline.storage.tariffs import ListedVersion
+    from pipeline.storage.tariffs import ListedVersion, TariffTerms
 
 app = typer.Typer(help="What calls cost.", no_args_is_help=True)
 
@@ -37,6 +40,7 @@ _OPTIONAL = ", ".join(COLUMNS[len(REQUIRED) :])
 
 BAD_LINES_SHOWN = 1_000
 """As many as a person will read; `--json` has them all."""
+CAMPAIGNS_SHOWN = 5
 
 
 @app.command(
@@ -46,26 +50,37 @@ BAD_LINES_SHOWN = 1_000
     The first line names the columns: {" and ".join(REQUIRED)}, and any of {_OPTIONAL}.
     An empty prefix is the default rate. valid_to is the first instant that is no longer valid.
 
+    What no option says stays as the version before has it; at first: half_up, the currency's decimals, answered calls
+    only, by call_time, inbound calls not rated.
+
     Failures that waited for a rate are then tried again. The same file twice makes no second version.""",
 )
 def load(
     file: Annotated[Path, typer.Argument(help="A CSV file in UTF-8; delimited by comma, semicolon or tab.")],
     tariff: Annotated[str, typer.Option(help="The tariff it becomes a version of.")] = DEFAULT_TARIFF,
-    rounding: Annotated[Rounding, typer.Option(help="Which way the last digit of an amount goes.")] = Rounding.HALF_UP,
-    decimals: Annotated[
-        int | None,
-        typer.Option(min=0, max=MOST_DECIMALS, help="Of an amount; left out, those of the currency."),
+    rounding: Annotated[
+        Rounding | None, typer.Option(help="Which way the last digit of an amount goes.", show_default=False)
+    ] = None,
+    decimals: Annotated[int | None, typer.Option(min=0, max=MOST_DECIMALS, help="Of an amount.")] = None,
+    billable: Annotated[
+        list[Disposition] | None,
+        typer.Option(help="A disposition that is billed; once for each.", show_default=False),
+    ] = None,
+    duration: Annotated[
+        DurationBasis | None, typer.Option(help="The seconds that are charged.", show_default=False)
     ] = None,
     *,
+    inbound: Annotated[
+        bool | None,
+        typer.Option(
+            "--inbound/--no-inbound", help="Whether inbound calls are rated, by dial_number.", show_default=False
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     settings = current_settings()
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        complain(f"cannot read {file}: {error.strerror}")
-        raise typer.Exit(1) from None
+    content = read_file(file)
     try:
         with database() as engine:
             loaded = load_tariff(
@@ -73,11 +88,16 @@ def load(
                 content,
                 file_name=file.name,
                 tariff=tariff,
-                loaded_by=_whoami(),
+                loaded_by=operator_name(),
                 default_currency=settings.pipeline_currency,
                 timezone=settings.pipeline_timezone,
-                rounding=rounding,
-                decimals=decimals,
+                settings=TariffSettings(
+                    rounding=rounding,
+                    decimals=decimals,
+                    billable_dispositions=frozenset(billable) if billable else None,
+                    duration_basis=duration,
+                    inbound_rated=inbound,
+                ),
                 dry_run=dry_run,
             )
     except TariffFileError as error:
@@ -89,9 +109,44 @@ def load(
         complain(f"{file} has {count} mistake{'' if count == 1 else 's'}; nothing was loaded")
         raise typer.Exit(1) from None
     if as_json:
-        print_json(loaded._asdict())
+        print_json({name: value for name, value in loaded._asdict().items() if name != "terms"})
     else:
         _show_loaded(loaded)
+
+
+@app.command("assign")
+def assign(
+    names: Annotated[list[str], typer.Argument(metavar="[CAMPAIGN] TARIFF", help="The campaign, then the tariff.")],
+    *,
+    everything: Annotated[
+        bool, typer.Option("--everything", help="For every campaign that is not assigned one itself.")
+    ] = False,
+) -> None:
+    """Give a campaign a tariff: it rates the calls billed from now on, and what `pipeline rerate` rates anew.
+
+    A campaign has the tariff assigned to it, else the one assigned to everything, else `default`. Failures that waited
+    for a rate are then tried again.
+    """
+    if len(names) != (1 if everything else 2):
+        wanted = "only the tariff" if everything else "a campaign and a tariff; or say --everything and only the tariff"
+        raise typer.BadParameter(f"give {wanted}")
+    with database() as engine:
+        assigned = assign_tariff(engine, None if everything else names[0], names[-1], assigned_by=operator_name())
+    _show_assigned(assigned)
+
+
+@app.command("unassign")
+def unassign(
+    campaign: Annotated[str | None, typer.Argument(help="The campaign.", show_default=False)] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--everything", help="What is assigned to everything.")] = False,
+) -> None:
+    """Take a campaign's own tariff away again; failures that waited for a rate are then tried again."""
+    if (campaign is None) is not everything:
+        raise typer.BadParameter("give a campaign, or say --everything")
+    with database() as engine:
+        assigned = unassign_tariff(engine, campaign, unassigned_by=operator_name())
+    _show_assigned(assigned)
 
 
 @app.command("list")
@@ -107,9 +162,9 @@ def list_(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts."
         return
     zone = ZoneInfo(current_settings().pipeline_timezone)
     table = Table(box=None, pad_edge=False)
-    for name in ("tariff", "version", "", "rates", "currency", "rounding", "file", "loaded"):
+    for name in ("tariff", "version", "", "rates", "currency", "rounding", "charges", "assigned to", "file", "loaded"):
         table.add_column(name, justify="right" if name in {"version", "rates"} else "left")
-    for version, rates, in_force in listed:
+    for version, rates, in_force, campaigns in listed:
         table.add_row(
             version.tariff,
             str(version.version),
@@ -117,6 +172,8 @@ def list_(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts."
             f"{rates:,}",
             version.terms.currency,
             f"{version.terms.rounding}, {version.terms.decimals} decimals",
+            _charged(version.terms),
+            Text(_campaigns(campaigns) if in_force else ""),
             Text(version.file_name),
             Text(f"{version.loaded_at.astimezone(zone):%Y-%m-%d %H:%M} by {version.loaded_by}"),
         )
@@ -132,15 +189,28 @@ def export(
     """Write a version as the CSV file that loads as the same rates again."""
     with database() as engine, engine.connect() as connection:
         lines = export_tariff(connection, tariff, version=version, timezone=current_settings().pipeline_timezone)
+        exported = find_version(connection, tariff, version)
+        assert exported is not None
         if output is None:
             sys.stdout.writelines(lines)
-            return
-        try:
-            with output.open("w", encoding="utf-8", newline="") as file:
-                file.writelines(lines)
-        except OSError as error:
-            complain(f"cannot write {output}: {error.strerror}")
-            raise typer.Exit(1) from None
+        else:
+            try:
+                with output.open("w", encoding="utf-8", newline="") as file:
+                    file.writelines(lines)
+            except OSError as error:
+                complain(f"cannot write {output}: {error.strerror}")
+                raise typer.Exit(1) from None
+        hint = f"The settings are not in the file. Load it with: {' '.join(_options(exported.terms))}"
+        errors.print(hint, highlight=False, markup=False)
+
+
+def read_file(file: Path) -> bytes:
+    """A file's bytes; ends the command when it cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        complain(f"cannot read {file}: {error.strerror}")
+        raise typer.Exit(1) from None
 
 
 @contextlib.contextmanager
@@ -153,11 +223,37 @@ def database() -> Iterator[Engine]:
         engine.dispose()
 
 
-def _whoami() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user often has no name
-        return f"uid {os.getuid()}"
+def _options(terms: TariffTerms) -> list[str]:
+    return [
+        f"--rounding {terms.rounding}",
+        f"--decimals {terms.decimals}",
+        *(f"--billable {disposition}" for disposition in sorted(terms.billable_dispositions)),
+        f"--duration {terms.duration_basis}",
+        "--inbound" if terms.inbound_rated else "--no-inbound",
+    ]
+
+
+def _charged(terms: TariffTerms) -> str:
+    inbound = ", inbound too" if terms.inbound_rated else ""
+    return f"{terms.duration_basis} of {', '.join(sorted(terms.billable_dispositions))}{inbound}"
+
+
+def _campaigns(campaigns: tuple[str, ...]) -> str:
+    names = ["everything" if campaign == EVERYTHING else shown(campaign) for campaign in campaigns]
+    more = f" and {len(names) - CAMPAIGNS_SHOWN:,} more" if len(names) > CAMPAIGNS_SHOWN else ""
+    return ", ".join(names[:CAMPAIGNS_SHOWN]) + more
+
+
+def _show_assigned(assigned: Assigned) -> None:
+    whose = "everything" if assigned.campaign is None else f"campaign {shown(assigned.campaign)}"
+    if assigned.tariff is None:
+        done = f"{whose} has no tariff of its own any more"
+    elif assigned.changed:
+        done = f"{whose} has the tariff {assigned.tariff} from now on"
+    else:
+        done = f"{whose} has the tariff {assigned.tariff} already"
+    released = f"; {assigned.retried:,} failures released" if assigned.retried else ""
+    console.print(f"{done[0].upper()}{done[1:]}{released}.", highlight=False, markup=False)
 
 
 def _show_bad_lines(bad_lines: tuple[BadLine, ...]) -> None:
@@ -182,13 +278,15 @@ def _show_loaded(loaded: TariffLoaded) -> None:
     table.add_row("version", f"{loaded.version} {verb}")
     table.add_row("rates", f"{loaded.rates:,}")
     table.add_row("currency", loaded.currency)
+    table.add_row("rounding", f"{loaded.terms.rounding}, {loaded.terms.decimals} decimals")
+    table.add_row("charges", _charged(loaded.terms))
     if not loaded.dry_run:
         table.add_row("failures released", f"{loaded.retried:,}")
     console.print(table)
 
 
 def _plain(listed: ListedVersion) -> dict[str, object]:
-    version, rates, in_force = listed
+    version, rates, in_force, campaigns = listed
     return {
         "tariff": version.tariff,
         "version": version.version,
@@ -198,6 +296,10 @@ def _plain(listed: ListedVersion) -> dict[str, object]:
         "rounding": version.terms.rounding.value,
         "decimals": version.terms.decimals,
         "billable_dispositions": sorted(version.terms.billable_dispositions),
+        "duration_basis": version.terms.duration_basis.value,
+        "inbound_rated": version.terms.inbound_rated,
+        "assigned_to": [campaign for campaign in campaigns if campaign != EVERYTHING],
+        "assigned_to_everything": EVERYTHING in campaigns,
         "file_name": version.file_name,
         "file_sha256": version.file_sha256,
         "loaded_by": version.loaded_by,

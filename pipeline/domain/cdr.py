@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -99,6 +99,28 @@ def read_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536)
         extra=_extra(record, payload, both_numbers=client_number is not None and alias is not None),
         content_hash=sha256(_canonical(record)).digest(),
     )
+
+
+class Names(NamedTuple):
+    """What a record that is no call calls itself, as far as that can be read and stored."""
+
+    call_ref: str | None = None
+    campaign_ref: str | None = None
+
+
+def names_in(raw: bytes, *, max_bytes: int = 65_536) -> Names:
+    """What an operator may look a refused record up by; empty where nothing can be read.
+
+    >>> names_in(b'{"payload": {"call_ref": 7, "ref": "spring", "call_time": -1}}')
+    Names(call_ref='7', campaign_ref='spring')
+    """
+    try:
+        payload = decode_record(raw, max_bytes).get("payload")
+        if not isinstance(payload, dict):
+            return Names()
+        return Names(_reference(payload, "call_ref"), _reference(payload, "ref"))
+    except DataError:
+        return Names()
 
 
 def _got(value: Any) -> str:

@@ -64,6 +64,9 @@ CONSEQUENCES: Final[Mapping[Disposition, Consequences]] = MappingProxyType(
 # A tariff may bill more than this; which dispositions it bills is then its own setting.
 BILLABLE_BY_DEFAULT: Final = frozenset(d for d, follows in CONSEQUENCES.items() if follows.can_be_billed)
 
+# Whether the call was tried at all: a call the dialler itself failed to place never reached the network.
+ATTEMPTED: Final = frozenset(Disposition) - {Disposition.FAILED}
+
 
 class Classification(msgspec.Struct, frozen=True):
     """A disposition with its consequences and the sentence that explains it."""

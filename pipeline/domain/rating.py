@@ -10,6 +10,8 @@ The order, each step on the result of the one before:
 5. `attempt_fee`, due for every attempt whatever came of it, is added outside those two limits.
 6. Rounding, once.
 
+An attempt whose disposition is not billed has no usage at all and costs the attempt fee alone (`rate_attempt`).
+
 A sixtieth is periodic in decimal, so the division comes last, to 40 digits. A `Rate` has at most 9 digits
 before the point and 12 behind: any two results which rounding must tell apart differ by more than 1e-15, and
 the 40 digits hold the sum to better than 1e-24, so they always round the way the exact fraction would.
@@ -65,6 +67,27 @@ class ChargeReason(StrEnum):
     RATED = "rated"
     ZERO_SECONDS = "zero_seconds"
     BELOW_FREE_SECONDS = "below_free_seconds"
+    ATTEMPT = "attempt"
+
+
+class DurationBasis(StrEnum):
+    """Which of the dialler's seconds a tariff charges; a hold time that was not sent counts as none."""
+
+    CALL = "call_time"
+    CALL_AND_HOLD = "call_time+hold_time"
+
+    def seconds(self, talk: int, hold: int | None) -> int:
+        """The seconds to charge.
+
+        >>> DurationBasis.CALL.seconds(60, 5), DurationBasis.CALL_AND_HOLD.seconds(60, 5)
+        (60, 65)
+        """
+        return talk + (hold or 0) if self is DurationBasis.CALL_AND_HOLD else talk
+
+    @property
+    def spent(self) -> str:
+        """What happened in those seconds, as a sentence says it."""
+        return "held and talked" if self is DurationBasis.CALL_AND_HOLD else "talked"
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -159,29 +182,50 @@ def billable_seconds(talk: int, first: int, next_: int) -> int:
     return first + -(-max(0, talk - first) // next_) * next_
 
 
-def rate_call(rate: Rate, talk_seconds: int, *, rounding: Rounding, decimals: int) -> RatedCharge:
-    """The charge for a call of so many seconds; see the module for the order of the steps."""
-    seconds, usage, reason, steps = _usage(rate, talk_seconds)
+def rate_call(
+    rate: Rate, seconds: int, *, rounding: Rounding, decimals: int, basis: DurationBasis = DurationBasis.CALL
+) -> RatedCharge:
+    """The charge for a call of so many seconds; see the module for the order of the steps.
+
+    Args:
+        rate: the rate.
+        seconds: the duration, on whichever basis.
+        rounding: which way the last digit goes.
+        decimals: of the amount.
+        basis: how the sentences call those seconds.
+    """
+    billable, usage, reason, steps = _usage(rate, seconds, basis.spent)
+    return _charge(rate, billable, usage, reason, steps, rounding=rounding, decimals=decimals)
+
+
+def rate_attempt(rate: Rate, *, rounding: Rounding, decimals: int) -> RatedCharge:
+    """The charge for an attempt whose disposition is not billed: the attempt fee and nothing else."""
+    return _charge(rate, 0, _ZERO, ChargeReason.ATTEMPT, [], rounding=rounding, decimals=decimals)
+
+
+def _charge(
+    rate: Rate, billable: int, usage: Decimal, reason: str, steps: list[str], *, rounding: Rounding, decimals: int
+) -> RatedCharge:
     if rate.attempt_fee:
         steps.append(f"attempt fee {rate.attempt_fee:f}")
         usage = _EXACT.add(usage, rate.attempt_fee)
     amount = usage.quantize(_quantum(decimals), _MODES[rounding], _EXACT)
     steps.append(f"rounded {rounding} to {decimals} decimals: {amount:f}")
-    return RatedCharge(seconds, usage, amount, reason, tuple(steps))
+    return RatedCharge(billable, usage, amount, reason, tuple(steps))
 
 
-def _usage(rate: Rate, talk_seconds: int) -> tuple[int, Decimal, ChargeReason, list[str]]:
-    if talk_seconds <= 0:
-        return 0, _ZERO, ChargeReason.ZERO_SECONDS, ["no seconds talked, so no usage is charged"]
-    if talk_seconds < rate.free_below_seconds:
-        free = f"{talk_seconds} s talked, and calls below {rate.free_below_seconds} s are free"
+def _usage(rate: Rate, duration: int, spent: str) -> tuple[int, Decimal, ChargeReason, list[str]]:
+    if duration <= 0:
+        return 0, _ZERO, ChargeReason.ZERO_SECONDS, [f"no seconds {spent}, so no usage is charged"]
+    if duration < rate.free_below_seconds:
+        free = f"{duration} s {spent}, and calls below {rate.free_below_seconds} s are free"
         return 0, _ZERO, ChargeReason.BELOW_FREE_SECONDS, [free]
 
     first, next_ = rate.first_increment, rate.next_increment
-    least = max(talk_seconds, rate.minimum_seconds)
+    least = max(duration, rate.minimum_seconds)
     seconds = billable_seconds(least, first, next_)
-    steps = [f"{talk_seconds} s talked"]
-    if least > talk_seconds:
+    steps = [f"{duration} s {spent}"]
+    if least > duration:
         steps.append(f"at least {least} s are charged")
     steps.append(f"in increments of {first}/{next_}: {seconds} s")
 

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+FEWEST_TRIES: Final = 3
+"""However old a recording is, it is asked for this often before it ends: its time may have passed in an outage."""
+
 SHORTEST_SECONDS: Final = 1.0
 """No two tries follow each other sooner than this."""
 
@@ -55,6 +58,15 @@ def may_move(old: RecordingState, new: RecordingState) -> bool:
     False
     """
     return new in MOVES[old]
+
+
+class PauseKind(StrEnum):
+    """Why a dialler's whole queue waits."""
+
+    REFUSED = "refused"
+    THROTTLED = "throttled"
+    DIALLER_AWAY = "dialler_away"
+    STORE_AWAY = "store_away"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +119,10 @@ class Unacceptable:
 
 @dataclass(frozen=True, slots=True)
 class Away:
-    """The dialler or the store cannot be reached at all; ``reason`` is a sentence."""
+    """The dialler, or with ``store`` the store, cannot be reached at all; ``reason`` is a sentence."""
 
     reason: str
+    store: bool = False
 
 
 FetchResult = Fetched | NotReady | NoSuchCall | Refused | Throttled | Broken | Unacceptable | Away
@@ -125,9 +138,11 @@ class RetryPolicy:
         spread: how far a wait may stray from its length to either side, as a share of it.
         give_up_after_seconds: the age, counted from when it was scheduled, after which no more is tried.
         absent_after_seconds: the age after which "no such call" is believed.
-        outage_seconds: the wait while the dialler or the store is away.
-        refused_seconds: the wait after our credentials were refused.
-        longest_throttle_seconds: the longest wait that a ``Retry-After`` may ask for.
+        outage_seconds: the first pause while the dialler or the store is away; it doubles with each probe that fails.
+        longest_outage_seconds: the longest such pause.
+        refused_seconds: the first pause after our credentials were refused; it doubles up to ``longest_seconds``.
+        throttle_seconds: the first pause when fewer requests were asked for without saying for how long; likewise.
+        longest_throttle_seconds: the longest pause that a ``Retry-After`` may ask for.
     """
 
     first_seconds: float = 30.0
@@ -135,8 +150,10 @@ class RetryPolicy:
     spread: float = 0.25
     give_up_after_seconds: float = 48 * 3_600.0
     absent_after_seconds: float = 600.0
-    outage_seconds: float = 60.0
-    refused_seconds: float = 300.0
+    outage_seconds: float = 5.0
+    longest_outage_seconds: float = 300.0
+    refused_seconds: float = 60.0
+    throttle_seconds: float = 60.0
     longest_throttle_seconds: float = 3_600.0
 
     def __post_init__(self) -> None:
@@ -145,7 +162,7 @@ class RetryPolicy:
         Raises:
             ValueError: naming the value.
         """
-        for name in ("first_seconds", "outage_seconds", "refused_seconds"):
+        for name in ("first_seconds", "outage_seconds", "refused_seconds", "throttle_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be more than 0, got {getattr(self, name)}")
         if not self.longest_seconds >= self.first_seconds:
@@ -168,6 +185,7 @@ class Decision:
         attempts: how often it has been tried, this try included if it counts.
         wait_seconds: how long until the next try; None when this was the last.
         pause_seconds: how long no recording at all should be tried; None when the others may go on.
+        pause_kind: why; None when the others may go on.
     """
 
     state: RecordingState
@@ -175,6 +193,7 @@ class Decision:
     attempts: int
     wait_seconds: float | None = None
     pause_seconds: float | None = None
+    pause_kind: PauseKind | None = None
 
 
 def backoff(attempt: int, *, first_seconds: float, longest_seconds: float) -> float:
@@ -196,7 +215,16 @@ def jitter(seconds: float, *, spread: float, chance: float) -> float:
     return seconds * (1 + spread * (2 * chance - 1))
 
 
-def decide(result: FetchResult, *, attempts: int, age_seconds: float, policy: RetryPolicy, chance: float) -> Decision:
+def decide(
+    result: FetchResult,
+    *,
+    attempts: int,
+    age_seconds: float,
+    policy: RetryPolicy,
+    chance: float,
+    failed_probes: int = 0,
+    suspect: bool = False,
+) -> Decision:
     """What follows from one try.
 
     Args:
@@ -205,10 +233,16 @@ def decide(result: FetchResult, *, attempts: int, age_seconds: float, policy: Re
         age_seconds: time since the recording was scheduled.
         policy: waits and bounds.
         chance: from 0 up to 1, for the jitter.
+        failed_probes: how often the queue was tried in vain since it was paused; each makes the next pause longer.
+        suspect: this recording paused the queue before, and then others went through: it is refused by itself.
     """
+    if suspect and isinstance(result, Refused | Away):
+        result = Broken(f"Others are let through, but not this one: {_pause(result, policy, failed_probes)[2]}")
     match result:
         case Refused() | Throttled() | Away():
-            return _not_its_fault(result, attempts, policy, chance)
+            kind, pause, reason = _pause(result, policy, failed_probes)
+            # Only ever later than asked, each by another while, so that they do not all come back at one instant.
+            return Decision(_State.SCHEDULED, reason, attempts, pause * (1 + policy.spread * chance), pause, kind)
         case Fetched():
             return Decision(_State.STORED, "Fetched, checked and stored.", attempts + 1)
         case Unacceptable(reason):
@@ -227,34 +261,51 @@ def decide(result: FetchResult, *, attempts: int, age_seconds: float, policy: Re
     return _tried(why, ending, attempts=attempts + 1, age_seconds=age_seconds, bound=bound, wait=wait)
 
 
+def ends_pause(result: FetchResult, kind: PauseKind) -> bool:
+    """Whether a try that was made in spite of a pause shows that its cause is gone.
+
+    >>> ends_pause(NotReady(), PauseKind.REFUSED), ends_pause(NotReady(), PauseKind.STORE_AWAY)
+    (True, False)
+    """
+    if kind is PauseKind.STORE_AWAY:
+        return isinstance(result, Fetched)
+    return not isinstance(result, Refused | Throttled | Away)
+
+
 def _tried(
     why: str, ending: RecordingState, *, attempts: int, age_seconds: float, bound: float, wait: float
 ) -> Decision:
-    if age_seconds >= bound:
+    if age_seconds >= bound and attempts >= FEWEST_TRIES:
         tries = "1 try" if attempts == 1 else f"{attempts} tries"
         return Decision(ending, f"{why}, {_span(age_seconds)} after it was due and after {tries}.", attempts)
-    # The last try falls on the bound itself, not up to one wait before or after it.
-    wait = max(SHORTEST_SECONDS, min(wait, bound - age_seconds))
+    if age_seconds < bound:
+        # The last try falls on the bound itself, not up to one wait before or after it.
+        wait = max(SHORTEST_SECONDS, min(wait, bound - age_seconds))
     return Decision(_State.SCHEDULED, f"{why}; it is tried again.", attempts, wait)
 
 
-def _not_its_fault(result: Refused | Throttled | Away, attempts: int, policy: RetryPolicy, chance: float) -> Decision:
+def _pause(result: Refused | Throttled | Away, policy: RetryPolicy, failed_probes: int) -> tuple[PauseKind, float, str]:
     """The recording goes back unharmed, and the others wait with it: they would meet the same."""
+
+    def growing(first: float, longest: float) -> float:
+        return backoff(failed_probes + 1, first_seconds=first, longest_seconds=longest)
+
     match result:
         case Refused(status):
-            pause = policy.refused_seconds
             reason = (
                 f"The dialler refuses us with {status}: check the user and password in ENIGMA_API_URL, and "
                 "its list of allowed addresses. No recording is fetched until it lets us in."
             )
+            return PauseKind.REFUSED, growing(policy.refused_seconds, policy.longest_seconds), reason
         case Throttled(status, retry_after):
-            pause = policy.outage_seconds if retry_after is None else retry_after
-            pause = min(max(pause, SHORTEST_SECONDS), policy.longest_throttle_seconds)
+            longest = policy.longest_throttle_seconds
+            pause = growing(policy.throttle_seconds, longest) if retry_after is None else retry_after
+            pause = min(max(pause, SHORTEST_SECONDS), longest)
             reason = f"The dialler asks for fewer requests ({status}); recordings wait {_span(pause)}."
-        case Away(reason):
-            pause = policy.outage_seconds
-    # Only ever later than asked, each by another while, so that they do not all come back at one instant.
-    return Decision(_State.SCHEDULED, reason, attempts, pause * (1 + policy.spread * chance), pause)
+            return PauseKind.THROTTLED, pause, reason
+        case Away(reason, store):
+            kind = PauseKind.STORE_AWAY if store else PauseKind.DIALLER_AWAY
+            return kind, growing(policy.outage_seconds, policy.longest_outage_seconds), reason
 
 
 def _span(seconds: float) -> str:

@@ -33,33 +33,37 @@ SHRINK = 8
 def first_probe(records: int) -> Probe:
     """The first part of a batch.
 
-    >>> first_probe(2_000), first_probe(1)
-    (Probe(place=0, size=125, deaths=0), Probe(place=0, size=1, deaths=0))
+    >>> first_probe(2_000).size, first_probe(1).size
+    (125, 1)
     """
     return Probe(0, max(1, records // PARTS))
 
 
 def after_success(probe: Probe) -> Probe:
-    """The next part, twice as large.
+    """The next part: twice as large, but no larger before the end of a part that killed its worker.
 
-    >>> after_success(Probe(0, 125, 1))
-    Probe(place=125, size=250, deaths=1)
+    >>> after_success(Probe(0, 125))
+    Probe(place=125, size=250, until=0, deaths=0)
+    >>> after_success(Probe(125, 15, until=140, deaths=1)).size, after_success(Probe(130, 7, until=140, deaths=1)).size
+    (30, 3)
     """
-    return Probe(probe.place + probe.size, probe.size * 2, probe.deaths)
+    place = probe.place + probe.size
+    size = probe.size * 2 if place >= probe.until else min(probe.size, probe.until - place)
+    return probe._replace(place=place, size=size)
 
 
 def after_death(probe: Probe) -> tuple[Probe, int | None]:
     """The next part to try after one that killed its worker, and the place of the record that is to blame, if known.
 
     >>> after_death(Probe(125, 250))
-    (Probe(place=125, size=31, deaths=1), None)
-    >>> after_death(Probe(130, 1, 3))
-    (Probe(place=131, size=1, deaths=4), 130)
+    (Probe(place=125, size=31, until=375, deaths=1), None)
+    >>> after_death(Probe(130, 1, until=140, deaths=3))
+    (Probe(place=131, size=1, until=140, deaths=4), 130)
     """
     deaths = probe.deaths + 1
     if probe.size == 1:
-        return Probe(probe.place + 1, 1, deaths), probe.place
-    return Probe(probe.place, max(1, probe.size // SHRINK), deaths), None
+        return after_success(probe)._replace(deaths=deaths), probe.place
+    return Probe(probe.place, max(1, probe.size // SHRINK), probe.place + probe.size, deaths), None
 
 
 def run_carefully(
@@ -86,7 +90,7 @@ def run_carefully(
         while probe.place < batch.records:
             with connection.begin():
                 failures = work(connection, _span(batch, probe))
-                set_aside(connection, step, failures)
+                set_aside(connection, batch.source, step, failures)
                 probe = after_success(probe)
                 write_probe(connection, batch_id, step, probe)
             aside += len(failures)
@@ -110,7 +114,8 @@ def _resume(connection: Connection, batch: Batch, step: Step) -> tuple[Probe, in
             "crash below Python; see the worker's log and the kernel's"
         )
         record_id = first_record(batch.batch_id) + culprit
-        set_aside(connection, step, [Failure(record_id, "bug", reason, error_type="WorkerLost", again=False)])
+        failure = Failure(record_id, "bug", reason, error_type="WorkerLost", again=False)
+        set_aside(connection, batch.source, step, [failure])
     write_probe(connection, batch.batch_id, step, probe)
     return probe, culprit is not None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pipeline.domain.cdr import read_cdr
+from pipeline.domain.cdr import names_in, read_cdr
 from pipeline.domain.errors import DataError
 from pipeline.steps.isolation import bug, write_isolated
 from pipeline.storage.calls import NewCall, calls_by_ref, insert_calls, insert_duplicates, unread_records
@@ -57,7 +57,8 @@ def _read(records: Sequence[RawRecord], *, region: str, now: datetime) -> tuple[
         try:
             calls.append(NewCall(record_id, read_cdr(raw, region=region, now=now)))
         except DataError as error:
-            failures.append(Failure(record_id, "data", str(error), field=error.field, error_type="DataError"))
+            failure = Failure(record_id, "data", str(error), field=error.field, error_type="DataError")
+            failures.append(failure._replace(**names_in(raw)._asdict()))
         except Exception as error:  # noqa: BLE001 - one record's bug must not hold up its batch; it is kept with traceback
             failures.append(bug(record_id, error))
     return calls, failures
@@ -80,6 +81,8 @@ def _compare(known: Sequence[NewCall], existing: dict[str, StoredCall]) -> tuple
                     "accept this version or discard it",
                     field="payload.call_ref",
                     error_type="Conflict",
+                    call_ref=cdr.call_ref,
+                    campaign_ref=cdr.campaign_ref,
                 )
             )
     return repeats, conflicts

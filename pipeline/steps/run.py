@@ -67,7 +67,7 @@ def run_step(
             return StepResult("too early", progress)
         if not (worker_was_lost or _suspicious(connection, progress, step)):
             failures = work(connection, progress.batch.span)
-            set_aside(connection, step, failures)
+            set_aside(connection, progress.batch.source, step, failures)
             resolve_retried(connection, progress.batch.span, step)
             progress = mark_done(connection, batch_id, step, resend_after_seconds=resend_after_seconds)
             return StepResult("done", progress, len(failures))

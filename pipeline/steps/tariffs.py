@@ -1,4 +1,4 @@
-"""Loading a tariff, finding the one in force, and saying beforehand what a call will cost."""
+"""Loading a tariff, and finding the one in force."""
 
 from __future__ import annotations
 
@@ -6,27 +6,21 @@ import hashlib
 import re
 import threading
 from collections import OrderedDict
-from datetime import UTC
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.domain.currencies import MINOR_UNITS
-from pipeline.domain.disposition import BILLABLE_BY_DEFAULT
-from pipeline.domain.errors import DataError, NoRateError, PipelineError, shown
-from pipeline.domain.numbering import normalize_number
+from pipeline.domain.disposition import BILLABLE_BY_DEFAULT, Disposition
+from pipeline.domain.errors import DataError, PipelineError, shown
 from pipeline.domain.rate_deck import RateDeck
-from pipeline.domain.rating import Rounding, rate_call
+from pipeline.domain.rating import DurationBasis, Rounding
 from pipeline.domain.tariff_file import BadLine, TariffFile, TariffFileError, read_tariff, write_tariff
-from pipeline.steps.bill import decide
+from pipeline.storage.assignments import DEFAULT_TARIFF, EVERYTHING, version_ids_in_force
 from pipeline.storage.failures import retry_references
-from pipeline.storage.ledger import Line, Unbilled
 from pipeline.storage.tariffs import (
-    DEFAULT_TARIFF,
     TariffTerms,
     find_version,
     insert_version,
     lock_tariff,
-    newest_version_id,
     outlast_users,
     rates_of,
     use_tariffs,
@@ -35,16 +29,14 @@ from pipeline.storage.tariffs import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
+    from collections.abc import Collection, Iterator
 
     from sqlalchemy import Connection, Engine
 
-    from pipeline.domain.rating import Rate
     from pipeline.storage.tariffs import TariffVersion
 
-VERSIONS_KEPT: Final = 2
-"""Tariff versions a process keeps in memory: the one in force, and the one before while it is replaced."""
+RATES_KEPT: Final = 400_000
+"""Rates a process keeps in memory, of all tariffs; the version in hand is kept however large it is."""
 MOST_DECIMALS: Final = 10
 RELEASED_AT_ONCE: Final = 2_000
 
@@ -76,6 +68,40 @@ class TariffLoaded(NamedTuple):
     """Failures released, which had waited for a rate."""
     already_loaded: bool
     dry_run: bool
+    terms: TariffTerms
+
+
+class TariffSettings(NamedTuple):
+    """What a person may set of a tariff besides its rates; None leaves it as the version before has it."""
+
+    rounding: Rounding | None = None
+    decimals: int | None = None
+    billable_dispositions: frozenset[Disposition] | None = None
+    duration_basis: DurationBasis | None = None
+    inbound_rated: bool | None = None
+
+    def terms(self, currency: str, before: TariffTerms | None) -> TariffTerms:
+        """What they come to: left out, those of the version before, and at first the usual ones.
+
+        Decimals belong to a currency, and are kept only with it.
+        """
+        usual = before or TariffTerms(
+            currency, Rounding.HALF_UP, MINOR_UNITS[currency], frozenset(d.value for d in BILLABLE_BY_DEFAULT)
+        )
+        kept_decimals = usual.decimals if usual.currency == currency else MINOR_UNITS[currency]
+        billable = self.billable_dispositions
+        return TariffTerms(
+            currency=currency,
+            rounding=usual.rounding if self.rounding is None else self.rounding,
+            decimals=kept_decimals if self.decimals is None else self.decimals,
+            billable_dispositions=usual.billable_dispositions if billable is None else frozenset(map(str, billable)),
+            duration_basis=usual.duration_basis if self.duration_basis is None else self.duration_basis,
+            inbound_rated=usual.inbound_rated if self.inbound_rated is None else self.inbound_rated,
+        )
+
+
+AS_BEFORE: Final = TariffSettings()
+"""Nothing is set: a version says what the one before it said."""
 
 
 class LoadedTariff(NamedTuple):
@@ -88,31 +114,9 @@ class LoadedTariff(NamedTuple):
     rounding: Rounding
     decimals: int
     billable_dispositions: frozenset[str]
+    duration_basis: DurationBasis
+    inbound_rated: bool
     deck: RateDeck
-
-
-class Quote(NamedTuple):
-    """What a call costs and why; without a rate where none was needed."""
-
-    prefix: str | None
-    tariff: str
-    rate_per_minute: Decimal | None
-    connect_fee: Decimal | None
-    billable_seconds: int
-    unrounded: Decimal
-    amount: Decimal
-    currency: str
-    steps: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON, amounts as decimal strings."""
-        return {
-            name: f"{value:f}" if name in _AMOUNTS and value is not None else value
-            for name, value in self._asdict().items()
-        }
-
-
-_AMOUNTS: Final = frozenset({"rate_per_minute", "connect_fee", "unrounded", "amount"})
 
 
 def load_tariff(
@@ -124,8 +128,7 @@ def load_tariff(
     loaded_by: str,
     default_currency: str,
     timezone: str,
-    rounding: Rounding = Rounding.HALF_UP,
-    decimals: int | None = None,
+    settings: TariffSettings = AS_BEFORE,
     dry_run: bool = False,
 ) -> TariffLoaded:
     """Make a file the newest version of a tariff, then release the failures that waited for a rate.
@@ -141,8 +144,7 @@ def load_tariff(
         loaded_by: who loads it.
         default_currency: the currency of a file that names none.
         timezone: the zone of the file's dates and hours.
-        rounding: which way an amount's last digit goes.
-        decimals: of an amount; by default those of the currency.
+        settings: what the version is to say besides its rates; what is left out stays as it was.
         dry_run: check the file and say what would come of it, but write nothing.
 
     Raises:
@@ -151,25 +153,21 @@ def load_tariff(
     """
     if _TARIFF_NAME.fullmatch(tariff) is None:
         raise DataError("tariff", f"must be 1 to 64 letters, digits, dots, _ or -, got {shown(tariff)}")
-    if decimals is not None and not 0 <= decimals <= MOST_DECIMALS:
-        raise DataError("decimals", f"must be from 0 to {MOST_DECIMALS}, got {decimals}")
+    if settings.decimals is not None and not 0 <= settings.decimals <= MOST_DECIMALS:
+        raise DataError("decimals", f"must be from 0 to {MOST_DECIMALS}, got {settings.decimals}")
     file = read_tariff(decode(content), default_currency=default_currency, timezone=timezone)
-    terms = TariffTerms(
-        currency=file.currency,
-        rounding=rounding,
-        decimals=MINOR_UNITS[file.currency] if decimals is None else decimals,
-        billable_dispositions=frozenset(disposition.value for disposition in BILLABLE_BY_DEFAULT),
-    )
     sha256 = hashlib.sha256(content).digest()
     if dry_run:
         with engine.connect() as connection:
             current = find_version(connection, tariff)
+            terms = settings.terms(file.currency, current and current.terms)
             already = _is(connection, current, sha256, terms, file)
         version = 1 if current is None else current.version + (not already)
-        return TariffLoaded(tariff, version, len(file.rates), file.currency, 0, already, dry_run=True)
+        return TariffLoaded(tariff, version, len(file.rates), file.currency, 0, already, dry_run=True, terms=terms)
     with engine.begin() as connection:
         tariff_id = lock_tariff(connection, tariff)
         current = find_version(connection, tariff)
+        terms = settings.terms(file.currency, current and current.terms)
         already = _is(connection, current, sha256, terms, file)
         if already and current is not None:
             version = current.version
@@ -184,7 +182,7 @@ def load_tariff(
                 loaded_by=loaded_by,
             )
     retried = release_waiting(engine)
-    return TariffLoaded(tariff, version, len(file.rates), file.currency, retried, already, dry_run=False)
+    return TariffLoaded(tariff, version, len(file.rates), file.currency, retried, already, dry_run=False, terms=terms)
 
 
 def _is(
@@ -248,109 +246,53 @@ def export_tariff(connection: Connection, tariff: str, *, version: int | None = 
 class TariffCache:
     """The tariffs a process has read, so that a batch costs one small query to know that they still hold."""
 
-    def __init__(self, timezone: str) -> None:
+    def __init__(self, timezone: str, *, rates_kept: int = RATES_KEPT) -> None:
         """Nothing is read yet.
 
         Args:
             timezone: the zone of the hours and weekdays of rates.
+            rates_kept: how many rates, of all tariffs, are kept at most.
         """
         self._timezone = timezone
+        self._rates_kept = rates_kept
         self._loaded: OrderedDict[int, LoadedTariff] = OrderedDict()
         self._lock = threading.Lock()
 
-    def tariff_in_force(self, connection: Connection) -> LoadedTariff | None:
-        """The tariff to rate calls by in this transaction; None when none was ever loaded.
+    def in_force(self, connection: Connection, campaigns: Collection[str]) -> dict[str, int]:
+        """The id of the version that rates each campaign's calls in this transaction; none where there is no tariff.
 
         A load that commits later waits for this transaction before it releases failures, see `outlast_users`.
         """
         use_tariffs(connection)
-        # One tariff for every call. When campaigns have tariffs of their own, their ids are asked for here.
-        version_id = newest_version_id(connection, DEFAULT_TARIFF)
-        return None if version_id is None else self._version(connection, version_id)
+        return version_ids_in_force(connection, campaigns)
 
-    def _version(self, connection: Connection, version_id: int) -> LoadedTariff:
+    def tariff_in_force(self, connection: Connection, campaign: str = EVERYTHING) -> LoadedTariff | None:
+        """The tariff to rate the calls of one campaign by in this transaction; None when there is none."""
+        version_id = self.in_force(connection, [campaign]).get(campaign)
+        return None if version_id is None else self.version(connection, version_id)
+
+    def version(self, connection: Connection, version_id: int) -> LoadedTariff:
+        """A version, read once; what was not used for longest, or is superseded, makes room for it."""
         with self._lock:
             known = self._loaded.get(version_id)
             if known is None:
-                while len(self._loaded) >= VERSIONS_KEPT:
-                    self._loaded.popitem(last=False)
-                version = version_by_id(connection, version_id)
-                rates = rates_of(connection, version_id)
-                known = self._loaded[version_id] = _loaded(version, RateDeck(rates, self._timezone))
+                known = self._read(connection, version_id)
             self._loaded.move_to_end(version_id)
             return known
 
+    def _read(self, connection: Connection, version_id: int) -> LoadedTariff:
+        version = version_by_id(connection, version_id)
+        for other_id, other in list(self._loaded.items()):
+            if other.name == version.tariff:
+                del self._loaded[other_id]
+        loaded = self._loaded[version_id] = loaded_tariff(
+            version, RateDeck(rates_of(connection, version_id), self._timezone)
+        )
+        while len(self._loaded) > 1 and sum(len(each.deck) for each in self._loaded.values()) > self._rates_kept:
+            self._loaded.popitem(last=False)
+        return loaded
 
-def _loaded(version: TariffVersion, deck: RateDeck) -> LoadedTariff:
+
+def loaded_tariff(version: TariffVersion, deck: RateDeck) -> LoadedTariff:
+    """A version with a deck of its rates, or of those that are needed."""
     return LoadedTariff(version.version_id, version.tariff, version.version, *version.terms, deck=deck)
-
-
-def quote(
-    connection: Connection,
-    number: str,
-    seconds: int,
-    *,
-    at: datetime,
-    region: str,
-    disposition: str,
-    timezone: str,
-) -> Quote:
-    """What a call would be charged if it were billed now: the ledger's own decision, explained.
-
-    Args:
-        connection: the database; only the rates of the number's prefixes are read.
-        number: the number called, as somebody in the region would dial it.
-        seconds: how long was talked.
-        at: when it was dialled.
-        region: the region of national numbers.
-        disposition: how it ended.
-        timezone: the zone of the hours and weekdays of rates.
-
-    Raises:
-        NoRateError: no tariff, or no rate for the number at that time.
-    """
-    dialled = normalize_number(number, region)
-    version = find_version(connection, DEFAULT_TARIFF)
-    if version is None:
-        raise NoRateError(dialled.value, at)
-    prefixes = [dialled.digits[:length] for length in range(len(dialled.digits) + 1)]
-    deck = RateDeck(rates_of(connection, version.version_id, prefixes=prefixes), timezone)
-    tariff = _loaded(version, deck)
-    call = Unbilled(
-        call_id=0,
-        campaign_ref="",
-        client_number=dialled.value,
-        client_number_is_e164=dialled.is_e164,
-        direction="outbound",
-        dialed_at=at.astimezone(UTC),
-        talk_seconds=seconds,
-        disposition=disposition,
-    )
-    try:
-        decision = decide(call, tariff)
-    except NoRateError:
-        raise NoRateError(dialled.value, at, tariff=tariff.name) from None  # a quote has no campaign to name
-    rate = deck.find(dialled.digits, call.dialed_at)
-    steps = [f"{dialled.value} by tariff {tariff.name}, version {version.version}: {_which(rate)}"]
-    rated = rate and rate_call(rate, seconds, rounding=tariff.rounding, decimals=tariff.decimals)
-    steps += rated.steps if rated and rated.reason == decision.reason else [f"not charged: {decision.reason}"]
-    charged = decision if isinstance(decision, Line) else None
-    nothing = Decimal(0).scaleb(-tariff.decimals)
-    return Quote(
-        prefix=None if rate is None else rate.prefix,
-        tariff=tariff.name,
-        rate_per_minute=None if rate is None else rate.rate_per_minute,
-        connect_fee=None if rate is None else rate.connect_fee,
-        billable_seconds=charged.billable_seconds if charged else 0,
-        unrounded=charged.unrounded if charged else nothing,
-        amount=charged.amount if charged else nothing,
-        currency=tariff.currency,
-        steps=tuple(steps),
-    )
-
-
-def _which(rate: Rate | None) -> str:
-    if rate is None:
-        return "no rate"
-    name = f" ({rate.description})" if rate.description else ""
-    return f"prefix {rate.prefix}{name}" if rate.prefix else f"the default rate{name}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
@@ -95,6 +95,35 @@ def unread_records(connection: Connection, span: Span) -> list[RawRecord]:
     return [RawRecord(row.record_id, bytes(row.raw)) for row in rows]
 
 
+def replace_call(connection: Connection, call_id: int, record_id: int, cdr: Cdr, who: str) -> None:
+    """Put another version in the place of a stored call, keep the one before, and forget what was made of it.
+
+    Args:
+        connection: the caller's transaction, which holds the steps of the call's batch.
+        call_id: the call.
+        record_id: the record that brought the new version.
+        cdr: the new version.
+        who: the operator who accepted it.
+    """
+    connection.execute(
+        text(
+            "INSERT INTO revisions (record_id, call_id, replaced, replaced_hash, accepted_by) "
+            "SELECT :record_id, id, to_jsonb(calls) - 'content_hash', content_hash, :who FROM calls WHERE id = :call_id"
+        ),
+        {"record_id": record_id, "call_id": call_id, "who": who},
+    )
+    row = _columns([NewCall(call_id, cdr)])
+    assignments = ", ".join(
+        f"{name} = {_EXPRESSIONS.get(name, ':' + name)}" for name in row if name not in ("id", "call_ref")
+    )
+    connection.execute(
+        text(f"UPDATE calls SET {assignments}, normalized_at = now() WHERE id = :id"),
+        {name: values[0] for name, values in row.items()},
+    )
+    for table in ("dispositions", "uncharged"):
+        connection.execute(text(f"DELETE FROM {table} WHERE call_id = :call_id"), {"call_id": call_id})
+
+
 def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> set[int]:
     """Store calls; returns the ids stored, leaving out those whose (source, call_ref) is taken.
 
@@ -102,35 +131,40 @@ def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) ->
     direction only and cannot deadlock.
     """
     ordered = sorted(new, key=lambda call: (call.cdr.call_ref, call.record_id))
-    cdrs = [call.cdr for call in ordered]
-    rows = connection.execute(
-        text(_INSERT),
-        {
-            "source": source,
-            "id": [call.record_id for call in ordered],
-            "call_ref": [cdr.call_ref for cdr in cdrs],
-            "campaign_ref": [cdr.campaign_ref for cdr in cdrs],
-            "contact_ref": [cdr.contact_ref for cdr in cdrs],
-            "extension": [cdr.extension for cdr in cdrs],
-            "client_number": [cdr.client_number and cdr.client_number.value for cdr in cdrs],
-            "client_number_original": [cdr.client_number and cdr.client_number.original for cdr in cdrs],
-            "client_number_is_e164": [bool(cdr.client_number and cdr.client_number.is_e164) for cdr in cdrs],
-            "dial_number": [cdr.dial_number and cdr.dial_number.value for cdr in cdrs],
-            "dial_number_original": [cdr.dial_number and cdr.dial_number.original for cdr in cdrs],
-            "dial_number_is_e164": [bool(cdr.dial_number and cdr.dial_number.is_e164) for cdr in cdrs],
-            "direction": [cdr.direction for cdr in cdrs],
-            "dialed_at": [cdr.dialed_at.timestamp() for cdr in cdrs],
-            "talk_seconds": [cdr.talk_seconds for cdr in cdrs],
-            "hold_seconds": [cdr.hold_seconds for cdr in cdrs],
-            "end_reason": [cdr.end_reason for cdr in cdrs],
-            "end_code": [cdr.end_code for cdr in cdrs],
-            "recording_url": [cdr.recording_url for cdr in cdrs],
-            "recording_url_sent": [cdr.recording_url_sent for cdr in cdrs],
-            "extra": [json.dumps(cdr.extra) if cdr.extra else None for cdr in cdrs],
-            "content_hash": [cdr.content_hash for cdr in cdrs],
-        },
-    )
+    rows = connection.execute(text(_INSERT), {"source": source, **_columns(ordered)})
     return set(rows.scalars())
+
+
+# What a value of a column needs before PostgreSQL takes it.
+_EXPRESSIONS = {"dialed_at": "to_timestamp(:dialed_at)", "extra": "cast(:extra AS jsonb)"}
+
+
+def _columns(new: Sequence[NewCall]) -> dict[str, list[Any]]:
+    """The calls as one list a column."""
+    cdrs = [call.cdr for call in new]
+    return {
+        "id": [call.record_id for call in new],
+        "call_ref": [cdr.call_ref for cdr in cdrs],
+        "campaign_ref": [cdr.campaign_ref for cdr in cdrs],
+        "contact_ref": [cdr.contact_ref for cdr in cdrs],
+        "extension": [cdr.extension for cdr in cdrs],
+        "client_number": [cdr.client_number and cdr.client_number.value for cdr in cdrs],
+        "client_number_original": [cdr.client_number and cdr.client_number.original for cdr in cdrs],
+        "client_number_is_e164": [bool(cdr.client_number and cdr.client_number.is_e164) for cdr in cdrs],
+        "dial_number": [cdr.dial_number and cdr.dial_number.value for cdr in cdrs],
+        "dial_number_original": [cdr.dial_number and cdr.dial_number.original for cdr in cdrs],
+        "dial_number_is_e164": [bool(cdr.dial_number and cdr.dial_number.is_e164) for cdr in cdrs],
+        "direction": [cdr.direction for cdr in cdrs],
+        "dialed_at": [cdr.dialed_at.timestamp() for cdr in cdrs],
+        "talk_seconds": [cdr.talk_seconds for cdr in cdrs],
+        "hold_seconds": [cdr.hold_seconds for cdr in cdrs],
+        "end_reason": [cdr.end_reason for cdr in cdrs],
+        "end_code": [cdr.end_code for cdr in cdrs],
+        "recording_url": [cdr.recording_url for cdr in cdrs],
+        "recording_url_sent": [cdr.recording_url_sent for cdr in cdrs],
+        "extra": [json.dumps(cdr.extra) if cdr.extra else None for cdr in cdrs],
+        "content_hash": [cdr.content_hash for cdr in cdrs],
+    }
 
 
 def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:

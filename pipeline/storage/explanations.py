@@ -120,6 +120,11 @@ def _recorded(recording: dict[str, Any] | None) -> list[dict[str, Any]]:
     if recording["ended_at"] is not None:
         detail = recording["reason"] or recording["path"] or ""
         events.append(_event(recording["ended_at"], f"recording {recording['state']}", detail))
+    if recording["verified_at"] is not None:
+        detail = recording["verify_problem"] or "size and SHA-256 are as they were stored"
+        events.append(_event(recording["verified_at"], "recording verified", detail))
+    if recording["deleted_at"] is not None:
+        events.append(_event(recording["deleted_at"], "recording deleted", recording["deleted_reason"] or ""))
     return events
 
 

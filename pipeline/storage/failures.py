@@ -33,10 +33,13 @@ class Failure(NamedTuple):
     traceback: str | None = None
     again: bool = True
     """Whether a bug may be tried again by itself."""
+    call_ref: str | None = None
+    """Only for a record that is no call yet; of a call it is known."""
+    campaign_ref: str | None = None
 
 
-def set_aside(connection: Connection, step: Step, failures: Sequence[Failure]) -> None:
-    """Store failures of a step, so that their batch goes on without them.
+def set_aside(connection: Connection, source: str, step: Step, failures: Sequence[Failure]) -> None:
+    """Store failures of a step of a source, so that their batch goes on without them.
 
     A record that fails again adds to its row. A bug gets a time for its next try, later each time, up to
     ``BUG_ATTEMPTS``; the other classes wait for what would change the outcome.
@@ -45,20 +48,25 @@ def set_aside(connection: Connection, step: Step, failures: Sequence[Failure]) -
         return
     connection.execute(
         text(
-            "INSERT INTO failures AS f (record_id, step, class, state, field, reason, error_type, traceback, retry_at) "
-            "SELECT record_id, :step, class, 'open', field, reason, error_type, traceback, "
+            "INSERT INTO failures AS f (record_id, step, class, state, source, call_ref, campaign_ref, "
+            "  field, reason, error_type, traceback, retry_at) "
+            "SELECT record_id, :step, class, 'open', :source, coalesce(calls.call_ref, new.call_ref), "
+            "       coalesce(calls.campaign_ref, new.campaign_ref), field, reason, error_type, traceback, "
             "       CASE WHEN class = 'bug' AND again THEN now() + interval '10 seconds' END "
             "FROM unnest(cast(:record_ids AS bigint[]), cast(:classes AS text[]), cast(:fields AS text[]), "
             "            cast(:reasons AS text[]), cast(:error_types AS text[]), cast(:tracebacks AS text[]), "
-            "            cast(:again AS boolean[])) "
-            "     AS new (record_id, class, field, reason, error_type, traceback, again) "
+            "            cast(:again AS boolean[]), cast(:call_refs AS text[]), cast(:campaign_refs AS text[])) "
+            "     AS new (record_id, class, field, reason, error_type, traceback, again, call_ref, campaign_ref) "
+            "LEFT JOIN calls ON calls.id = new.record_id "
             "ON CONFLICT (record_id, step) DO UPDATE SET class = excluded.class, state = 'open', "
+            "  call_ref = excluded.call_ref, campaign_ref = excluded.campaign_ref, "
             "  field = excluded.field, reason = excluded.reason, error_type = excluded.error_type, "
             "  traceback = excluded.traceback, attempts = f.attempts + 1, last_failed_at = now(), "
             "  retry_at = CASE WHEN excluded.retry_at IS NOT NULL AND f.attempts + 1 < :bug_attempts "
             "                  THEN now() + interval '10 seconds' * 6 ^ least(f.attempts, 4) END"
         ),
         {
+            "source": source,
             "step": step.value,
             "bug_attempts": BUG_ATTEMPTS,
             "record_ids": [failure.record_id for failure in failures],
@@ -68,6 +76,8 @@ def set_aside(connection: Connection, step: Step, failures: Sequence[Failure]) -
             "error_types": [failure.error_type for failure in failures],
             "tracebacks": [failure.traceback for failure in failures],
             "again": [failure.again for failure in failures],
+            "call_refs": [failure.call_ref for failure in failures],
+            "campaign_refs": [failure.campaign_ref for failure in failures],
         },
     )
 
@@ -83,15 +93,30 @@ def resolve_retried(connection: Connection, span: Span, step: Step) -> None:
     )
 
 
-def _retry(connection: Connection, condition: str, limit: int) -> int:
+def release(connection: Connection, failure_ids: Sequence[int]) -> int:
+    """Release open failures to be tried again, and reopen their batches; returns how many."""
+    return _release(connection, "id = ANY(cast(:ids AS bigint[]))", {"ids": list(failure_ids)}, len(failure_ids))
+
+
+def retry_due_bugs(connection: Connection, *, limit: int) -> int:
+    """Release bugs whose next try is due; returns how many."""
+    return _release(connection, "retry_at <= now()", {}, limit)
+
+
+def retry_references(connection: Connection, *, limit: int) -> int:
+    """Release failures that waited for reference data, such as a tariff; returns how many."""
+    return _release(connection, "class = 'reference'", {}, limit)
+
+
+def _release(connection: Connection, condition: str, values: dict[str, object], limit: int) -> int:
     # Steps are locked before failures are: the order in which a step itself takes them.
     rows = connection.execute(
         text(f"SELECT record_id, step FROM failures WHERE state = 'open' AND {condition} ORDER BY id LIMIT :limit"),
-        {"limit": limit},
+        {**values, "limit": limit},
     ).all()
     for batch_id, step in sorted({(batch_of(row.record_id), Step(row.step)) for row in rows}):
         reopen(connection, batch_id, step)
-    connection.execute(
+    released = connection.execute(
         text(
             "UPDATE failures SET state = 'retrying', retry_at = NULL "
             "FROM unnest(cast(:record_ids AS bigint[]), cast(:steps AS text[])) AS chosen (record_id, step) "
@@ -99,14 +124,4 @@ def _retry(connection: Connection, condition: str, limit: int) -> int:
         ),
         {"record_ids": [row.record_id for row in rows], "steps": [row.step for row in rows]},
     )
-    return len(rows)
-
-
-def retry_due_bugs(connection: Connection, *, limit: int) -> int:
-    """Release bugs whose next try is due; returns how many."""
-    return _retry(connection, "retry_at <= now()", limit)
-
-
-def retry_references(connection: Connection, *, limit: int) -> int:
-    """Release failures that waited for reference data, such as a tariff; returns how many."""
-    return _retry(connection, "class = 'reference'", limit)
+    return int(released.rowcount)

@@ -96,10 +96,21 @@ def settle(
     return Batch(batch_id, source, len(elements))
 
 
-def unfinished_batches(connection: Connection, limit: int) -> int:
-    """How many batches of any source are on their way, counting no further than ``limit``."""
-    count = connection.scalar(
-        text("SELECT count(*) FROM (SELECT 1 FROM batches WHERE finished_at IS NULL LIMIT :limit) AS unfinished"),
-        {"limit": limit},
-    )
-    return int(count or 0)
+class Unfinished(NamedTuple):
+    """What is on its way, of one source."""
+
+    batches: int
+    records: int
+
+
+def unfinished_batches(connection: Connection, source: str, limit: int) -> Unfinished:
+    """How much of a source is on its way, counting no further than ``limit`` batches."""
+    row = connection.execute(
+        text(
+            "SELECT count(*) AS batches, coalesce(sum(records), 0) AS records "
+            "FROM (SELECT records FROM batches "
+            "      WHERE finished_at IS NULL AND source = :source LIMIT :limit) AS unfinished"
+        ),
+        {"source": source, "limit": limit},
+    ).one()
+    return Unfinished(int(row.batches), int(row.records))

@@ -1,4 +1,4 @@
-"""The ledger: what each call is charged, and why a call is not. Only ever inserted into."""
+"""The ledger: what each call is charged, and why a call is not. Lines are only ever inserted."""
 
 from __future__ import annotations
 
@@ -31,6 +31,9 @@ class Unbilled(NamedTuple):
     talk_seconds: int
     disposition: str
     revision: int = 1
+    hold_seconds: int | None = None
+    dial_number: str | None = None
+    dial_number_is_e164: bool = False
 
 
 class Line(NamedTuple):
@@ -49,6 +52,9 @@ class Line(NamedTuple):
     amount: Decimal
     currency: str
     reason: str
+    rate_line: int | None = None
+    rated_seconds: int | None = None
+    rerate_id: int | None = None
 
 
 class Uncharged(NamedTuple):
@@ -62,7 +68,7 @@ class Uncharged(NamedTuple):
 # line's revision follows the last. `l` is empty the first time a batch is billed.
 _UNBILLED = """
 SELECT c.id, c.campaign_ref, c.client_number, c.client_number_is_e164, c.direction, c.dialed_at, c.talk_seconds,
-       d.disposition, coalesce(l.revision, 0) + 1 AS revision
+       d.disposition, coalesce(l.revision, 0) + 1 AS revision, c.hold_seconds, c.dial_number, c.dial_number_is_e164
 FROM calls AS c
 JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN :first AND :last
 LEFT JOIN (SELECT call_id, max(revision) AS revision, sum(CASE kind WHEN 'charge' THEN 1 ELSE -1 END) AS in_force
@@ -88,24 +94,33 @@ def insert_lines(connection: Connection, lines: Sequence[Line]) -> None:
         copy_rows(connection, ledger, Line._fields, lines)
 
 
-def reverse_charges(connection: Connection, call_ids: Sequence[int], reason: str) -> int:
+def reverse_charges(
+    connection: Connection, call_ids: Sequence[int], reason: str, *, rerate_id: int | None = None
+) -> int:
     """Take back the charge in force of each call, by an equal and opposite line; returns how many there were.
 
     The caller holds the bill step of the calls' batches, and sees to it that they are billed again.
     """
     result = connection.execute(
         text(
-            "INSERT INTO ledger (call_id, kind, revision, tariff_version_id, prefix, rate_per_minute, connect_fee, "
-            "  talk_seconds, billable_seconds, unrounded, amount, currency, reason) "
-            "SELECT call_id, 'reversal', revision, tariff_version_id, prefix, rate_per_minute, connect_fee, "
-            "  talk_seconds, billable_seconds, -unrounded, -amount, currency, :reason "
-            "FROM ledger AS l WHERE kind = 'charge' AND call_id = ANY(cast(:call_ids AS bigint[])) "
-            "  AND NOT EXISTS (SELECT FROM ledger AS r WHERE r.call_id = l.call_id AND r.kind = 'reversal' "
-            "                  AND r.revision = l.revision)"
+            f"INSERT INTO ledger ({_KEPT}, kind, unrounded, amount, reason, rerate_id) "
+            f"SELECT {_KEPT}, 'reversal', -unrounded, -amount, :reason, cast(:rerate_id AS bigint) "
+            # A call's last line is its charge in force, or the reversal of it. Looked up a call at a time: a join with
+            # the reversals there are is planned as if there were still none, and takes ever longer.
+            "FROM unnest(cast(:call_ids AS bigint[])) AS wanted (id) CROSS JOIN LATERAL "
+            "  (SELECT * FROM ledger WHERE call_id = wanted.id ORDER BY revision DESC, kind DESC LIMIT 1) AS l "
+            "WHERE l.kind = 'charge'"
         ),
-        {"call_ids": list(call_ids), "reason": reason},
+        {"call_ids": list(call_ids), "reason": reason, "rerate_id": rerate_id},
     )
     return int(result.rowcount)
+
+
+_KEPT = (
+    "call_id, revision, tariff_version_id, rate_line, prefix, rate_per_minute, connect_fee, talk_seconds, "
+    "rated_seconds, billable_seconds, currency"
+)
+"""What a reversal has in common with its charge."""
 
 
 def insert_uncharged(connection: Connection, calls: Sequence[Uncharged]) -> None:

@@ -4,7 +4,8 @@ A *record* is one element of the dialler's list. Its ``record_id`` says where it
 ``batch_id * 65536 + place in the batch``. The call it becomes keeps that number as its ``id``, and every step's table
 is keyed by it, so the work of a batch is one key range in each of them and no second index is needed.
 
-Rows of ``inbox``, ``calls``, ``duplicates``, ``dispositions``, ``uncharged`` and ``ledger`` are only ever inserted.
+Rows of ``inbox``, ``duplicates`` and ``ledger`` are only ever inserted. Those of ``calls``, ``dispositions`` and
+``uncharged`` are too, but for a person's decision: an accepted conflict replaces a call, a rerating may charge it.
 There are no foreign keys between these: they would cost a look-up a row on the hot path, and the balance sheet checks
 the same facts over all rows at once (docs/decisions.md).
 """
@@ -25,6 +26,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Numeric,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -98,10 +100,11 @@ edits = Table(
     Column("edited_at", AWARE, nullable=False, server_default=NOW),
 )
 
+# The included columns of this key and two below let the balance sheet read indexes alone.
 calls = Table(
     "calls",
     metadata,
-    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", BigInteger, autoincrement=False),
     Column("source", Text, nullable=False),
     Column("call_ref", Text, nullable=False),
     Column("campaign_ref", Text, nullable=False),
@@ -124,8 +127,16 @@ calls = Table(
     Column("extra", JSONB),
     Column("content_hash", LargeBinary, nullable=False),
     Column("normalized_at", AWARE, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("id", postgresql_include=["talk_seconds"]),
     # call_ref first: it also finds a call whose source was not given.
     UniqueConstraint("call_ref", "source"),
+    # Small beside a tree, and nearly free for the hot path: calls come in about the order in which they are dialled.
+    Index(
+        None,
+        "dialed_at",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
+    ),
 )
 
 duplicates = Table(
@@ -139,7 +150,7 @@ duplicates = Table(
 dispositions = Table(
     "dispositions",
     metadata,
-    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("call_id", BigInteger, autoincrement=False),
     Column("disposition", Text, nullable=False),
     Column("uncertain", Boolean, nullable=False),
     Column("why", Text, nullable=False),
@@ -149,6 +160,7 @@ dispositions = Table(
     Column("can_be_billed", Boolean, nullable=False),
     Column("can_have_audio", Boolean, nullable=False),
     Column("classified_at", AWARE, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
 )
 
 recordings = Table(
@@ -173,9 +185,67 @@ recordings = Table(
     Column("path", Text),
     Column("size_bytes", BigInteger),
     Column("sha256", LargeBinary),
-    Index("recordings_due_idx", "due_at", postgresql_where=text("state IN ('scheduled', 'downloading')")),
+    # Of the call. Null in rows that code older than this column made; whoever needs it fills it in.
+    Column("dialed_at", AWARE),
+    # From when its age counts since an operator had it tried again; null: from scheduled_at.
+    Column("counts_from", AWARE),
+    # When a message for it was sent that nobody has begun yet, and how often in a row.
+    Column("released_at", AWARE),
+    Column("releases", Integer, nullable=False, server_default=text("0")),
+    # It paused the whole queue, and then others went through.
+    Column("suspect", Boolean, nullable=False, server_default=text("false")),
+    # When the stored file was last read and compared, and what was wrong with it.
+    Column("verified_at", AWARE),
+    Column("verify_problem", Text),
+    # Legal hold: retention leaves its file alone.
+    Column("held_at", AWARE),
+    Column("held_by", Text),
+    # The row stays `stored`, for it was; its file is gone.
+    Column("deleted_at", AWARE),
+    Column("deleted_reason", Text),
+    Index("recordings_waiting_idx", "source", "due_at", postgresql_where=text("state IN ('scheduled', 'downloading')")),
+    Index(
+        "recordings_in_flight_idx",
+        "source",
+        postgresql_where=text("state = 'downloading' OR released_at IS NOT NULL"),
+    ),
+    Index("recordings_kept_idx", "dialed_at", postgresql_where=text("state = 'stored' AND deleted_at IS NULL")),
     Index(None, "state", "call_id"),
     postgresql_with={"fillfactor": "80"},
+)
+
+# A dialler whose whole queue of recordings waits; the row goes when the wait is over.
+recording_pauses = Table(
+    "recording_pauses",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("kind", Text, one_of("kind", "refused", "throttled", "dialler_away", "store_away"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", AWARE, nullable=False),
+    # When one recording is tried to see whether the cause is gone, which one that is, and how often it was not.
+    Column("until", AWARE, nullable=False),
+    Column("probe_call_id", BigInteger),
+    Column("failed_probes", Integer, nullable=False, server_default=text("0")),
+    # The recording that met the cause first.
+    Column("call_id", BigInteger, nullable=False),
+)
+
+# How far a dialler's allowed requests are used up: time before `paced_to` is spent. Whoever dispatches locks the row.
+recording_pace = Table(
+    "recording_pace",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("paced_to", AWARE, nullable=False),
+)
+
+# Runs of `pipeline recordings verify`; one without an end is gone on with by the next.
+recording_verifications = Table(
+    "recording_verifications",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+    Column("ended_at", AWARE),
+    Column("who", Text, nullable=False),
 )
 
 tariffs = Table(
@@ -196,11 +266,30 @@ tariff_versions = Table(
     Column("rounding", Text, nullable=False),
     Column("decimals", SmallInteger, nullable=False),
     Column("billable_dispositions", ARRAY(Text), nullable=False),
+    Column(
+        "duration_basis",
+        Text,
+        one_of("duration_basis", "call_time", "call_time+hold_time"),
+        nullable=False,
+        server_default="call_time",
+    ),
+    # Whether inbound calls are rated, by the number called; else they are not charged.
+    Column("inbound_rated", Boolean, nullable=False, server_default=text("false")),
     Column("file_name", Text, nullable=False),
     Column("file_sha256", LargeBinary, nullable=False),
     Column("loaded_by", Text, nullable=False),
     Column("loaded_at", AWARE, nullable=False, server_default=NOW),
     UniqueConstraint("tariff_id", "version"),
+)
+
+# Which tariff a campaign has; the empty campaign stands for every one without a row of its own.
+tariff_assignments = Table(
+    "tariff_assignments",
+    metadata,
+    Column("campaign_ref", Text, primary_key=True),
+    Column("tariff_id", Integer, ForeignKey("tariffs.id"), nullable=False),
+    Column("assigned_at", AWARE, nullable=False, server_default=NOW),
+    Column("assigned_by", Text, nullable=False),
 )
 
 rates = Table(
@@ -244,21 +333,28 @@ rates = Table(
 ledger = Table(
     "ledger",
     metadata,
-    # One call, one kind, one revision: what makes billing twice impossible.
-    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
-    Column("kind", Text, one_of("kind", "charge", "reversal"), primary_key=True),
-    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("call_id", BigInteger, autoincrement=False),
+    Column("kind", Text, one_of("kind", "charge", "reversal")),
+    Column("revision", Integer, autoincrement=False),
     Column("tariff_version_id", Integer, nullable=False),
+    # With the version it names the row of `rates`, which never changes. Null in lines older than this column.
+    Column("rate_line", Integer),
     Column("prefix", Text, nullable=False),
     Column("rate_per_minute", Numeric, nullable=False),
     Column("connect_fee", Numeric, nullable=False),
     Column("talk_seconds", Integer, nullable=False),
+    # What was rated, on the version's duration basis, before increments. Null in lines older than this column.
+    Column("rated_seconds", Integer),
     Column("billable_seconds", Integer, nullable=False),
     Column("unrounded", Numeric, nullable=False),
     Column("amount", Numeric, nullable=False),
     Column("currency", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    # The id of the row in `actions` that says who rerated, when and over what; null for any other line.
+    Column("rerate_id", BigInteger),
     Column("entered_at", AWARE, nullable=False, server_default=NOW),
+    # One call, one kind, one revision: what makes billing twice impossible.
+    PrimaryKeyConstraint("call_id", "kind", "revision", postgresql_include=["currency", "amount"]),
 )
 
 uncharged = Table(
@@ -283,6 +379,10 @@ failures = Table(
         key="failure_class",
     ),
     Column("state", Text, one_of("state", "open", "retrying", "resolved", "discarded"), nullable=False),
+    Column("source", Text, nullable=False),
+    # Where known: of a record that never became a call, what could be read of it.
+    Column("call_ref", Text),
+    Column("campaign_ref", Text),
     Column("field", Text),
     Column("reason", Text, nullable=False),
     Column("error_type", Text),
@@ -305,6 +405,7 @@ probes = Table(
     Column("step", Text, primary_key=True),
     Column("place", Integer, nullable=False),
     Column("size", Integer, nullable=False),
+    Column("until", Integer, nullable=False),
     Column("deaths", Integer, nullable=False),
     Column("began_at", AWARE, nullable=False, server_default=NOW),
 )

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from pipeline.domain.recording import RecordingState, may_move
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 NO_CALL_REF = "The dialler sent no call_ref with this call, so there is nothing to ask for its recording by."
 TAKEN_BACK = "The worker that was downloading it stopped before it was done; it is tried again."
+
+WAITING = "state IN ('scheduled', 'downloading')"
+
+LONGEST_REDISPATCH = 20
+"""A message that nobody begins is repeated ever less often, at last after so many times the first wait."""
+
+_HELD_UP = (
+    "EXISTS (SELECT FROM recording_pauses AS pause WHERE pause.source = recordings.source "
+    "        AND pause.probe_call_id IS DISTINCT FROM recordings.call_id)"
+)
 
 
 class DueRecording(NamedTuple):
@@ -45,6 +56,9 @@ class Claim(NamedTuple):
     attempts: int
     age_seconds: float
     claimed_at: datetime
+    suspect: bool
+    failed_probes: int | None
+    """Of the pause in spite of which it is tried; None when there is none."""
 
 
 class StoredFile(NamedTuple):
@@ -62,10 +76,12 @@ def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int
     """
     result = connection.execute(
         text(
-            "INSERT INTO recordings (call_id, source, call_ref, state, reason, due_at, ended_at) "
-            "SELECT calls.id, calls.source, calls.call_ref, "
+            "INSERT INTO recordings "
+            "  (call_id, source, call_ref, dialed_at, state, reason, due_at, counts_from, ended_at) "
+            "SELECT calls.id, calls.source, calls.call_ref, calls.dialed_at, "
             "       CASE WHEN nameless THEN 'absent' ELSE 'scheduled' END, "
             "       CASE WHEN nameless THEN :no_call_ref END, "
+            "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
             "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
             "       CASE WHEN nameless THEN now() END "
             "FROM calls JOIN dispositions ON dispositions.call_id = calls.id, "
@@ -86,16 +102,18 @@ def take_due(
 ) -> list[DueRecording]:
     """Recordings to be tried now, longest due first; none of them is due again for a while.
 
-    One whose downloader let its lease run out is taken back first, so that the next may claim it.
+    That while doubles each time nobody begins one. One whose downloader let its lease run out is taken back first.
     """
     rows = connection.execute(
         text(
             "UPDATE recordings SET state = 'scheduled', "
             "  attempts = recordings.attempts + (recordings.state = 'downloading')::int, "
             "  reason = CASE recordings.state WHEN 'downloading' THEN :taken_back ELSE reason END, "
-            "  due_at = now() + make_interval(secs => :redispatch_after) "
+            "  released_at = now(), releases = releases + 1, "
+            "  due_at = now() + make_interval("
+            "    secs => least(:redispatch_after * 2 ^ least(releases, 20), :redispatch_after * :longest)) "
             "FROM (SELECT call_id, due_at FROM recordings "
-            "      WHERE state IN ('scheduled', 'downloading') AND due_at <= now() "
+            f"      WHERE {WAITING} AND due_at <= now() "
             "        AND (cast(:source AS text) IS NULL OR source = :source) "
             "      ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due "
             "WHERE recordings.call_id = due.call_id "
@@ -104,6 +122,7 @@ def take_due(
         {
             "limit": limit,
             "redispatch_after": redispatch_after_seconds,
+            "longest": LONGEST_REDISPATCH,
             "source": source,
             "taken_back": TAKEN_BACK,
         },
@@ -111,25 +130,69 @@ def take_due(
     return [DueRecording(*row[:4]) for row in sorted(rows, key=lambda row: (row[4], row[0]))]
 
 
+def give_back(connection: Connection, taken: Sequence[DueRecording]) -> None:
+    """Recordings whose message could not be sent are due again."""
+    connection.execute(
+        text(
+            "UPDATE recordings SET released_at = NULL, releases = 0, due_at = now() "
+            "FROM unnest(cast(:ids AS bigint[]), cast(:sent AS timestamptz[])) AS given (call_id, sent) "
+            "WHERE recordings.call_id = given.call_id AND state = 'scheduled' AND released_at = sent"
+        ),
+        {"ids": [each.call_id for each in taken], "sent": [each.dispatched_at for each in taken]},
+    )
+
+
 def claim(
     connection: Connection, call_id: int, *, source: str, lease_seconds: float, dispatched_at: datetime | None
 ) -> Claim | None:
-    """Take a recording for ourselves; None when it is not waiting, or was tried since ``dispatched_at``."""
+    """Take a recording for ourselves; None when it is not waiting, was tried since ``dispatched_at``, or is paused.
+
+    Only a message can be held up by a pause: whoever comes without one tries in spite of it.
+    """
+    # A claim that a crash of the database undoes is made again, so nobody need wait for the disk.
+    connection.execute(text("SET LOCAL synchronous_commit = off"))
     row = connection.execute(
         text(
             "UPDATE recordings SET state = 'downloading', tried_at = clock_timestamp(), "
-            "  attempts = attempts + (state = 'downloading')::int, "
+            "  attempts = attempts + (state = 'downloading')::int, released_at = NULL, releases = 0, "
+            "  dialed_at = coalesce(dialed_at, (SELECT dialed_at FROM calls WHERE calls.id = recordings.call_id)), "
             "  due_at = now() + make_interval(secs => :lease) "
             "WHERE call_id = :call_id AND source = :source "
             "  AND (state = 'scheduled' OR (state = 'downloading' AND due_at <= now())) "
             "  AND (tried_at IS NULL OR tried_at < coalesce(cast(:sent AS timestamptz), 'infinity')) "
-            "RETURNING call_id, source, call_ref, "
-            "  coalesce((SELECT dialed_at FROM calls WHERE calls.id = recordings.call_id), scheduled_at), "
-            "  attempts, extract(epoch FROM clock_timestamp() - scheduled_at)::float, tried_at"
+            f"  AND (cast(:sent AS timestamptz) IS NULL OR NOT {_HELD_UP}) "
+            "RETURNING call_id, source, call_ref, coalesce(dialed_at, scheduled_at), attempts, "
+            "  extract(epoch FROM clock_timestamp() - coalesce(counts_from, scheduled_at))::float, tried_at, suspect, "
+            "  (SELECT failed_probes FROM recording_pauses AS pause WHERE pause.source = recordings.source)"
         ),
         {"call_id": call_id, "source": source, "lease": lease_seconds, "sent": dispatched_at},
     ).one_or_none()
     return None if row is None else Claim(*row)
+
+
+def put_back(connection: Connection, call_id: int, *, source: str, dispatched_at: datetime) -> bool:
+    """A recording whose message came during a pause is due as before; False when that is not what held it up."""
+    result = connection.execute(
+        text(
+            "UPDATE recordings SET released_at = NULL, releases = 0, due_at = now() "
+            "WHERE call_id = :call_id AND source = :source AND state = 'scheduled' AND released_at = :sent "
+            f"  AND {_HELD_UP}"
+        ),
+        {"call_id": call_id, "source": source, "sent": dispatched_at},
+    )
+    return bool(result.rowcount)
+
+
+def renew(connection: Connection, held: Claim, *, lease_seconds: float) -> bool:
+    """Keep a recording for longer; False when it is no longer ours."""
+    result = connection.execute(
+        text(
+            "UPDATE recordings SET due_at = now() + make_interval(secs => :lease) "
+            "WHERE call_id = :call_id AND state = 'downloading' AND tried_at = :claimed_at"
+        ),
+        {"call_id": held.call_id, "claimed_at": held.claimed_at, "lease": lease_seconds},
+    )
+    return bool(result.rowcount)
 
 
 def settle(connection: Connection, held: Claim, decision: Decision, stored: StoredFile | None) -> bool:
@@ -147,6 +210,7 @@ def settle(connection: Connection, held: Claim, decision: Decision, stored: Stor
             "UPDATE recordings SET state = :state, reason = :reason, attempts = :attempts, "
             "  due_at = clock_timestamp() + make_interval(secs => cast(:wait AS float)), "
             "  ended_at = CASE WHEN :state <> 'scheduled' THEN clock_timestamp() END, "
+            "  suspect = suspect AND :state = 'scheduled', "
             "  path = :path, size_bytes = :size_bytes, sha256 = :sha256 "
             "WHERE call_id = :call_id AND state = 'downloading' AND tried_at = :claimed_at"
         ),

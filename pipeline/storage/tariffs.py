@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy import text
 
-from pipeline.domain.rating import Rate, Rounding
+from pipeline.domain.rating import DurationBasis, Rate, Rounding
+from pipeline.storage.assignments import assignments
 from pipeline.storage.database import copy_rows, driver_connection
 from pipeline.storage.models import rates as rates_table
 
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
     from datetime import datetime, time
 
     from sqlalchemy import Connection, Row
-
-DEFAULT_TARIFF = "default"
-"""The tariff of every call, and of what no other is assigned to."""
 
 _FETCHED_AT_ONCE = 10_000
 # Advisory locks with two keys are apart from those with one, which the steps of batches take.
@@ -33,6 +31,8 @@ class TariffTerms(NamedTuple):
     rounding: Rounding
     decimals: int
     billable_dispositions: frozenset[str]
+    duration_basis: DurationBasis = DurationBasis.CALL
+    inbound_rated: bool = False
 
 
 class TariffVersion(NamedTuple):
@@ -54,11 +54,14 @@ class ListedVersion(NamedTuple):
     version: TariffVersion
     rates: int
     in_force: bool
+    """Whether it is the newest of its tariff."""
+    campaigns: tuple[str, ...] = ()
+    """Those the tariff is assigned to; `EVERYTHING` may be among them."""
 
 
 _VERSION = (
-    "v.id, t.name, v.version, v.currency, v.rounding, v.decimals, v.billable_dispositions, "
-    "v.file_name, v.file_sha256, v.loaded_by, v.loaded_at"
+    "v.id, t.name, v.version, v.currency, v.rounding, v.decimals, v.billable_dispositions, v.duration_basis, "
+    "v.inbound_rated, v.file_name, v.file_sha256, v.loaded_by, v.loaded_at"
 )
 _VERSIONS = "tariff_versions AS v JOIN tariffs AS t ON t.id = v.tariff_id"
 
@@ -68,7 +71,14 @@ def _version(row: Row[Any]) -> TariffVersion:
         version_id=row.id,
         tariff=row.name,
         version=row.version,
-        terms=TariffTerms(row.currency, Rounding(row.rounding), row.decimals, frozenset(row.billable_dispositions)),
+        terms=TariffTerms(
+            currency=row.currency,
+            rounding=Rounding(row.rounding),
+            decimals=row.decimals,
+            billable_dispositions=frozenset(row.billable_dispositions),
+            duration_basis=DurationBasis(row.duration_basis),
+            inbound_rated=row.inbound_rated,
+        ),
         file_name=row.file_name,
         file_sha256=bytes(row.file_sha256),
         loaded_by=row.loaded_by,
@@ -114,9 +124,9 @@ def insert_version(
     row = connection.execute(
         text(
             "INSERT INTO tariff_versions (tariff_id, version, currency, rounding, decimals, "
-            "  billable_dispositions, file_name, file_sha256, loaded_by) "
+            "  billable_dispositions, duration_basis, inbound_rated, file_name, file_sha256, loaded_by) "
             "SELECT :tariff_id, coalesce(max(version), 0) + 1, :currency, :rounding, :decimals, "
-            "  cast(:billable AS text[]), :file_name, :file_sha256, :loaded_by "
+            "  cast(:billable AS text[]), :duration_basis, :inbound_rated, :file_name, :file_sha256, :loaded_by "
             "FROM tariff_versions WHERE tariff_id = :tariff_id RETURNING id, version"
         ),
         {
@@ -125,6 +135,8 @@ def insert_version(
             "rounding": terms.rounding.value,
             "decimals": terms.decimals,
             "billable": sorted(terms.billable_dispositions),
+            "duration_basis": terms.duration_basis.value,
+            "inbound_rated": terms.inbound_rated,
             "file_name": file_name,
             "file_sha256": file_sha256,
             "loaded_by": loaded_by,
@@ -228,7 +240,8 @@ def list_versions(connection: Connection) -> list[ListedVersion]:
             "ORDER BY t.name, v.version DESC"
         )
     )
-    return [ListedVersion(_version(row), row.rates, row.in_force) for row in rows]
+    campaigns = assignments(connection)
+    return [ListedVersion(_version(row), row.rates, row.in_force, tuple(campaigns.get(row.name, ()))) for row in rows]
 
 
 def rates_of(connection: Connection, version_id: int, *, prefixes: Sequence[str] | None = None) -> Iterator[Rate]:

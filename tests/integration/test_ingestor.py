@@ -8,7 +8,11 @@ from sqlalchemy import text
 from pipeline.adapters.cdr_list import CdrList
 from pipeline.ingestor import Ingestor, Pace, Turn
 from pipeline.storage.database import make_engine
+from pipeline.storage.failures import Failure, set_aside
+from pipeline.storage.progress import Step
+from pipeline.storage.stops import release_stop, standing_stop
 from tests.conftest import LIST
+from tests.factories import make_record
 
 
 @pytest.fixture
@@ -132,3 +136,58 @@ def test_a_second_ingestor_stands_by(ingestor, servers, engine, dialler_redis, s
     ingestor._leave()
     assert standby.run_once() is Turn.CLAIMED
     standby_list.close()
+
+
+def normalized(engine, *, bad):
+    """Mark every batch normalized, with this many bad records in it."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE batches SET normalized_at = now(), finished_at = now()"))
+        for (record_id,) in connection.execute(text("SELECT record_id FROM inbox ORDER BY 1 LIMIT :n"), {"n": bad}):
+            set_aside(connection, "enigma", Step.NORMALIZE, [Failure(record_id, "data", "record: is not JSON")])
+
+
+def test_the_fuse_blows_when_most_records_are_bad_and_a_person_resets_it(cdr_list, engine, dialler_redis):
+    """Rather than empty the list into quarantine the ingestor stops claiming, until somebody releases it."""
+    ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True, pace=Pace(batch_size=100))
+    dialler_redis.rpush(LIST, *([b"rubbish"] * 300))
+    assert ingestor.run_once() is Turn.CLAIMED
+    normalized(engine, bad=51)
+    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.STOPPED, Turn.STOPPED]
+    assert dialler_redis.llen(LIST) == 200
+    with engine.begin() as connection:
+        assert standing_stop(connection, "enigma").reason.startswith("51 of the last 100 records were bad")
+        assert release_stop(connection, "enigma", "thandi") is not None
+    assert ingestor.run_once() is Turn.CLAIMED
+    assert dialler_redis.llen(LIST) == 100
+
+
+def test_half_bad_is_not_most(cdr_list, engine, dialler_redis):
+    """The fuse holds as long as good records are at least as many as bad ones."""
+    ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True, pace=Pace(batch_size=100))
+    dialler_redis.rpush(LIST, *([b"rubbish"] * 200))
+    ingestor.run_once()
+    normalized(engine, bad=50)
+    assert ingestor.run_once() is Turn.CLAIMED
+
+
+def test_a_list_not_known_yet_is_taken_up_slowly(cdr_list, engine, dialler_redis):
+    """Until enough records have proved good, only a few hundred are on their way."""
+    ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
+    dialler_redis.rpush(LIST, *([b"x"] * 2_000))
+    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.CLAIMED, Turn.FULL]
+    assert dialler_redis.llen(LIST) == 1_500
+    normalized(engine, bad=0)
+    assert ingestor.run_once() is Turn.CLAIMED
+    assert dialler_redis.llen(LIST) == 0
+
+
+def test_the_diallers_own_list_is_refused(cdr_list, engine, dialler_redis):
+    """A list that holds the dialler's internal messages is left alone: eating them would stall its dialling."""
+    dialler_redis.rpush(LIST, make_record(), b'{"type":"queue_calls","payload":{"rate":3,"ref":"spring"}}')
+    ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
+    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.STOPPED, Turn.STOPPED]
+    assert dialler_redis.llen(LIST) == 2
+    with engine.begin() as connection:
+        release_stop(connection, "enigma", "thandi")
+    again = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
+    assert again.run_once() is Turn.CLAIMED

@@ -5,33 +5,37 @@ from __future__ import annotations
 import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import text
 
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
 from pipeline.domain.recording import Decision, RecordingState, RetryPolicy
 from pipeline.sandbox.api import RecordingsApi
-from pipeline.sandbox.audio import recording_body
-from pipeline.sandbox.calls import SimulatedCall
 from pipeline.steps import recordings as steps
 from pipeline.storage import recordings as storage
 from pipeline.storage.inbox import Batch, first_record
 from pipeline.storage.recordings import StoredFile
+from tests.integration.recording_rows import (
+    BATCH,
+    add_call,
+    body,
+    change,
+    dispatch,
+    files,
+    row,
+    scheduled,
+    simulated,
+    states,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from sqlalchemy import Engine
 
-    from sqlalchemy import Connection, Engine
-
-    from pipeline.storage.recordings import Claim, DueRecording
+    from pipeline.storage.recordings import Claim
 
 POLICY = RetryPolicy()
-DIALED_AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
-BATCH = 7
 
 
 @pytest.fixture
@@ -67,87 +71,6 @@ def download(engine, api, store):
     return run
 
 
-def simulated(call_ref: int, *, answered: bool = True) -> SimulatedCall:
-    return SimulatedCall(
-        call_ref=call_ref,
-        contact_ref="account_1",
-        campaign="campaign001",
-        direction="outbound",
-        number="0820001234",
-        dial_number="27870001234",
-        extension="2001" if answered else None,
-        dialed_at=int(DIALED_AT.timestamp()),
-        ring_seconds=5,
-        hold_seconds=1,
-        talk_seconds=2,
-        end_reason="callee_hungup",
-        end_code="16",
-        recording_url="/var/recordings/x.WAV" if answered else None,
-    )
-
-
-def add_call(
-    connection: Connection, call_id: int, call_ref: str, *, audio: bool = True, source: str = "enigma"
-) -> None:
-    connection.execute(
-        text(
-            "INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, "
-            "  dial_number_is_e164, direction, dialed_at, talk_seconds, end_reason, recording_url_sent, "
-            "  content_hash) "
-            "VALUES (:id, :source, :call_ref, 'c', false, false, 'outbound', :dialed_at, 2, 'hungup', true, "
-            "  '')"
-        ),
-        {"id": call_id, "source": source, "call_ref": call_ref, "dialed_at": DIALED_AT},
-    )
-    connection.execute(
-        text(
-            "INSERT INTO dispositions (call_id, disposition, uncertain, why, person_reached, contact_done, "
-            "  can_be_billed, can_have_audio) VALUES (:id, 'answered', false, '', true, true, true, :audio)"
-        ),
-        {"id": call_id, "audio": audio},
-    )
-
-
-def scheduled(engine: Engine, *call_refs: int | str, source: str = "enigma", batch: int = BATCH) -> list[int]:
-    """Calls of one batch, their recordings due now; returns their ids."""
-    ids = [first_record(batch) + place for place in range(len(call_refs))]
-    with engine.begin() as connection:
-        for call_id, call_ref in zip(ids, call_refs, strict=True):
-            add_call(connection, call_id, str(call_ref), source=source)
-        steps.schedule(connection, Batch(batch, "enigma", 1).span, delay_seconds=0)
-    return ids
-
-
-def row(engine: Engine, call_id: int) -> Any:
-    with engine.connect() as connection:
-        return connection.execute(
-            text("SELECT *, due_at - now() AS due_in FROM recordings WHERE call_id = :id"), {"id": call_id}
-        ).one()
-
-
-def states(engine: Engine) -> dict[str, int]:
-    with engine.connect() as connection:
-        query = text("SELECT state, count(*) AS calls FROM recordings GROUP BY state")
-        return {found.state: found.calls for found in connection.execute(query)}
-
-
-def change(engine: Engine, assignment: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(text(f"UPDATE recordings SET {assignment}"))
-
-
-def dispatch(engine: Engine, *, limit: int = 1_000, source: str | None = None) -> list[DueRecording]:
-    return steps.dispatch(engine, limit=limit, redispatch_after_seconds=60, source=source)
-
-
-def body(call_ref: int) -> bytes:
-    return recording_body(call_ref, 3)
-
-
-def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-
-
 def test_schedule_enters_the_calls_of_the_batch_that_can_have_audio(engine):
     """One row a call with audio, due after the delay; other batches and calls without audio have none."""
     start = first_record(BATCH)
@@ -179,7 +102,7 @@ def test_dispatch_takes_what_is_due_once(engine):
     """Due rows are handed out, oldest due first, and not again before their message may be lost."""
     ids = scheduled(engine, 1, 2, 3)
     change(engine, f"due_at = now() - interval '1 s' * (call_id - {ids[0]} + 1)")
-    first = dispatch(engine, limit=2)
+    first = dispatch(engine, at_once=2)
     assert [due.call_id for due in first] == [ids[2], ids[1]]
     assert (first[0].source, first[0].call_ref) == ("enigma", "3")
     assert [due.call_id for due in dispatch(engine)] == [ids[0]]
@@ -204,7 +127,7 @@ def test_dispatch_can_be_told_one_dialler(engine):
 
 
 def test_concurrent_dispatchers_share_the_work(engine):
-    """Two dispatchers at once never hand out the same recording, and never wait for each other."""
+    """Two that take what is due at once never hand out the same recording."""
     scheduled(engine, *range(100))
     with engine.begin() as connection:
         mine = storage.take_due(connection, limit=60, redispatch_after_seconds=60)
@@ -279,21 +202,22 @@ def test_an_unknown_recording_is_nothing_to_do(download):
     assert download(12_345).state is None
 
 
-def crash(engine: Engine, api: DiallerApi, call_id: int) -> Claim:
+def crash(engine: Engine, call_id: int) -> Claim:
     """A worker that claims and is never heard of again."""
     with engine.begin() as connection:
-        lease = api.longest_seconds + steps.STORE_SECONDS
-        held = storage.claim(connection, call_id, source="enigma", lease_seconds=lease, dispatched_at=None)
+        held = storage.claim(
+            connection, call_id, source="enigma", lease_seconds=steps.LEASE_SECONDS, dispatched_at=None
+        )
     assert held is not None
     return held
 
 
-def test_a_crashed_download_is_taken_back_after_its_lease(engine, dialler, api, download):
+def test_a_crashed_download_is_taken_back_after_its_lease(engine, dialler, download):
     """While the lease runs nobody touches the row; after it dispatch hands it out again, saying why."""
     dialler.add([simulated(845)])
     (call_id,) = scheduled(engine, 845)
-    crash(engine, api, call_id)
-    assert row(engine, call_id).due_in.total_seconds() > api.longest_seconds
+    crash(engine, call_id)
+    assert row(engine, call_id).due_in.total_seconds() > steps.LEASE_SECONDS - 5
     assert dispatch(engine) == []
     assert download(call_id).state is None
     change(engine, "due_at = now()")
@@ -304,11 +228,11 @@ def test_a_crashed_download_is_taken_back_after_its_lease(engine, dialler, api, 
     assert row(engine, call_id).attempts == 2
 
 
-def test_a_repeated_message_may_take_over_after_the_lease(engine, dialler, api, download):
+def test_a_repeated_message_may_take_over_after_the_lease(engine, dialler, download):
     """Without a dispatcher too, a lease that ran out holds nobody up."""
     dialler.add([simulated(845)])
     (call_id,) = scheduled(engine, 845)
-    crash(engine, api, call_id)
+    crash(engine, call_id)
     change(engine, "due_at = now()")
     assert download(call_id).state == "stored"
 
@@ -373,10 +297,10 @@ def test_what_never_comes_ends_in_time(engine, dialler, download, known, age, st
     """The two bodies of 404 have bounds of their own, and the row says which and after how long."""
     dialler.add([simulated(845, answered=False)] if known else [])
     (call_id,) = scheduled(engine, 845)
-    change(engine, f"scheduled_at = now() - interval '{age}'")
+    change(engine, f"counts_from = now() - interval '{age}', attempts = 2")
     download(call_id)
     found = row(engine, call_id)
-    assert (found.state, found.attempts) == (state, 1)
+    assert (found.state, found.attempts) == (state, 3)
     assert words in found.reason
     assert (found.ended_at is None) is (found.due_at is not None) is (state == "scheduled")
 
@@ -387,9 +311,9 @@ def test_a_broken_recording_waits_for_the_operator_in_the_end(engine, dialler, d
     dialler.faults.truncated_share = 1.0
     (call_id,) = scheduled(engine, 845)
     assert download(call_id).state == "scheduled"
-    change(engine, "scheduled_at = now() - interval '49 hours'")
-    assert download(call_id).state == "failed"
-    assert "after 2 tries" in row(engine, call_id).reason
+    change(engine, "counts_from = now() - interval '49 hours'")
+    assert [download(call_id).state for _ in range(2)] == ["scheduled", "failed"]
+    assert "after 3 tries" in row(engine, call_id).reason
     assert files(folder) == set()
 
 
@@ -412,7 +336,7 @@ def test_a_dialler_that_is_away_costs_nothing(engine, dialler, download):
     """Nobody listening pauses the queue; when the dialler is back the recording is fetched."""
     dialler.add([simulated(845)])
     (call_id,) = scheduled(engine, 845)
-    change(engine, "scheduled_at = now() - interval '1000 hours'")
+    change(engine, "counts_from = now() - interval '1000 hours'")
     dialler.stop()
     outcome = download(call_id)
     assert outcome.pause_seconds == POLICY.outage_seconds
@@ -447,7 +371,7 @@ def test_a_name_that_is_taken_is_the_operators_matter(engine, dialler, download,
     assert taken.read_bytes() == b"something else"
 
 
-def test_a_crash_after_publication_is_healed(engine, dialler, api, download, folder, store, monkeypatch):
+def test_a_crash_after_publication_is_healed(engine, dialler, download, folder, monkeypatch):
     """Killed between the file and the row, the next try finds the same bytes and only writes the row."""
     dialler.add([simulated(845)])
     (call_id,) = scheduled(engine, 845)
@@ -478,10 +402,10 @@ def test_a_bug_is_raised_and_costs_an_attempt(engine, download):
     assert "secret" not in found.reason
 
 
-def test_illegal_moves_are_refused(engine, api):
+def test_illegal_moves_are_refused(engine):
     """Neither a try that ends in trying, nor a stored recording without a file, can be written."""
     (call_id,) = scheduled(engine, 845)
-    held = crash(engine, api, call_id)
+    held = crash(engine, call_id)
     file = StoredFile("x", 1, b"")
     with engine.begin() as connection:
         for state, stored in [("downloading", None), ("stored", None), ("failed", file)]:
@@ -502,6 +426,7 @@ def test_a_bad_dialler_loses_nothing(engine, dialler, download, folder):
     away = threading.Event()
     for turn in range(200):
         change(engine, "due_at = now() WHERE state = 'scheduled'")  # time passes
+        change(engine, "until = now()", table="recording_pauses")
         due = dispatch(engine)
         if not due:
             break

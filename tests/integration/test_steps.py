@@ -3,78 +3,18 @@
 from __future__ import annotations
 
 import threading
-import uuid
-from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.steps.bill import bill
-from pipeline.steps.classify import classify
-from pipeline.steps.normalize import normalize
-from pipeline.steps.recordings import schedule
 from pipeline.steps.run import run_step
-from pipeline.steps.tariffs import TariffCache, load_tariff
 from pipeline.storage import calls as call_rows
-from pipeline.storage.balance import balance_sheet
 from pipeline.storage.failures import retry_due_bugs
-from pipeline.storage.inbox import settle
 from pipeline.storage.progress import Step, take_overdue
 from tests.factories import make_record
-
-NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
-TARIFF = b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n"
-
-
-def works(engine):
-    cache = TariffCache(timezone="Africa/Johannesburg")
-
-    def schedule_all(connection, span):
-        schedule(connection, span, delay_seconds=5)
-        return []
-
-    return {
-        Step.NORMALIZE: lambda connection, span: normalize(connection, span, region="ZA", now=NOW),
-        Step.CLASSIFY: classify,
-        Step.BILL: lambda connection, span: bill(connection, span, cache.tariff_in_force(connection)),
-        Step.SCHEDULE_RECORDINGS: schedule_all,
-    }
-
-
-def receive(engine, *records, source="enigma"):
-    with engine.begin() as connection:
-        batch = settle(connection, uuid.uuid4(), source, records, resend_after_seconds=0)
-    assert batch is not None
-    return batch
-
-
-def walk(engine, batch, steps=tuple(Step)):
-    return [
-        run_step(engine, batch.batch_id, step, works(engine)[step], resend_after_seconds=10).outcome for step in steps
-    ]
-
-
-def load(engine, content=TARIFF):
-    return load_tariff(
-        engine,
-        content,
-        file_name="t.csv",
-        loaded_by="test",
-        default_currency="ZAR",
-        timezone="Africa/Johannesburg",
-    )
-
-
-def rows(engine, query):
-    with engine.connect() as connection:
-        return connection.execute(text(query)).all()
-
-
-def sheet(engine):
-    with engine.connect() as connection:
-        return balance_sheet(connection)
+from tests.integration.flow import load, receive, rows, sheet, walk, works
 
 
 def test_an_answered_call_is_classified_charged_and_its_recording_scheduled(engine):

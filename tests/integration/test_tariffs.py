@@ -26,21 +26,21 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.domain.errors import DataError, NoRateError
-from pipeline.domain.rating import Rate, Rounding, rate_call
+from pipeline.domain.rating import DurationBasis, Rate, Rounding, rate_call
 from pipeline.domain.tariff_file import TariffFileError
 from pipeline.settings import current_settings
 from pipeline.steps.bill import bill
 from pipeline.steps.classify import classify
 from pipeline.steps.normalize import normalize
+from pipeline.steps.quote import HypotheticalCall, Quote, quote
 from pipeline.steps.run import run_step
 from pipeline.steps.tariffs import (
-    Quote,
     TariffCache,
     TariffLoaded,
+    TariffSettings,
     UnknownTariffError,
     export_tariff,
     load_tariff,
-    quote,
     release_waiting,
 )
 from pipeline.storage.failures import Failure, set_aside
@@ -58,7 +58,9 @@ SMALL = b"prefix,rate_per_minute,description\n27,0.60,South Africa\n2782,1.20,Mo
 
 
 def load(engine: Engine, content: bytes = SMALL, **kwargs: Any) -> TariffLoaded:
+    set_by_name = {name: kwargs.pop(name) for name in TariffSettings._fields if name in kwargs}
     arguments: dict[str, Any] = {
+        "settings": TariffSettings(**set_by_name),
         "file_name": "t.csv",
         "loaded_by": "somebody",
         "default_currency": "ZAR",
@@ -84,9 +86,9 @@ def rates_in_force(engine: Engine) -> list[Rate]:
         return list(rates_of(connection, version_id))
 
 
-def ask(engine: Engine, number: str, seconds: int, *, at: datetime = AT, disposition: str = "answered") -> Quote:
+def ask(engine: Engine, number: str, seconds: int, *, at: datetime = AT, **more: Any) -> Quote:
     with engine.connect() as connection:
-        return quote(connection, number, seconds, at=at, region="ZA", disposition=disposition, timezone=ZONE)
+        return quote(connection, HypotheticalCall(number, seconds, at, **more), region="ZA", timezone=ZONE)
 
 
 def many_prefixes(count=200_000) -> bytes:
@@ -105,7 +107,7 @@ def waiting_failures(engine: Engine, count: int) -> None:
             assert batch is not None
             first = batch.batch_id * 65_536
             reasons = [Failure(first + place, "reference", "no rate") for place in range(100)]
-            set_aside(connection, Step.BILL, reasons)
+            set_aside(connection, "enigma", Step.BILL, reasons)
             connection.execute(text("UPDATE batches SET finished_at = now(), billed_at = now()"))
 
 
@@ -135,10 +137,10 @@ class TestLoading:
         """File, hash, loader and terms are kept with the version."""
         load(engine, rounding=Rounding.UP, decimals=4)
         with engine.connect() as connection:
-            ((version, rates, in_force),) = list_versions(connection)
+            ((version, rates, in_force, _),) = list_versions(connection)
         assert (version.file_name, version.loaded_by, rates, in_force) == ("t.csv", "somebody", 3, True)
         assert len(version.file_sha256) == 32
-        assert version.terms == ("ZAR", Rounding.UP, 4, frozenset({"answered"}))
+        assert version.terms == ("ZAR", Rounding.UP, 4, frozenset({"answered"}), DurationBasis.CALL, False)
 
     @pytest.mark.parametrize(("currency", "decimals"), [("ZAR", 2), ("JPY", 0), ("KWD", 3)])
     def test_decimals_are_those_of_the_currency(self, engine, currency, decimals):
@@ -274,7 +276,7 @@ class TestReleasingFailures:
         works = {
             Step.NORMALIZE: lambda connection, each: normalize(connection, each, region="ZA", now=AT),
             Step.CLASSIFY: classify,
-            Step.BILL: lambda connection, each: bill(connection, each, cache.tariff_in_force(connection)),
+            Step.BILL: lambda connection, each: bill(connection, each, cache),
         }
         for step, work in works.items():
             run_step(engine, batch.batch_id, step, work, resend_after_seconds=1)
@@ -353,7 +355,7 @@ class TestReleasingFailures:
                 assert counts(engine)[1] == 1
                 records = range(65_536 * 9_000, 65_536 * 9_000 + 3)
                 late = [Failure(record, "reference", "no rate") for record in records]
-                set_aside(connection, Step.BILL, late)
+                set_aside(connection, "enigma", Step.BILL, late)
                 sleep(0.2)
                 assert not loading.done()
                 connection.commit()
@@ -380,8 +382,8 @@ class TestCache:
                 assert rate is not None
                 assert (tariff.version, rate.rate_per_minute) == (version, Decimal(price))
 
-    def test_a_version_is_read_once_and_two_are_kept(self, engine):
-        """A process holds no more than two versions, and asks only for ids while nothing changes."""
+    def test_a_version_is_read_once_and_none_is_kept_that_was_replaced(self, engine):
+        """A process holds one version of a tariff, and asks only for ids while nothing changes."""
         cache = TariffCache(ZONE)
         seen = []
         for price in range(4):
@@ -390,7 +392,7 @@ class TestCache:
                 with engine.begin() as connection:
                     seen.append(cache.tariff_in_force(connection))
         assert seen[0] is seen[1]
-        assert [tariff.version for tariff in cache._loaded.values()] == [3, 4]
+        assert [tariff.version for tariff in cache._loaded.values()] == [4]
 
     def test_a_load_that_is_not_committed_is_not_seen(self, engine, monkeypatch):
         """Batches go on with the version before while a new one is being written."""
@@ -410,7 +412,7 @@ class TestCache:
         assert seen[0].version == 1
 
     def test_another_tariff_rates_nothing(self, engine):
-        """Only the tariff `default` rates calls until tariffs can be assigned."""
+        """Only the tariff `default` rates the calls of campaigns that no other is assigned to."""
         load(engine, tariff="reseller")
         with engine.begin() as connection:
             assert TariffCache(ZONE).tariff_in_force(connection) is None
@@ -608,11 +610,14 @@ class TestCommands:
         quoted = run("quote", "0820001234", 61)
         assert "1.22 ZAR" in quoted.output
         exported = run("tariff", "export")
-        assert exported.output.startswith("prefix,rate_per_minute,description,")
-        assert exported.output.count("\n") == 4
+        assert exported.stdout.startswith("prefix,rate_per_minute,description,")
+        assert exported.stdout.count("\n") == 4
+        assert (
+            "--rounding half_up --decimals 2 --billable answered --duration call_time --no-inbound" in exported.stderr
+        )
         target = tmp_path / "out.csv"
         assert run("tariff", "export", "default", "--version", 1, "--output", target).exit_code == 0
-        assert target.read_text() == exported.output
+        assert target.read_text() == exported.stdout
 
     def test_json(self, run, tmp_path):
         """Scripts get JSON of every command that shows something."""

@@ -70,7 +70,15 @@ def decision(result, *, attempts=0, age=60.0, policy=POLICY, chance=0.5) -> Deci
 )
 def test_each_result_leads_to_its_state(result, age, state):
     """The bound in time ends what the dialler answers about the recording, and never what an outage says."""
-    assert decision(result, age=age).state == state
+    assert decision(result, attempts=2, age=age).state == state
+
+
+@pytest.mark.parametrize("result", [NotReady(), NoSuchCall(), Broken("The recording is empty.")])
+def test_an_old_recording_is_asked_for_three_times_all_the_same(result):
+    """Its time may have passed while the dialler was away: one answer does not end it."""
+    states = [decision(result, attempts=tries, age=1000 * HOUR).state for tries in range(3)]
+    assert states[:2] == ["scheduled", "scheduled"]
+    assert states[2] != "scheduled"
 
 
 @pytest.mark.parametrize("result", [Refused(401), Throttled(429, 5), Throttled(503, None), Away("Away.")])

@@ -87,7 +87,7 @@ def upgrade() -> None:
         sa.Column("extra", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("content_hash", sa.LargeBinary(), nullable=False),
         sa.Column("normalized_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("calls_pkey")),
+        sa.PrimaryKeyConstraint("id", name=op.f("calls_pkey"), postgresql_include=["talk_seconds"]),
         sa.UniqueConstraint("call_ref", "source", name=op.f("calls_call_ref_source_key")),
     )
     op.create_table(
@@ -102,7 +102,7 @@ def upgrade() -> None:
         sa.Column("can_be_billed", sa.Boolean(), nullable=False),
         sa.Column("can_have_audio", sa.Boolean(), nullable=False),
         sa.Column("classified_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("call_id", name=op.f("dispositions_pkey")),
+        sa.PrimaryKeyConstraint("call_id", name=op.f("dispositions_pkey"), postgresql_include=["can_have_audio"]),
     )
     op.create_table(
         "duplicates",
@@ -128,6 +128,9 @@ def upgrade() -> None:
         sa.Column("step", sa.Text(), nullable=False),
         sa.Column("class", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("call_ref", sa.Text(), nullable=True),
+        sa.Column("campaign_ref", sa.Text(), nullable=True),
         sa.Column("field", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("error_type", sa.Text(), nullable=True),
@@ -175,7 +178,9 @@ def upgrade() -> None:
         sa.Column("currency", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("entered_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
-        sa.PrimaryKeyConstraint("call_id", "kind", "revision", name=op.f("ledger_pkey")),
+        sa.PrimaryKeyConstraint(
+            "call_id", "kind", "revision", name=op.f("ledger_pkey"), postgresql_include=["currency", "amount"]
+        ),
     )
     op.create_table(
         "recordings",

@@ -1,0 +1,218 @@
+"""``pipeline failures``: what failed, why, and what to do about it."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.output import complain, console, operator_name, print_json
+from pipeline.settings import current_settings
+from pipeline.steps import operator
+from pipeline.storage.database import make_engine
+from pipeline.storage.failure_list import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.storage.progress import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sqlalchemy import Engine
+
+app = typer.Typer(help="What failed, why, and what to do about it.", no_args_is_help=True)
+
+Id = Annotated[int, typer.Argument(help="The failure's id, as `list` shows it.")]
+Ids = Annotated[list[int] | None, typer.Argument(help="Failures' ids.")]
+FailedClass = Literal["data", "conflict", "reference", "bug"]
+State = Literal["open", "retrying", "resolved", "discarded", "any"]
+Class = Annotated[FailedClass | None, typer.Option("--class", help="Those of one class.")]
+StepName = Annotated[Step | None, typer.Option("--step", help="Those of one step.")]
+Source = Annotated[str | None, typer.Option(help="One dialler.")]
+Campaign = Annotated[str | None, typer.Option(help="One campaign.")]
+CallRef = Annotated[str | None, typer.Option(help="One call.")]
+Reason = Annotated[str | None, typer.Option(help="Those whose reason contains this text.")]
+All = Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of ids.")]
+Who = Annotated[str | None, typer.Option(help="Who does it, for the record; the system's user by default.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+
+
+@app.command("list")
+def list_(
+    failure_class: Class = None,
+    step: StepName = None,
+    source: Source = None,
+    campaign: Campaign = None,
+    call_ref: CallRef = None,
+    reason: Reason = None,
+    state: Annotated[State, typer.Option(help="Those in one state.")] = "open",
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most to show.")] = 50,
+    after: Annotated[int, typer.Option(help="Go on after this id.")] = 0,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show failures, oldest first. Exit code 0, whether there are any or not."""
+    wanted = FailureFilter(
+        failure_class, step, None if state == "any" else (state,), source, call_ref, campaign, reason
+    )
+    with _engine().connect() as connection:
+        page = list_failures(connection, wanted, limit=limit, after=after)
+        total = count_failures(connection, wanted)
+    if as_json:
+        print_json(page)
+        return
+    table = Table("id", "class", "step", "call_ref", "campaign", "tries", "last failed (UTC)", "reason", box=None)
+    for row in page:
+        table.add_row(
+            str(row["id"]), row["class"], row["step"], _text(row["call_ref"]), _text(row["campaign_ref"]),
+            str(row["attempts"]), f"{row['last_failed_at']:%Y-%m-%d %H:%M:%S}", Text(row["reason"]),
+        )  # fmt: skip
+    console.print(table)
+    console.print(f"{len(page)} of {total} shown.", highlight=False)
+
+
+@app.command()
+def show(failure_id: Id, *, as_json: AsJson = False) -> None:
+    """Show one failure with its traceback, its raw record and who did what. Exit code 1 when there is none."""
+    with _engine().connect() as connection:
+        failure = read_failure(connection, failure_id)
+    if failure is None:
+        complain(f"there is no failure {failure_id}")
+        raise typer.Exit(1)
+    if as_json:
+        raw, edited = failure["raw"] or b"", failure["edited"]
+        failure |= {"raw": raw.hex(), "text": operator.readable(raw), "edited": edited and operator.readable(edited)}
+        print_json(failure)
+        return
+    for name, value in failure.items():
+        if value not in (None, []) and name not in ("raw", "edited", "traceback", "actions"):
+            console.print(Text(f"{name:16} {value}"))
+    for action in failure["actions"]:
+        console.print(Text(f"{action['at']:%Y-%m-%d %H:%M:%S}  {action['action']} by {action['who']}"))
+    if failure["traceback"]:
+        console.print("\n[bold]Traceback[/]")
+        console.print(Text(failure["traceback"]))
+    for name, title in (("raw", "Raw record as received"), ("edited", "Raw record as edited")):
+        if failure[name] is not None:
+            console.print(f"\n[bold]{title}[/]")
+            console.print(Text(operator.readable(failure[name])[:20_000]))
+
+
+@app.command()
+def stats(*, as_json: AsJson = False) -> None:
+    """Count failures by class, step, state and what they are about."""
+    with _engine().connect() as connection:
+        rows = failure_stats(connection, FailureFilter(states=None))
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("class", "step", "state", "about", "failures", "oldest (UTC)", box=None)
+    for row in rows:
+        table.add_row(
+            row["class"], row["step"], row["state"], _text(row["about"]), f"{row['failures']:,}",
+            f"{row['oldest']:%Y-%m-%d %H:%M:%S}",
+        )  # fmt: skip
+    console.print(table)
+
+
+@app.command()
+def retry(
+    ids: Ids = None,
+    failure_class: Class = None,
+    step: StepName = None,
+    source: Source = None,
+    campaign: Campaign = None,
+    call_ref: CallRef = None,
+    reason: Reason = None,
+    who: Who = None,
+    *,
+    everything: All = False,
+) -> None:
+    """Try failures again. Exit code 1 when none was open."""
+    wanted = _chosen(
+        ids, FailureFilter(failure_class, step, None, source, call_ref, campaign, reason), everything=everything
+    )
+    _finish(operator.retry(_engine(), wanted, who=who or operator_name()), "released; their batches go on shortly")
+
+
+@app.command()
+def discard(
+    because: Annotated[str, typer.Option(help="Why; kept with the record.")],
+    ids: Ids = None,
+    failure_class: Class = None,
+    step: StepName = None,
+    source: Source = None,
+    campaign: Campaign = None,
+    call_ref: CallRef = None,
+    reason: Reason = None,
+    who: Who = None,
+    *,
+    everything: All = False,
+) -> None:
+    """Set failures aside for good. Their records stay, counted as discarded. Exit code 1 when none was open."""
+    wanted = _chosen(
+        ids, FailureFilter(failure_class, step, None, source, call_ref, campaign, reason), everything=everything
+    )
+    _finish(operator.discard(_engine(), wanted, who=who or operator_name(), reason=because), "discarded")
+
+
+@app.command()
+def edit(
+    failure_id: Id,
+    file: Annotated[str, typer.Option("--file", help="The record as it should have been; - for standard input.")],
+    who: Who = None,
+) -> None:
+    """Put a mended record in the place of a quarantined one and retry it. What was received is kept."""
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        complain(f"{file}: {error.strerror}")
+        raise typer.Exit(1) from None
+    operator.edit(
+        _engine(), failure_id, raw.strip(), who=who or operator_name(),
+        region=current_settings().pipeline_region, now=datetime.now(tz=UTC),
+    )  # fmt: skip
+    console.print(f"Failure {failure_id} is edited and goes on shortly.")
+
+
+@app.command()
+def accept(failure_id: Id, who: Who = None) -> None:
+    """Let a changed record take the place of its call's stored version: reversal and new charge."""
+    accepted = operator.accept(
+        _engine(), failure_id, who=who or operator_name(),
+        region=current_settings().pipeline_region, now=datetime.now(tz=UTC),
+    )  # fmt: skip
+    console.print(
+        f"Call {accepted.call_ref} of {accepted.source} has the new version; "
+        f"{accepted.reversed_charges} charge reversed, the new one follows shortly.",
+        highlight=False,
+    )
+
+
+def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -> FailureFilter:
+    if bool(ids) == everything:
+        complain("name failures by their ids, or say --all, with filters or without")
+        raise typer.Exit(2)
+    return wanted._replace(ids=tuple(ids)) if ids else wanted
+
+
+def _finish(chunks: Iterator[int], done: str) -> None:
+    total = 0
+    with console.status("working") as status:
+        for count in chunks:
+            total += count
+            status.update(f"{total:,} {done}")
+    console.print(f"{total:,} {done}.", highlight=False)
+    if not total:
+        raise typer.Exit(1)
+
+
+def _text(value: Any) -> Text:
+    return Text(value or "")
+
+
+def _engine() -> Engine:
+    return make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)

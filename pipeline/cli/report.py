@@ -1,0 +1,95 @@
+"""``pipeline report``: statements for accountants."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.cli.output import console, print_json
+from pipeline.cli.tariffs import database
+from pipeline.domain.csv_cells import csv_lines
+from pipeline.domain.errors import DataError
+from pipeline.domain.months import month_in
+from pipeline.settings import current_settings
+from pipeline.storage.statements import GroupBy, charges_by, totals
+
+if TYPE_CHECKING:
+    from pipeline.storage.statements import Entry
+
+app = typer.Typer(help="Statements.", no_args_is_help=True)
+
+
+class Format(StrEnum):
+    """How a statement is written."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+@app.callback()
+def _report() -> None:
+    """Statements."""
+
+
+@app.command("charges")
+def charges(
+    month: Annotated[str, typer.Option(help="The month the calls were dialled in, such as 2026-11.")],
+    by: Annotated[GroupBy, typer.Option(help="What a line stands for.")] = GroupBy.CAMPAIGN,
+    format_: Annotated[Format, typer.Option("--format", help="For people, spreadsheets or scripts.")] = Format.TABLE,
+    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.", show_default=False)] = None,
+) -> None:
+    """Show what the calls of a month are charged. Month and days are those of PIPELINE_TIMEZONE."""
+    try:
+        of = month_in(month, current_settings().pipeline_timezone)
+    except DataError as error:
+        raise typer.BadParameter(error.reason, param_hint="'--month'") from None
+    with database() as engine, engine.connect() as connection:
+        entries = charges_by(connection, of, by, source=source)
+    if format_ is Format.CSV:
+        sys.stdout.writelines(csv_lines([(by.value, *_COLUMNS), *entries]))
+    elif format_ is Format.JSON:
+        print_json(
+            {
+                "month": month.strip(),
+                "source": source,
+                "charges": [_as_dict(entry, by.value) for entry in entries],
+                "totals": [_as_dict(entry, None) for entry in totals(entries)],
+            }
+        )
+    else:
+        _show(entries, by)
+
+
+_COLUMNS = ("calls", "billable_seconds", "amount", "currency")
+
+
+def _as_dict(entry: Entry, group: str | None) -> dict[str, object]:
+    named = {} if group is None else {group: entry.group}
+    return named | dict(zip(_COLUMNS, entry[1:], strict=True))
+
+
+def _show(entries: list[Entry], by: GroupBy) -> None:
+    if not entries:
+        console.print("No call of that month is charged.", highlight=False)
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in (by.value, "calls", "billable seconds", "amount", ""):
+        table.add_column(name, justify="left" if name in {by.value, ""} else "right")
+    for entry in entries:
+        table.add_row(Text(entry.group or _NAMELESS.get(by, "")), *_cells(entry))
+    for total in totals(entries):
+        table.add_row(Text("all", style="bold"), *_cells(total))
+    console.print(table, highlight=False)
+
+
+_NAMELESS = {GroupBy.PREFIX: "(default rate)", GroupBy.AGENT: "(none)"}
+
+
+def _cells(entry: Entry) -> list[str]:
+    return [f"{entry.calls:,}", f"{entry.billable_seconds:,}", f"{entry.amount:,f}", entry.currency]

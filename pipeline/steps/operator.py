@@ -1,0 +1,196 @@
+"""What a person may do about failures: retry, discard, edit, accept. Each leaves a line in ``actions``."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.domain.cdr import read_cdr
+from pipeline.domain.errors import DataError, PipelineError
+from pipeline.storage.calls import RawRecord, calls_by_ref, replace_call
+from pipeline.storage.failure_list import FailureFilter, list_failures, record_actions
+from pipeline.storage.failures import release
+from pipeline.storage.inbox import batch_of
+from pipeline.storage.ledger import reverse_charges
+from pipeline.storage.progress import Step, reopen
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from sqlalchemy import Connection, Engine, Row
+
+CHUNK = 500
+"""Failures handled in one transaction, so that thousands of them hold no lock for long."""
+
+
+class RefusedError(PipelineError):
+    """What was asked for makes no sense for this failure; its text says why."""
+
+
+class Accepted(NamedTuple):
+    """A changed record that took the place of the one stored before."""
+
+    source: str
+    call_ref: str
+    call_id: int
+    reversed_charges: int
+
+
+def retry(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None = None) -> Iterator[int]:
+    """Release every open failure that matches, a chunk at a time; yields how many each chunk held.
+
+    A failure that fails again meanwhile has been tried, and is not released a second time.
+    """
+    after = 0
+    while True:
+        with engine.begin() as connection:
+            page = list_failures(connection, wanted._replace(states=("open",)), limit=CHUNK, after=after)
+            if not page:
+                return
+            released = release(connection, [failure["id"] for failure in page])
+            record_actions(connection, who, "retry", [failure["record_id"] for failure in page], reason)
+            after = page[-1]["id"]
+        yield released
+
+
+def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
+    """Set every open failure that matches aside for good; yields how many each chunk held.
+
+    The record stays in the inbox and is counted as discarded, with the reason and who gave it.
+    """
+    after = 0
+    while True:
+        with engine.begin() as connection:
+            page = list_failures(connection, wanted._replace(states=("open",)), limit=CHUNK, after=after)
+            if not page:
+                return
+            discarded = connection.execute(
+                text(
+                    "UPDATE failures SET state = 'discarded', retry_at = NULL "
+                    "WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' RETURNING record_id"
+                ),
+                {"ids": [failure["id"] for failure in page]},
+            ).scalars()
+            record_ids = list(discarded)
+            record_actions(connection, who, "discard", record_ids, reason)
+            after = page[-1]["id"]
+        yield len(record_ids)
+
+
+def edit(engine: Engine, failure_id: int, raw: bytes, *, who: str, region: str, now: datetime) -> None:
+    """Put other bytes in the place of a quarantined record's and retry it; the bytes as received are kept.
+
+    Args:
+        engine: the database.
+        failure_id: an open data failure.
+        raw: the record as it should have been.
+        who: the operator.
+        region: where national numbers belong.
+        now: the present instant, aware.
+
+    Raises:
+        DataError: the new bytes are no good record either; nothing was stored.
+        RefusedError: the failure is not one that an edit can mend.
+    """
+    read_cdr(raw, region=region, now=now)
+    with engine.begin() as connection:
+        failure = _open_failure(connection, failure_id)
+        if failure.step != Step.NORMALIZE.value:
+            raise RefusedError(f"failure {failure_id} is of a call that is stored already: only a record can be edited")
+        connection.execute(
+            text(
+                "INSERT INTO edits (record_id, revision, raw, edited_by) "
+                "SELECT :record_id, coalesce(max(revision), 0) + 1, :raw, :who FROM edits WHERE record_id = :record_id"
+            ),
+            {"record_id": failure.record_id, "raw": raw, "who": who},
+        )
+        release(connection, [failure_id])
+        record_actions(connection, who, "edit", [failure.record_id])
+
+
+def accept(engine: Engine, failure_id: int, *, who: str, region: str, now: datetime) -> Accepted:
+    """Let a changed record take the place of the stored version of its call.
+
+    The charge in force is reversed, and the call is classified and charged anew. The version before is kept, and a
+    replay of it counts as a duplicate from now on.
+
+    Args:
+        engine: the database.
+        failure_id: an open conflict.
+        who: the operator.
+        region: where national numbers belong.
+        now: the present instant, aware.
+
+    Raises:
+        RefusedError: the failure is no open conflict.
+    """
+    with engine.begin() as connection:
+        failure = _open_failure(connection, failure_id)
+        if getattr(failure, "class") != "conflict":
+            raise RefusedError(f"failure {failure_id} is no conflict: retry it, edit it or discard it")
+        record = _raw_of(connection, failure.record_id)
+        try:
+            cdr = read_cdr(record.raw, region=region, now=now)
+        except DataError as error:
+            raise RefusedError(f"the record of failure {failure_id} can no longer be read: {error}") from error
+        call = calls_by_ref(connection, failure.source, [cdr.call_ref])[cdr.call_ref]
+        reopen(connection, batch_of(call.call_id), Step.CLASSIFY)
+        replace_call(connection, call.call_id, record.record_id, cdr, who)
+        reversed_charges = reverse_charges(connection, [call.call_id], f"record {record.record_id} accepted by {who}")
+        connection.execute(
+            text("UPDATE failures SET state = 'resolved', retry_at = NULL WHERE id = :id"), {"id": failure_id}
+        )
+        # What kept the version before from being classified or charged says nothing about this one.
+        connection.execute(
+            text("UPDATE failures SET state = 'retrying', retry_at = NULL WHERE record_id = :id AND state = 'open'"),
+            {"id": call.call_id},
+        )
+        record_actions(connection, who, "accept", [record.record_id])
+        record_actions(connection, who, "replaced by an accepted record", [call.call_id], str(record.record_id))
+    return Accepted(failure.source, cdr.call_ref, call.call_id, reversed_charges)
+
+
+def readable(raw: bytes) -> str:
+    """A raw record as a person reads it: indented JSON, else the text, else a hex dump.
+
+    >>> print(readable(b'{"a":1}'))
+    {
+      "a": 1
+    }
+    >>> readable(bytes([0xFF, 0x00]))
+    'ff 00'
+    """
+    try:
+        decoded = raw.decode()
+    except UnicodeDecodeError:
+        return raw.hex(" ")
+    try:
+        return json.dumps(json.loads(decoded), indent=2, ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return decoded
+
+
+def _open_failure(connection: Connection, failure_id: int) -> Row[tuple[object, ...]]:
+    row = connection.execute(
+        text("SELECT record_id, step, class, state, source FROM failures WHERE id = :id FOR UPDATE"),
+        {"id": failure_id},
+    ).one_or_none()
+    if row is None:
+        raise RefusedError(f"there is no failure {failure_id}")
+    if row.state != "open":
+        raise RefusedError(f"failure {failure_id} is {row.state}, no longer open")
+    return row
+
+
+def _raw_of(connection: Connection, record_id: int) -> RawRecord:
+    raw = connection.execute(
+        text(
+            "SELECT coalesce((SELECT raw FROM edits WHERE record_id = :id ORDER BY revision DESC LIMIT 1), raw) "
+            "FROM inbox WHERE record_id = :id"
+        ),
+        {"id": record_id},
+    ).scalar_one()
+    return RawRecord(record_id, bytes(raw))

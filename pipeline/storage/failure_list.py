@@ -1,0 +1,150 @@
+"""Failures as an operator looks for them: by filter, by page, one with all that is known of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.storage.inbox import batch_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+class FailureFilter(NamedTuple):
+    """What to look for; a field that is None does not narrow the search.
+
+    Attributes:
+        failure_class: ``data``, ``conflict``, ``reference`` or ``bug``.
+        step: the step that failed.
+        states: e.g. ``("open",)``.
+        source: the dialler.
+        call_ref: of the call.
+        campaign_ref: of the campaign.
+        contains: found anywhere in the reason, case-insensitively.
+        since: failed last at this instant or later.
+        until: failed last before this instant.
+        ids: these failures only.
+    """
+
+    failure_class: str | None = None
+    step: str | None = None
+    states: tuple[str, ...] | None = ("open", "retrying")
+    source: str | None = None
+    call_ref: str | None = None
+    campaign_ref: str | None = None
+    contains: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    ids: tuple[int, ...] | None = None
+
+    def conditions(self) -> tuple[str, dict[str, Any]]:
+        """SQL and its values; only what narrows is in it, so that the indexes are used."""
+        parts, values = ["true"], dict[str, Any]()
+        for name, condition in _CONDITIONS.items():
+            value = getattr(self, name)
+            if value is not None:
+                parts.append(condition)
+                values[name] = list(value) if isinstance(value, tuple) else value
+        if self.contains is not None:
+            escaped = self.contains.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+            values["contains"] = f"%{escaped}%"
+        return " AND ".join(parts), values
+
+
+_CONDITIONS = {
+    "failure_class": "class = :failure_class",
+    "step": "step = :step",
+    "states": "state = ANY(cast(:states AS text[]))",
+    "source": "source = :source",
+    "call_ref": "call_ref = :call_ref",
+    "campaign_ref": "campaign_ref = :campaign_ref",
+    "contains": "reason ILIKE :contains",
+    "since": "last_failed_at >= :since",
+    "until": "last_failed_at < :until",
+    "ids": "id = ANY(cast(:ids AS bigint[]))",
+}
+
+_LISTED = (
+    "id, record_id, class, step, state, source, call_ref, campaign_ref, field, reason, attempts, "
+    "first_failed_at, last_failed_at, retry_at"
+)
+
+
+def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, after: int = 0) -> list[dict[str, Any]]:
+    """A page of failures by id, from the one after ``after`` on."""
+    where, values = wanted.conditions()
+    rows = connection.execute(
+        text(f"SELECT {_LISTED} FROM failures WHERE {where} AND id > :after ORDER BY id LIMIT :limit"),
+        {**values, "after": after, "limit": limit},
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+def count_failures(connection: Connection, wanted: FailureFilter) -> int:
+    """How many failures match."""
+    where, values = wanted.conditions()
+    return int(connection.scalar(text(f"SELECT count(*) FROM failures WHERE {where}"), values) or 0)
+
+
+def failure_stats(connection: Connection, wanted: FailureFilter) -> list[dict[str, Any]]:
+    """How many failures match, by class, step, state and reason's kind, the most first."""
+    where, values = wanted.conditions()
+    rows = connection.execute(
+        text(
+            "SELECT class, step, state, coalesce(field, error_type, '') AS about, count(*) AS failures, "
+            "  min(first_failed_at) AS oldest, max(last_failed_at) AS newest "
+            f"FROM failures WHERE {where} GROUP BY 1, 2, 3, 4 ORDER BY failures DESC, 1, 2, 3, 4"
+        ),
+        values,
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | None:
+    """One failure with its traceback, its raw record as received and as edited, and who did what; None if unknown."""
+    row = (
+        connection.execute(
+            text(f"SELECT {_LISTED}, error_type, traceback FROM failures WHERE id = :id"), {"id": failure_id}
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        return None
+    failure = dict(row)
+    record_id = failure["record_id"]
+    raw = connection.scalar(text("SELECT raw FROM inbox WHERE record_id = :id"), {"id": record_id})
+    edited = connection.scalar(
+        text("SELECT raw FROM edits WHERE record_id = :id ORDER BY revision DESC LIMIT 1"), {"id": record_id}
+    )
+    received_at = connection.scalar(text("SELECT received_at FROM batches WHERE id = :id"), {"id": batch_of(record_id)})
+    actions = connection.execute(
+        text("SELECT at, who, action, detail FROM actions WHERE record_id = :id ORDER BY id"), {"id": record_id}
+    )
+    return {
+        **failure,
+        "received_at": received_at,
+        "raw": None if raw is None else bytes(raw),
+        "edited": None if edited is None else bytes(edited),
+        "actions": [dict(action) for action in actions.mappings()],
+    }
+
+
+def record_actions(
+    connection: Connection, who: str, action: str, record_ids: Sequence[int], detail: str | None = None
+) -> None:
+    """Write down what somebody did about records."""
+    connection.execute(
+        text(
+            "INSERT INTO actions (who, action, record_id, detail) "
+            "SELECT :who, :action, record_id, CASE WHEN cast(:detail AS text) IS NOT NULL "
+            "  THEN jsonb_build_object('reason', cast(:detail AS text)) END "
+            "FROM unnest(cast(:record_ids AS bigint[])) AS chosen (record_id)"
+        ),
+        {"who": who, "action": action, "record_ids": list(record_ids), "detail": detail},
+    )

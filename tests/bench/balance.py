@@ -1,0 +1,76 @@
+"""How long the balance sheet takes over many calls.
+
+    python -m tests.bench.balance --calls 10000000
+
+The calls are made by SQL in a sandbox PostgreSQL: two in five answered, as a call centre's are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from sqlalchemy import text
+
+from pipeline.sandbox.servers import PostgresServer
+from pipeline.storage.balance import balance_sheet
+from pipeline.storage.database import make_engine
+from pipeline.storage.migrations import upgrade
+from pipeline.storage.models import PLACES
+from tests.bench.folders import folder
+
+RECORDS = 2_000
+
+FILL = [
+    """INSERT INTO batches (claim, source, records, received_at, due_at, normalized_at, classified_at, billed_at,
+                            recordings_scheduled_at, finished_at)
+       SELECT gen_random_uuid(), 'enigma', :records, now() - interval '1 second' * (:batches - n), now(), now(), now(),
+              now(), now(), now() FROM generate_series(1, :batches) AS n""",
+    """INSERT INTO inbox (record_id, raw) SELECT b * :places + n, '\\x7b7d'
+       FROM generate_series(1, :batches) AS b, generate_series(0, :records - 1) AS n""",
+    """INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction,
+                          dialed_at, talk_seconds, end_reason, recording_url_sent, content_hash)
+       SELECT record_id, 'enigma', record_id::text, 'campaign' || record_id % 7, true, true, 'outbound', now(),
+              CASE WHEN record_id % 5 < 2 THEN 61 ELSE 0 END, 'hungup', true, '\\x00' FROM inbox""",
+    """INSERT INTO dispositions (call_id, disposition, uncertain, why, person_reached, contact_done, can_be_billed,
+                                 can_have_audio)
+       SELECT id, CASE WHEN talk_seconds > 0 THEN 'answered' ELSE 'busy' END, false, 'made up', talk_seconds > 0,
+              talk_seconds > 0, talk_seconds > 0, talk_seconds > 0 FROM calls""",
+    """INSERT INTO ledger (call_id, kind, revision, tariff_version_id, prefix, rate_per_minute, connect_fee,
+                           talk_seconds, billable_seconds, unrounded, amount, currency, reason)
+       SELECT id, 'charge', 1, 1, '27', 0.6, 0.2, 61, 61, 0.81, 0.81, 'ZAR', 'rated'
+       FROM calls WHERE talk_seconds > 0""",
+    "INSERT INTO uncharged (call_id, reason) SELECT id, 'not billed' FROM calls WHERE talk_seconds = 0",
+    """INSERT INTO recordings (call_id, source, call_ref, state) SELECT id, source, call_ref, 'stored' FROM calls
+       WHERE talk_seconds > 0""",
+]
+
+
+def main() -> None:
+    """Fill a database, then draw up the balance three times."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.balance")
+    parser.add_argument("--calls", type=int, default=10_000_000)
+    batches = parser.parse_args().calls // RECORDS
+    values = {"batches": batches, "records": RECORDS, "places": PLACES}
+    with folder() as place, PostgresServer(place / "postgres", fsync=False, settings={"max_wal_size": "8GB"}) as server:
+        engine = make_engine(server.url, application="bench")
+        upgrade(engine)
+        began = time.monotonic()
+        for statement in FILL:
+            with engine.begin() as connection:
+                connection.execute(text(statement), {name: v for name, v in values.items() if f":{name}" in statement})
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+        print(f"filled with {batches * RECORDS:,} calls in {time.monotonic() - began:.0f} s", flush=True)
+        for turn in range(3):
+            began = time.monotonic()
+            with engine.connect() as connection:
+                sheet = balance_sheet(connection)
+            print(f"balance {turn + 1}: {time.monotonic() - began:.1f} s, closes: {sheet.closes}", flush=True)
+        print(json.dumps(sheet.as_dict()))
+        engine.dispose()
+
+
+if __name__ == "__main__":
+    main()

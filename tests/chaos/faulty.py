@@ -1,0 +1,166 @@
+"""Runs a process of the pipeline with one thing wrong: it dies at a chosen point, or lacks one of its guards.
+
+    python -m tests.chaos.faulty die POINT MARKER -- pipeline ingest
+    python -m tests.chaos.faulty poison -- celery -A pipeline worker …
+    python -m tests.chaos.faulty without GUARD die POINT MARKER -- pipeline ingest
+
+The production code knows nothing of this: functions are wrapped from outside, before the process starts. A process dies
+once: it leaves MARKER behind, and whoever finds that file goes on living.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+import runpy
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# Where a process can die: what is wrapped, and whether it dies before or after that.
+POINTS = {
+    # the ingestor
+    "before the claim": ("pipeline.adapters.cdr_list", "CdrList.claim", "before"),
+    "between claim and settle": ("pipeline.adapters.cdr_list", "CdrList.claim", "after"),
+    "inside the settling transaction": ("pipeline.ingestor", "settle", "after"),
+    "between settle and drop": ("pipeline.adapters.cdr_list", "CdrList.drop", "before"),
+    "between drop and publish": ("pipeline.adapters.cdr_list", "CdrList.drop", "after"),
+    "after the ingestor published": ("pipeline.ingestor", "send_step", "after"),
+    # a worker
+    "message taken, step not begun": ("pipeline.tasks", "run_step", "before"),
+    "step locked, nothing read": ("pipeline.steps.run", "lock_step", "after"),
+    "calls written, not committed": ("pipeline.steps.normalize", "insert_calls", "after"),
+    "dispositions written, not committed": ("pipeline.steps.classify", "insert_dispositions", "after"),
+    "charges written, not committed": ("pipeline.steps.bill", "insert_lines", "after"),
+    "step marked, not committed": ("pipeline.steps.run", "mark_done", "after"),
+    "between commit and publish": ("pipeline.tasks", "run_step", "after"),
+    "between publish and acknowledgement": ("pipeline.tasks", "send_step", "after"),
+}
+INGESTOR_POINTS = [point for point, (module, _, _) in POINTS.items() if "steps" not in module and "tasks" not in module]
+WORKER_POINTS = [point for point in POINTS if point not in INGESTOR_POINTS]
+
+
+def _nothing(*_: Any, **__: Any) -> int:
+    return 0
+
+
+def _settle_without_gate(connection: Any, claim: Any, source: str, elements: Any, **options: Any) -> Any:
+    """Settle as if every claim were new."""
+    import uuid  # noqa: PLC0415
+
+    from pipeline.storage import inbox  # noqa: PLC0415
+
+    del claim
+    return inbox.settle(connection, uuid.uuid4(), source, elements, **options)
+
+
+def _insert_every_record(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Take every record for a new call, as if call references meant nothing."""
+
+    def insert(connection: Any, source: str, new: Any) -> Any:
+        import msgspec  # noqa: PLC0415
+
+        renamed = [
+            call._replace(cdr=msgspec.structs.replace(call.cdr, call_ref=f"{call.cdr.call_ref}/{call.record_id}"))
+            for call in new
+        ]
+        return real(connection, source, renamed)
+
+    return insert
+
+
+def _never_suspicious(real: Callable[..., Any]) -> Callable[..., Any]:
+    def run(*args: Any, **options: Any) -> Any:
+        return real(*args, **(options | {"worker_was_lost": False}))
+
+    return run
+
+
+# What a guard is taken out by: module, name, and what stands in its place.
+GUARDS: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
+    "recovery of orphan claims": [("pipeline.ingestor", "Ingestor.recover", lambda _: _nothing)],
+    "the claim as the batch's identity": [("pipeline.ingestor", "settle", lambda _: _settle_without_gate)],
+    "the reconciler": [("pipeline.steps.reconcile", "take_overdue", lambda _: lambda *_, **__: [])],
+    "the key (source, call_ref)": [("pipeline.steps.normalize", "insert_calls", _insert_every_record)],
+    "careful parts": [
+        ("pipeline.tasks", "run_step", _never_suspicious),
+        ("pipeline.steps.run", "_suspicious", lambda _: lambda *_: False),
+    ],
+}
+
+
+def wrap(module_name: str, name: str, change: Callable[[Any], Any]) -> None:
+    """Replace a function or method by what ``change`` makes of it."""
+    owner = importlib.import_module(module_name)
+    *path, last = name.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    setattr(owner, last, change(getattr(owner, last)))
+
+
+def dying(marker: Path, when: str) -> Callable[[Any], Any]:
+    """What makes a function fatal, once."""
+
+    def change(real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def fatal(*args: Any, **options: Any) -> Any:
+            if when == "before":
+                _die(marker)
+            result = real(*args, **options)
+            nothing_claimed = real.__name__ == "claim" and result is None
+            if when == "after" and not nothing_claimed:
+                _die(marker)
+            return result
+
+        return fatal
+
+    return change
+
+
+def _die(marker: Path) -> None:
+    try:
+        marker.open("x").close()
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def poisonous(real: Callable[..., Any]) -> Callable[..., Any]:
+    """What makes a record that holds the word ``poison`` kill whoever reads it, each time."""
+
+    def read(raw: bytes, **options: Any) -> Any:
+        if b"poison" in raw:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(raw, **options)
+
+    return read
+
+
+def main() -> None:
+    """Break what is to be broken, then become the command."""
+    separator = sys.argv.index("--")
+    faults = iter(sys.argv[1:separator])
+    command = sys.argv[separator + 1 :]
+    for fault in faults:
+        if fault == "without":
+            for module, name, change in GUARDS[next(faults)]:
+                wrap(module, name, change)
+        elif fault == "poison":
+            wrap("pipeline.steps.normalize", "read_cdr", poisonous)
+        else:
+            module, name, when = POINTS[next(faults)]
+            wrap(module, name, dying(Path(next(faults)), when))
+    program = shutil.which(command[0])
+    assert program is not None
+    sys.argv = [program, *command[1:]]
+    runpy.run_path(program, run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""A short run of chaos; `make chaos` is the long one."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.harness import run
+
+
+@pytest.mark.chaos
+def test_a_short_run_of_chaos_closes():
+    """Everything is killed, stopped, wiped and replayed for half a minute, and the balance closes to the record."""
+    report = run(seed=11, calls=4_000, kills=12, rate=300, quiet_seconds=120)
+    report.show()
+    assert not report.wrong

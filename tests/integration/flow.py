@@ -1,0 +1,90 @@
+"""Batches received and walked through the steps, without processes: what most integration tests start from."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from pipeline.steps.bill import bill
+from pipeline.steps.classify import classify
+from pipeline.steps.normalize import normalize
+from pipeline.steps.recordings import schedule
+from pipeline.steps.run import run_step
+from pipeline.steps.tariffs import TariffCache, load_tariff
+from pipeline.storage.balance import Balance, balance_sheet
+from pipeline.storage.inbox import Batch, settle
+from pipeline.storage.progress import Step, take_overdue
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TARIFF = b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n"
+
+
+def works(engine: Engine) -> dict[Step, Any]:
+    """What each step does, as the tasks put it together."""
+    cache = TariffCache(timezone="Africa/Johannesburg")
+
+    def schedule_all(connection, span):
+        schedule(connection, span, delay_seconds=5)
+        return []
+
+    return {
+        Step.NORMALIZE: lambda connection, span: normalize(connection, span, region="ZA", now=NOW),
+        Step.CLASSIFY: classify,
+        Step.BILL: lambda connection, span: bill(connection, span, cache),
+        Step.SCHEDULE_RECORDINGS: schedule_all,
+    }
+
+
+def receive(engine: Engine, *records: bytes, source: str = "enigma") -> Batch:
+    """Settle records as one batch."""
+    with engine.begin() as connection:
+        batch = settle(connection, uuid.uuid4(), source, records, resend_after_seconds=0)
+    assert batch is not None
+    return batch
+
+
+def walk(engine: Engine, batch: Batch, steps: tuple[Step, ...] = tuple(Step), **options: Any) -> list[str]:
+    """Do steps of a batch; returns how each ended."""
+    return [
+        run_step(engine, batch.batch_id, step, works(engine)[step], resend_after_seconds=10, **options).outcome
+        for step in steps
+    ]
+
+
+def walk_overdue(engine: Engine) -> int:
+    """What the reconciler and the workers do with everything that is overdue; returns how many batches that was."""
+    with engine.begin() as connection:
+        overdue = take_overdue(connection, limit=1_000, resend_after_seconds=10)
+    for progress in overdue:
+        walk(engine, progress.batch, tuple(step for step in Step if step in progress.undone))
+    return len(overdue)
+
+
+def load(engine: Engine, content: bytes = TARIFF) -> Any:
+    """Load the default tariff."""
+    return load_tariff(
+        engine,
+        content,
+        file_name="t.csv",
+        loaded_by="test",
+        default_currency="ZAR",
+        timezone="Africa/Johannesburg",
+    )
+
+
+def rows(engine: Engine, query: str) -> list[Any]:
+    """A query's rows."""
+    with engine.connect() as connection:
+        return list(connection.execute(text(query)).all())
+
+
+def sheet(engine: Engine) -> Balance:
+    """The balance sheet of everything."""
+    with engine.connect() as connection:
+        return balance_sheet(connection)

@@ -1,0 +1,164 @@
+"""What a person does about failures, on real PostgreSQL: retry, discard, edit, accept."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import text
+
+from pipeline.domain.errors import DataError
+from pipeline.steps.operator import RefusedError, accept, discard, edit, retry
+from pipeline.storage.failure_list import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from tests.factories import make_record
+from tests.integration.flow import NOW, load, receive, rows, sheet, walk, walk_overdue
+
+EVERYTHING = FailureFilter()
+
+
+def failure_ids(engine, wanted=EVERYTHING):
+    with engine.connect() as connection:
+        return [failure["id"] for failure in list_failures(connection, wanted, limit=10_000)]
+
+
+def test_an_accepted_conflict_is_a_reversal_and_a_new_charge(engine):
+    """The operator takes the changed record: the old charge is reversed, the call is charged anew, and all adds up."""
+    load(engine)
+    walk(engine, receive(engine, make_record(call_ref=7, call_time=61)))
+    walk(engine, receive(engine, make_record(call_ref=7, call_time=600, end_reason="callee_hungup")))
+    (conflict,) = failure_ids(engine)
+    accepted = accept(engine, conflict, who="thandi", region="ZA", now=NOW)
+    assert (accepted.call_ref, accepted.reversed_charges) == ("7", 1)
+    assert walk_overdue(engine) == 1
+    lines = rows(engine, "SELECT kind, revision, amount FROM ledger ORDER BY revision, kind")
+    assert [tuple(line) for line in lines] == [
+        ("charge", 1, Decimal("0.81")),
+        ("reversal", 1, Decimal("-0.81")),
+        ("charge", 2, Decimal("6.20")),
+    ]
+    closed = sheet(engine)
+    assert closed.closes, closed.violations
+    assert (closed.received.records, closed.processed.records, closed.duplicate.records) == (2, 1, 1)
+    assert closed.charged == {"ZAR": Decimal("6.20")}
+    assert closed.processed.talk_seconds == 600
+
+
+def test_both_versions_of_an_accepted_call_are_duplicates_from_then_on(engine):
+    """A replay of the old version or of the new one is counted and changes nothing."""
+    load(engine)
+    old, new = (make_record(call_ref=7, contact_ref=name) for name in ("old", "new"))
+    walk(engine, receive(engine, old))
+    walk(engine, receive(engine, new))
+    accept(engine, failure_ids(engine)[0], who="thandi", region="ZA", now=NOW)
+    walk_overdue(engine)
+    walk(engine, receive(engine, old, new))
+    closed = sheet(engine)
+    assert closed.closes, closed.violations
+    assert (closed.duplicate.records, closed.quarantined.records) == (3, 0)
+    assert rows(engine, "SELECT replaced->>'contact_ref' FROM revisions") == [("old",)]
+
+
+def test_an_accepted_call_that_is_no_longer_billable_ends_without_charge(engine):
+    """From answered to busy: the charge is reversed, and the reason for none is stored instead."""
+    load(engine)
+    walk(engine, receive(engine, make_record(call_ref=7)))
+    walk(engine, receive(engine, make_record(call_ref=7, end_reason="busy", end_code=17, extension=None, call_time=0)))
+    accept(engine, failure_ids(engine)[0], who="thandi", region="ZA", now=NOW)
+    walk_overdue(engine)
+    closed = sheet(engine)
+    assert closed.closes, closed.violations
+    assert closed.charged == {"ZAR": Decimal(0)}
+    assert rows(engine, "SELECT reason FROM uncharged") == [("a call that ended as busy is not billed",)]
+
+
+def test_an_edited_record_becomes_a_call_and_keeps_what_was_received(engine):
+    """The mended bytes are what is normalized; the original bytes stay in the inbox."""
+    load(engine)
+    bad, good = make_record(call_ref=9, call_time=-5), make_record(call_ref=9, call_time=5)
+    walk(engine, receive(engine, bad))
+    (failure,) = failure_ids(engine)
+    edit(engine, failure, good, who="thandi", region="ZA", now=NOW)
+    walk_overdue(engine)
+    assert rows(engine, "SELECT call_ref, talk_seconds FROM calls") == [("9", 5)]
+    with engine.connect() as connection:
+        seen = read_failure(connection, failure)
+    assert (seen["state"], seen["raw"], seen["edited"]) == ("resolved", bad, good)
+    assert [(action["who"], action["action"]) for action in seen["actions"]] == [("thandi", "edit")]
+    assert sheet(engine).closes
+
+
+def test_an_edit_that_is_no_good_either_is_refused(engine):
+    """Nothing is stored, and the reason names the field."""
+    walk(engine, receive(engine, b"rubbish"))
+    (failure,) = failure_ids(engine)
+    with pytest.raises(DataError, match=r"payload\.call_time"):
+        edit(engine, failure, make_record(call_time=-5), who="thandi", region="ZA", now=NOW)
+    assert rows(engine, "SELECT count(*) FROM edits") == [(0,)]
+
+
+def test_a_discarded_record_is_counted_as_such(engine):
+    """A person said so, with a reason, and the balance closes."""
+    walk(engine, receive(engine, b"rubbish", b"more rubbish"))
+    assert list(discard(engine, FailureFilter(contains="not JSON"), who="thandi", reason="test records")) == [2]
+    closed = sheet(engine)
+    assert closed.closes
+    assert (closed.discarded.records, closed.quarantined.records) == (2, 0)
+    assert rows(engine, "SELECT DISTINCT who, action, detail->>'reason' FROM actions") == [
+        ("thandi", "discard", "test records")
+    ]
+
+
+def test_retrying_all_that_match_works_in_chunks_and_ends(engine, monkeypatch):
+    """Every matching failure is released once, also when it fails again at once."""
+    monkeypatch.setattr("pipeline.steps.operator.CHUNK", 7)
+    batches = [receive(engine, *(make_record() for _ in range(10))) for _ in range(3)]
+    for batch in batches:
+        walk(engine, batch)
+    released = 0
+    for count in retry(engine, FailureFilter(failure_class="reference"), who="thandi"):
+        released += count
+        walk_overdue(engine)
+    assert released == 30
+    with engine.connect() as connection:
+        assert count_failures(connection, FailureFilter(states=("open",))) == 30
+    load(engine)
+    walk_overdue(engine)
+    assert sheet(engine).processed.records == 30
+
+
+def test_failures_are_found_by_what_an_operator_knows(engine):
+    """Class, step, call_ref, campaign and words of the reason narrow the list; wildcards in the words are words."""
+    walk(
+        engine, receive(engine, make_record(call_ref=3, ref="spring", call_time=-1), make_record(ref="autumn"), b"100%")
+    )
+    found = {
+        "class": FailureFilter(failure_class="reference"),
+        "step": FailureFilter(step="bill"),
+        "campaign": FailureFilter(campaign_ref="autumn"),
+    }
+    assert len({tuple(failure_ids(engine, wanted)) for wanted in found.values()}) == 1
+    assert len(failure_ids(engine, FailureFilter(call_ref="3", campaign_ref="spring"))) == 1
+    assert len(failure_ids(engine, FailureFilter(contains="NEGATIVE"))) == 1
+    assert len(failure_ids(engine, FailureFilter(contains="near '%'"))) == 1
+    assert failure_ids(engine, FailureFilter(contains="neg%ive")) == []
+    with engine.connect() as connection:
+        assert sum(row["failures"] for row in failure_stats(connection, FailureFilter())) == 3
+
+
+def edit_to_a_good_record(engine, failure_id, **options):
+    edit(engine, failure_id, make_record(), **options)
+
+
+@pytest.mark.parametrize("action", [accept, edit_to_a_good_record])
+def test_what_makes_no_sense_is_refused_in_a_sentence(engine, action):
+    """Failures that do not exist, are no longer open or are of another kind cannot be accepted or edited."""
+    walk(engine, receive(engine, make_record()))
+    (reference,) = failure_ids(engine)
+    with pytest.raises(RefusedError, match="there is no failure 99"):
+        action(engine, 99, who="thandi", region="ZA", now=NOW)
+    with pytest.raises(RefusedError):
+        action(engine, reference, who="thandi", region="ZA", now=NOW)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE failures SET state = 'discarded'"))
+    with pytest.raises(RefusedError, match="discarded, no longer open"):
+        action(engine, reference, who="thandi", region="ZA", now=NOW)

@@ -1,0 +1,100 @@
+"""The tasks of recordings: what is sent where, and what beat has them do."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from tests.integration.recording_rows import BATCH, change, row, scheduled
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.usefixtures("settings_env")
+
+
+def ask(expression, **settings):
+    """What an expression over ``tasks`` is in a process of its own, as Celery reads its settings once."""
+    code = f"import json, pipeline.tasks as tasks\nprint(json.dumps({expression}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def broker(servers):
+    client = redis.Redis.from_url(servers.broker.url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+def test_each_diallers_downloads_have_a_queue_of_their_own(engine, broker):
+    """Whoever dispatches, no worker gets a message for a dialler it does not serve."""
+    scheduled(engine, 1, 2, 3)
+    scheduled(engine, 4, 5, source="other", batch=BATCH + 1)
+    assert ask("tasks.send_downloads()") == 5
+    assert (broker.llen("cdr:recordings.enigma"), broker.llen("cdr:recordings.other")) == (3, 2)
+
+
+def test_the_procfiles_queue_is_that_of_the_workers_own_dialler():
+    """`--queues recordings` means another queue where ENIGMA_SOURCE is another."""
+    chosen = "(tasks.app.amqp.queues.select(['recordings']), list(tasks.app.amqp.queues.consume_from))[1]"
+    assert ask(chosen) == ["recordings.enigma"]
+    assert ask(chosen, ENIGMA_SOURCE="other") == ["recordings.other"]
+
+
+def test_a_release_that_could_not_be_sent_is_undone(engine):
+    """With the broker away nothing counts as under way."""
+    ids = scheduled(engine, 1, 2, 3)
+    assert ask("tasks.send_downloads()", CELERY_BROKER_URL="redis://127.0.0.1:9/0") == 0
+    assert [row(engine, call_id).released_at for call_id in ids] == [None] * 3
+
+
+def test_limits_come_from_the_settings(engine, broker):
+    """No more are sent than RECORDINGS_CONCURRENCY."""
+    scheduled(engine, *range(10))
+    assert ask("tasks.send_downloads()", RECORDINGS_CONCURRENCY="4") == 4
+
+
+def test_retention_does_nothing_unless_it_is_set(engine):
+    """Kept for ever by default, and for as many days as the setting says."""
+    scheduled(engine, 1)
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE recordings SET state = 'stored', due_at = NULL, path = 'x.wav', size_bytes = 1, sha256 = ''")
+        )
+    change(engine, "dialed_at = now() - interval '400 days'")
+    assert ask("tasks.expire_stored()") == "done: recordings are kept for ever"
+    assert ask("tasks.expire_stored()", RECORDINGS_RETENTION_DAYS="365").startswith("done: 1 recordings deleted")
+
+
+def test_partial_files_of_crashed_downloads_are_removed(tmp_path):
+    """Those nobody has written to for a day, and no others."""
+    folder = tmp_path / "recordings" / ".partial"
+    folder.mkdir(parents=True)
+    for name in ("old.part", "new.part"):
+        (folder / name).touch()
+    os.utime(folder / "old.part", (1, 1))
+    assert ask("tasks.clean_partials()") == "done: 1 partial files removed"
+    assert [path.name for path in folder.iterdir()] == ["new.part"]
+
+
+def test_the_tasks_are_on_the_schedule():
+    """Beat knows them, and they go to workers that have the store."""
+    scheduled_tasks = ask("{entry['task']: 0 for entry in tasks.app.conf.beat_schedule.values()}")
+    assert {"recordings.dispatch", "recordings.expire_stored", "recordings.clean_partials"} <= set(scheduled_tasks)
