@@ -12,6 +12,7 @@ from pipeline.cli.output import complain, console, plain, print_json
 from pipeline.settings import current_settings
 from pipeline.storage import explanations
 from pipeline.storage.database import make_engine
+from pipeline.storage.failure_list import FailureFilter, count_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,9 @@ def explain(
             sources = [each for each in sources if each == source]
         if not sources:
             where = f" of {source}" if source is not None else ""
-            complain(f"no call{where} has the reference {call_ref}")
+            set_aside = count_failures(connection, FailureFilter(call_ref=call_ref, source=source))
+            hint = f"A record of it is set aside: pipeline failures list --call-ref {call_ref}" if set_aside else ""
+            complain(f"no call{where} has the reference {call_ref}", hint)
             raise typer.Exit(1)
         if len(sources) > 1:
             complain(

@@ -1,0 +1,108 @@
+"""Commands as a person types them, each a process of its own, on a real database."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import text
+
+from tests.factories import make_record
+from tests.integration.flow import load, receive, walk, walk_overdue
+
+
+@pytest.fixture
+def pipeline(settings_env):
+    """Runs a command; its exit code, output and errors."""
+
+    def run(*arguments, stdin=None):
+        return subprocess.run(
+            [sys.executable, "-m", "pipeline", *arguments],
+            env=dict(os.environ),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
+
+
+def test_an_unknown_call_is_one_clear_line(pipeline):
+    """Exit code 1, one line, no traceback."""
+    done = pipeline("explain", "4711")
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "Error: no call has the reference 4711\n")
+
+
+def test_a_quarantined_call_is_pointed_at(pipeline, engine):
+    """Whoever asks for a call whose record was refused is told where it is."""
+    walk(engine, receive(engine, make_record(call_ref=4711, call_time=-1)))
+    done = pipeline("explain", "4711")
+    assert done.returncode == 1
+    assert "pipeline failures list --call-ref 4711" in done.stderr
+
+
+def test_a_broken_record_is_mended_by_hand(pipeline, engine, tmp_path):
+    """List, show, edit from standard input, and the call has its charge."""
+    load(engine)
+    walk(engine, receive(engine, make_record(call_ref=4711, call_time=-61)))
+    (failure,) = json.loads(pipeline("failures", "list", "--json").stdout)
+    assert failure["reason"] == "payload.call_time: must not be negative, got -61"
+    shown = pipeline("failures", "show", str(failure["id"]))
+    assert '"call_time": -61' in shown.stdout
+    refused = pipeline("failures", "edit", str(failure["id"]), "--file", "-", stdin="{}")
+    assert (refused.returncode, refused.stderr) == (1, "Error: type: must be 'cdr', is missing\n")
+    mended = pipeline("failures", "edit", str(failure["id"]), "--file", "-", stdin=make_record(call_ref=4711).decode())
+    assert mended.returncode == 0, mended.stderr
+    walk_overdue(engine)
+    explained = json.loads(pipeline("explain", "4711", "--json").stdout)
+    assert [line["amount"] for line in explained["charges"]] == ["0.81"]
+    assert any(event["event"] == "edit" for event in explained["history"])
+
+
+def test_failures_are_discarded_and_counted(pipeline, engine):
+    """Exit codes say whether anything was done."""
+    walk(engine, receive(engine, b"rubbish"))
+    assert pipeline("failures", "discard", "--because", "a test").returncode == 2
+    assert pipeline("failures", "discard", "--all", "--because", "a test").returncode == 0
+    assert pipeline("failures", "discard", "--all", "--because", "a test").returncode == 1
+    assert json.loads(pipeline("balance", "--json").stdout)["discarded"] == {"records": 1}
+    assert pipeline("failures", "list", "--class", "nonsense").returncode == 2
+
+
+def test_a_balance_that_does_not_close_says_so(pipeline, engine):
+    """Exit code 1 and the offending ids, in both formats."""
+    load(engine)
+    batch = receive(engine, make_record(), make_record())
+    walk(engine, batch)
+    assert pipeline("balance").returncode == 0
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM dispositions WHERE call_id % 2 = 1"))
+    done = pipeline("balance", "--json")
+    assert done.returncode == 1
+    sheet = json.loads(done.stdout)
+    assert sheet["closes"] is False
+    assert [batch.batch_id * 65_536 + 1] in [violation["ids"] for violation in sheet["violations"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("DATABASE_URL", "mysql://x", "DATABASE_URL: must start with postgresql+psycopg://"),
+        ("DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:1/none", "the database cannot be used"),
+        ("PIPELINE_REGION", "Mars", "PIPELINE_REGION: must be a two-letter region"),
+        ("ENIGMA_POP_END", "middle", "ENIGMA_POP_END"),
+        ("RECORDINGS_URL", "/srv/recordings", "RECORDINGS_URL: must be a URL such as file:///srv/recordings"),
+    ],
+)
+def test_a_bad_setting_is_named(pipeline, monkeypatch, name, value, said):
+    """The process ends with the setting's name and the reason, never with a traceback."""
+    monkeypatch.setenv(name, value)
+    done = pipeline("balance")
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

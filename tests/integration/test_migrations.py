@@ -1,0 +1,63 @@
+"""Migrations on real PostgreSQL: they make what the models say, one at a time, any number of times."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
+
+from pipeline.storage.database import make_engine
+from pipeline.storage.migrations import alembic_config, revisions, upgrade
+from pipeline.storage.models import metadata
+
+
+@pytest.fixture
+def empty(servers):
+    """A database with nothing in it."""
+    url = make_url(servers.postgres.url)
+    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("CREATE DATABASE migrations"))
+    engine = make_engine(url.set(database="migrations").render_as_string(hide_password=False), application="test")
+    yield engine
+    engine.dispose()
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE migrations WITH (FORCE)"))
+    server.dispose()
+
+
+def test_the_migrations_make_what_the_models_say(engine):
+    """Nothing is in the models that a migration does not make, and the other way round."""
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, metadata) == []
+    current, newest = revisions(engine)
+    assert current == newest
+
+
+def test_each_migration_goes_up_down_and_up_again(empty):
+    """One revision after the other, with a way back from each."""
+    config = alembic_config(empty)
+    for script in reversed(list(ScriptDirectory.from_config(config).walk_revisions())):
+        upgrade(empty, script.revision)
+        command.downgrade(config, script.down_revision or "base")
+        upgrade(empty, script.revision)
+    assert revisions(empty)[0] == revisions(empty)[1]
+
+
+def test_several_releases_at_once_wait_for_each_other(empty):
+    """Two machines that start a new version at the same time migrate once."""
+    env = {**os.environ, "DATABASE_URL": empty.url.render_as_string(hide_password=False)}
+    command_line = [sys.executable, "-m", "pipeline", "db", "upgrade"]
+    releases = [subprocess.Popen(command_line, env=env, stderr=subprocess.PIPE) for _ in range(3)]
+    errors = [release.communicate(timeout=60)[1] for release in releases]
+    assert [release.returncode for release in releases] == [0, 0, 0], errors
+    assert revisions(empty)[0] == revisions(empty)[1]
