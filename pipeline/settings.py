@@ -17,6 +17,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from pipeline.domain.recording_path import TEMPLATE, checked_template
+
 STORES = ("file", "s3", "gs", "memory")
 """What recordings can be kept in; each publishes a file whole or not at all."""
 
@@ -106,6 +108,8 @@ class Settings(BaseSettings):
     """The PostgreSQL database that holds the truth."""
     recordings_url: Annotated[str, AfterValidator(_fsspec_url)] = "file:///var/lib/enigma-cdr/recordings"
     """Where recordings are stored: a ``file://``, ``s3://`` or ``gs://`` URL (``memory://`` for tests)."""
+    recordings_path: Annotated[str, AfterValidator(checked_template)] = TEMPLATE
+    """A recording's path below that, made of ``{source}``, ``{call_ref}``, ``{dialed_at}`` (UTC) and ``{ext}``."""
     recordings_delay_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
     """Seconds from the record's arrival to the first try at its recording."""
     recordings_concurrency: Annotated[int, Field(ge=1, le=1_000)] = 8

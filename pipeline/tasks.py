@@ -220,7 +220,9 @@ def dialler_api() -> DiallerApi:
 def recording_store() -> RecordingStore:
     """Where recordings go."""
     settings = current_settings()
-    return RecordingStore(settings.recordings_url, storage_options=settings.recordings_storage_options)
+    return RecordingStore(
+        settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
+    )
 
 
 @functools.cache

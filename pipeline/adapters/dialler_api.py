@@ -1,25 +1,25 @@
 """The dialler's HTTP API: fetch one recording, and say in a value what came of it.
 
-No ``Range``: the dialler serves a recording whole or not at all, and one is seldom over a few MiB, so a
-broken transfer starts again from nothing.
+The dialler itself serves a recording whole or not at all, so a broken transfer is a failed try. Where a server in
+front of it says ``Accept-Ranges: bytes``, the same fetch asks for the rest.
 """
 
 from __future__ import annotations
 
 import email.utils
-import hashlib
 import time
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from pipeline.adapters.recording_body import Received
+from pipeline.adapters.transfer import Interrupted, Transfer, whole_number
 from pipeline.domain.errors import cut
 from pipeline.domain.recording import (
     Away,
     Broken,
-    Fetched,
     FetchResult,
     NoSuchCall,
     NotReady,
@@ -31,18 +31,13 @@ from pipeline.domain.recording import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pipeline.adapters.recording_body import Sink
+
+RESUMES: Final = 3
+"""How often one fetch asks again for a recording that broke off."""
+
 SIZE_LIMIT: Final = 1024**3
-HEAD_BYTES: Final = 16
 ERROR_BODY_BYTES: Final = 64 * 1024
-
-# Writers that do not know the length yet leave 0 or nearly all bits set; nothing can be read from those.
-_RIFF_PLACEHOLDER: Final = 0x7FFF_0000
-
-
-class Sink(Protocol):
-    """Where the bytes go; what it raises is not the dialler's fault and passes through."""
-
-    def write(self, data: bytes, /) -> object: ...
 
 
 class DiallerApi:
@@ -103,20 +98,31 @@ class DiallerApi:
 
         Whatever is not ``Fetched`` may have left a part of something in the sink.
         """
-        until = time.monotonic() + self._total_seconds
+        transfer = Transfer(Received(sink), until=time.monotonic() + self._total_seconds)
+        result = self._ask(call_ref, transfer)
+        for _ in range(RESUMES):
+            if not isinstance(result, Interrupted) or not transfer.may_go_on():
+                break
+            result = self._ask_again(call_ref, transfer)
+        return Broken(result.reason) if isinstance(result, Interrupted) else result
+
+    def _ask_again(self, call_ref: str, transfer: Transfer) -> FetchResult | Interrupted:
+        if transfer.is_late():
+            return self._too_slow()
+        return self._ask(call_ref, transfer)
+
+    def _ask(self, call_ref: str, transfer: Transfer) -> FetchResult | Interrupted:
         try:
-            with self._client.stream("GET", self._url(call_ref)) as response:
-                if response.status_code != 200:
-                    return _refusal(response, until)
-                return self._receive(response, sink, until)
+            with self._client.stream("GET", self._url(call_ref), headers=transfer.headers()) as response:
+                return self._answered(response, transfer)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return Away(f"The dialler's API cannot be reached: {_said(error)}.")
         except httpx.PoolTimeout:
             return Away("Every connection to the dialler's API is busy.")
         except httpx.TimeoutException:
-            return Broken(f"The dialler's API was silent for {self._read_seconds:g} s.")
+            return Interrupted(f"The dialler's API was silent for {self._read_seconds:g} s.")
         except httpx.HTTPError as error:
-            return Broken(f"The connection to the dialler's API broke: {_said(error)}.")
+            return Interrupted(f"The connection to the dialler's API broke: {_said(error)}.")
 
     def _url(self, call_ref: str) -> httpx.URL:
         """The call_ref as one segment, whatever is in it; dots are encoded too, for ``..`` has a meaning."""
@@ -124,108 +130,46 @@ class DiallerApi:
         folder = self._base.raw_path.rstrip(b"/")
         return self._base.copy_with(raw_path=folder + b"/calls/recording/" + segment.encode("ascii"))
 
-    def _receive(self, response: httpx.Response, sink: Sink, until: float) -> FetchResult:
+    def _answered(self, response: httpx.Response, transfer: Transfer) -> FetchResult | Interrupted:
+        status = response.status_code
+        if transfer.may_go_on() and transfer.is_late():
+            return self._too_slow()
+        if status == 200:
+            transfer.begin(response.headers)
+            return self._receive(response, transfer)
+        if status not in {206, 416} or not transfer.received.size:
+            return _refusal(response, transfer.until)
+        if status == 206 and transfer.goes_on(response.headers):
+            return self._receive(response, transfer)
+        transfer.received.restart()
+        return Interrupted(f"The dialler's API answered {status} to a request for the rest, and not with the rest.")
+
+    def _receive(self, response: httpx.Response, transfer: Transfer) -> FetchResult | Interrupted:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
             return Broken(f"The dialler's API sent the encoding '{cut(encoding)}' that was not asked for.")
-        declared = _number(response.headers.get("Content-Length"))
+        received, declared = transfer.received, transfer.declared
         if declared is not None and declared > self._size_limit:
             return self._too_large(declared)
-        received = _Received(sink)
         for chunk in response.iter_raw():
             if received.size + len(chunk) > self._size_limit:
                 return self._too_large(received.size + len(chunk))
             received.take(chunk)
             if received.wrong_content():
                 return Broken(received.complaint())
-            if time.monotonic() > until:
-                return Broken(f"The recording did not come within {self._total_seconds:g} s.")
+            if transfer.is_late():
+                return self._too_slow()
+        if declared is not None and received.size < declared:
+            return Interrupted(received.cut_off(declared))
         return received.finish(declared)
+
+    def _too_slow(self) -> Broken:
+        return Broken(f"The recording did not come within {self._total_seconds:g} s.")
 
     def _too_large(self, size: int) -> Unacceptable:
         return Unacceptable(
             f"The recording has {size} bytes or more, and no more than {self._size_limit} are accepted."
         )
-
-
-class _Received:
-    """What has come of one recording; nothing is passed on before it looks like audio."""
-
-    def __init__(self, sink: Sink) -> None:
-        self.size = 0
-        self._sink = sink
-        self._digest = hashlib.sha256()
-        self._head = b""
-        self._extension: str | None = None
-
-    def take(self, chunk: bytes) -> None:
-        self.size += len(chunk)
-        self._digest.update(chunk)
-        if self._extension:
-            self._sink.write(chunk)
-            return
-        self._head += chunk
-        if len(self._head) >= HEAD_BYTES:
-            self._extension = audio_extension(self._head)
-            if self._extension:
-                self._sink.write(self._head)
-                self._head = self._head[:HEAD_BYTES]
-
-    def wrong_content(self) -> bool:
-        return self._extension is None and len(self._head) >= HEAD_BYTES
-
-    def complaint(self) -> str:
-        start = self._head[:HEAD_BYTES].decode("latin-1")
-        return f"The dialler's API sent something that is no audio: it begins with '{cut(start, 40)}'."
-
-    def finish(self, declared: int | None) -> FetchResult:
-        if declared is not None and declared != self.size:
-            return Broken(f"The recording was cut off: {self.size} of {declared} bytes came.")
-        if self.size == 0:
-            return Broken("The recording is empty.")
-        if self._extension is None:
-            return Broken(self.complaint())
-        inside = riff_size(self._head)
-        if inside is not None and inside > self.size + 1:  # some writers count a padding byte they do not write
-            return Broken(f"The recording was cut off: its header speaks of {inside} bytes, and {self.size} came.")
-        return Fetched(self.size, self._digest.digest(), self._extension)
-
-
-def audio_extension(head: bytes) -> str | None:
-    """The file extension for audio that begins so; None when it is none we know.
-
-    >>> audio_extension(b"RIFF....WAVEfmt ")
-    '.wav'
-    >>> audio_extension(b"<!DOCTYPE html><html>") is None
-    True
-    """
-    if head[:4] in {b"RIFF", b"RF64"} and head[8:12] == b"WAVE":
-        return ".wav"
-    if head[:4] == b"OggS":
-        return ".ogg"
-    if head[:4] == b"fLaC":
-        return ".flac"
-    if head[:3] == b"ID3" or _is_mp3_frame(head):
-        return ".mp3"
-    return None
-
-
-def _is_mp3_frame(head: bytes) -> bool:
-    """Eleven bits set, then no reserved version, layer III, no bad bit rate and no bad sample rate."""
-    if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return False
-    version, layer = head[1] >> 3 & 3, head[1] >> 1 & 3
-    return version != 1 and layer == 1 and head[2] >> 4 != 15 and head[2] >> 2 & 3 != 3
-
-
-def riff_size(head: bytes) -> int | None:
-    """The size of the whole file as its RIFF header tells it; None without one, or if it was never filled in.
-
-    >>> riff_size(b"RIFF" + (36).to_bytes(4, "little") + b"WAVE")
-    44
-    """
-    size = int.from_bytes(head[4:8], "little")
-    return size + 8 if head[:4] == b"RIFF" and 0 < size < _RIFF_PLACEHOLDER else None
 
 
 def _refusal(response: httpx.Response, until: float) -> FetchResult:
@@ -270,13 +214,9 @@ def _errors(body: bytes) -> Iterator[str]:
             yield error.strip().rstrip(".").lower()
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) < 19 else None
-
-
 def _retry_after(asked: str | None, date: str | None) -> float | None:
     """The seconds a ``Retry-After`` asks for; a moment is measured against the answer's own ``Date``."""
-    seconds = _number(asked)
+    seconds = whole_number(asked)
     if seconds is not None or asked is None:
         return seconds
     try:

@@ -11,25 +11,24 @@ import contextlib
 import hashlib
 import os
 import re
-import string
 import tempfile
 import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import fsspec
 
 from pipeline.domain.errors import PipelineError, cut
+from pipeline.domain.recording_path import TEMPLATE, checked_template, recording_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
-TEMPLATE: Final = "{source}/{dialed_at:%Y/%m/%d}/{call_ref}{ext}"
 DAY_SECONDS: Final = 86_400.0
 
 PARTIALS: Final = ".partial"
@@ -44,7 +43,6 @@ _PUT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "memory": {"mode": "create"},
 }
 _READ_BYTES: Final = 1024 * 1024
-_SAFE: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,79}")
 _SECRET: Final = re.compile("key|secret|token|pass|cred|connection|account|sas|auth", re.IGNORECASE)
 
 
@@ -97,6 +95,16 @@ class Partial:
         with _trouble("write to", {}):
             self._file.write(data)
 
+    def clear(self) -> None:
+        """Begin again with nothing written.
+
+        Raises:
+            StoreError: the disk is full or broken.
+        """
+        with _trouble("write to", {}):
+            self._file.seek(0)
+            self._file.truncate()
+
     def seal(self) -> int:
         """Bring everything written to the disk itself; returns the size."""
         self._file.flush()
@@ -130,7 +138,7 @@ class RecordingStore:
         kind = urlsplit(url).scheme
         if kind not in _PUT_OPTIONS:
             raise ValueError(f"a store must be file://, s3:// or gs://, got {kind}://")
-        self._template = _checked(template)
+        self._template = checked_template(template)
         self._put_options = _PUT_OPTIONS[kind]
         options = dict(storage_options or {})
         self._secrets = _secrets(url, options)
@@ -146,7 +154,7 @@ class RecordingStore:
 
         Different calls have different paths, whatever their names hold, and none leads out of the store.
         """
-        return _render(self._template, place)
+        return recording_path(self._template, **place._asdict())
 
     @contextlib.contextmanager
     def partial(self) -> Iterator[Partial]:
@@ -251,44 +259,6 @@ class RecordingStore:
                 return False
             raise
         return True
-
-
-def safe_part(text: str) -> str:
-    """A name as one part of a path: itself if it is harmless, else encoded, cut, and told apart by a hash.
-
-    >>> safe_part("845")
-    '845'
-    >>> safe_part("../../x")
-    '%2E%2E%2F%2E%2E%2Fx~9cdf6a50100a862e'
-    """
-    if _SAFE.fullmatch(text):
-        return text
-    encoded = quote(text, safe="", errors="surrogatepass").replace(".", "%2E")
-    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
-    # No harmless name has a tilde, so an encoded one never meets it.
-    return f"{encoded[:80]}~{digest[:16]}"
-
-
-def _render(template: str, place: Place) -> str:
-    return template.format(
-        source=safe_part(place.source),
-        call_ref=safe_part(place.call_ref),
-        dialed_at=place.dialed_at.astimezone(UTC),
-        ext=place.extension,
-    )
-
-
-def _checked(template: str) -> str:
-    fields = {name for _, name, _, _ in string.Formatter().parse(template) if name is not None}
-    if not fields <= {"source", "call_ref", "dialed_at", "ext"} or "call_ref" not in fields:
-        raise ValueError(
-            "a template is made of {source}, {call_ref}, {dialed_at:…} and {ext}, with {call_ref} at least, "
-            f"got {template!r}"
-        )
-    path = _render(template, Place("source", "call_ref", datetime(2000, 1, 1, tzinfo=UTC), ".wav"))
-    if path != str(PurePosixPath(path)) or path.startswith("/") or "/." in f"/{path}":
-        raise ValueError(f"a template must be a relative path without hidden or empty parts, got {template!r}")
-    return template
 
 
 def _make_folders(folder: Path) -> None:

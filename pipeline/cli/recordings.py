@@ -192,7 +192,9 @@ def verify(
     from pipeline.steps import recording_keeping as keeping  # noqa: PLC0415
 
     settings = current_settings()
-    store = RecordingStore(settings.recordings_url, storage_options=settings.recordings_storage_options)
+    store = RecordingStore(
+        settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
+    )
     with database() as engine:
         run = keeping.begin_verification(engine, who=who or operator_name(), afresh=restart)
         if run.resumed:

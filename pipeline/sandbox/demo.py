@@ -205,7 +205,7 @@ def up(
         console.print(f"  dialler's Redis   {stack.settings['ENIGMA_REDIS_URL']}", highlight=False)
         console.print(f"  database          {stack.settings['DATABASE_URL']}", highlight=False)
         console.print(f"  logs              {stack.folder}", highlight=False, soft_wrap=True)
-        console.print("In another terminal, from this folder, take its settings over with:  . var/sandbox.env")
+        console.print("In another terminal, from this folder:  . var/sandbox.env", highlight=False)
         try:
             while True:
                 stack.check()

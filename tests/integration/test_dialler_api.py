@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import re
 import socket
 import threading
 import time
@@ -13,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.dialler_api import DiallerApi, audio_extension
+from pipeline.adapters.dialler_api import DiallerApi
+from pipeline.adapters.recording_body import audio_extension
 from pipeline.domain.recording import (
     Away,
     Broken,
@@ -63,7 +65,10 @@ class ScriptedServer:
                     request += chunk
                 self.requests.append(request)
                 with contextlib.suppress(OSError):  # the client had enough
-                    answer(connection)
+                    self._reply(answer, connection, request)
+
+    def _reply(self, answer: Answer, connection: socket.socket, request: bytes) -> None:
+        answer(connection)
 
 
 def reply(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> Answer:
@@ -100,8 +105,21 @@ def serving(*answers: Answer) -> Iterator[ScriptedServer]:
         yield server
 
 
+class Memory(io.BytesIO):
+    """A sink."""
+
+    def await_size(self, size: int) -> None:
+        until = time.monotonic() + 10
+        while self.tell() < size and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def clear(self) -> None:
+        self.seek(0)
+        self.truncate()
+
+
 def fetch(answer: Answer, *, call_ref: str = "845", **options) -> tuple[FetchResult, bytes, ScriptedServer]:
-    sink = io.BytesIO()
+    sink = Memory()
     with (
         serving(answer) as server,
         DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma", **options) as api,
@@ -200,7 +218,7 @@ def test_silence_is_broken():
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + WAV[:100])
         release.wait(10)
 
-    sink = io.BytesIO()
+    sink = Memory()
     with serving(stall) as server:
         url = f"http://127.0.0.1:{server.port}"
         with DiallerApi(url, source="enigma", read_seconds=0.1) as api:
@@ -229,7 +247,7 @@ def test_a_refused_connection_is_an_outage():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with DiallerApi(f"http://127.0.0.1:{port}", source="enigma") as api:
-        result = api.fetch("845", io.BytesIO())
+        result = api.fetch("845", Memory())
     assert isinstance(result, Away)
     assert "refused" in result.reason
 
@@ -271,7 +289,7 @@ def test_credentials_are_sent_and_never_shown(caplog):
     with serving(reply("500 Internal Server Error")) as server:
         url = f"http://user:hunter2@127.0.0.1:{server.port}/proxy/"
         with DiallerApi(url, source="enigma") as api:
-            result = api.fetch("845", io.BytesIO())
+            result = api.fetch("845", Memory())
     assert b"GET /proxy/calls/recording/845 " in server.requests[0]
     assert b"Authorization: Basic dXNlcjpodW50ZXIy" in server.requests[0]
     assert "hunter2" not in caplog.text + repr(result)
@@ -284,12 +302,291 @@ def test_threads_share_one_client():
         serving(*[reply("200 OK", WAV)] * 8) as server,
         DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma", connections=4) as api,
     ):
-        threads = [threading.Thread(target=lambda: results.append(api.fetch("845", io.BytesIO()))) for _ in range(8)]
+        threads = [threading.Thread(target=lambda: results.append(api.fetch("845", Memory()))) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(10)
     assert results == [Fetched(len(WAV), hashlib.sha256(WAV).digest(), ".wav")] * 8
+
+
+OTHER = wav(len(WAV))[:-1] + b"x"
+
+
+class RangeServer(ScriptedServer):
+    """Answers each request with the next part of a script, which sees what was asked."""
+
+    def __init__(self, *parts: "File | Answer") -> None:
+        self._parts = parts
+        super().__init__(*(lambda _: None for _ in parts))
+
+    def _reply(self, answer: Answer, connection: socket.socket, request: bytes) -> None:
+        part = self._parts[len(self.requests) - 1]
+        chosen = part(request) if isinstance(part, File) else part
+        chosen(connection)
+
+
+class File:
+    """A recording on a server with ranges (RFC 9110, 14), and where this answer breaks off.
+
+    Args:
+        sends: after so many bytes of the body the answer ends.
+        ending: what happens to the connection then, before it is closed.
+        promises: the most bytes a partial answer speaks of.
+        pause: seconds before each thousand bytes.
+        content_range: what a partial answer says instead of the truth; empty: nothing.
+        obeys: of `Range` and `If-Range`, the headers it goes by.
+        headers: of every answer.
+    """
+
+    def __init__(
+        self,
+        body: bytes = WAV,
+        *,
+        sends: int | None = None,
+        ending: Answer = lambda _: None,
+        promises: int | None = None,
+        pause: float = 0.0,
+        content_range: str | None = None,
+        obeys: tuple[str, ...] = ("Range", "If-Range"),
+        headers: tuple[str, ...] = ("Accept-Ranges: bytes", 'ETag: "1"'),
+    ) -> None:
+        self._body, self._sends, self._ending, self._promises, self._pause = body, sends, ending, promises, pause
+        self._content_range, self._obeys, self._headers = content_range, obeys, headers
+
+    def __call__(self, request: bytes) -> Answer:
+        body, lines = self._body, ["HTTP/1.1 200 OK"]
+        start = self._start(request)
+        if start is not None:
+            body = body[start:][: self._promises]
+            true = f"bytes {start}-{start + len(body) - 1}/{len(self._body)}"
+            said = true if self._content_range is None else self._content_range
+            lines = ["HTTP/1.1 206 Partial Content", *([f"Content-Range: {said}"] if said else [])]
+        lines += [f"Content-Length: {len(body)}", *self._headers, "", ""]
+        return lambda connection: self._send(connection, "\r\n".join(lines).encode(), body[: self._sends])
+
+    def _start(self, request: bytes) -> int | None:
+        asked, only_if = header(request, "Range"), header(request, "If-Range")
+        if asked is None or "Range" not in self._obeys:
+            return None
+        if only_if is not None and "If-Range" in self._obeys and f"ETag: {only_if}" not in self._headers:
+            return None
+        return int(asked.removeprefix("bytes=").removesuffix("-"))
+
+    def _send(self, connection: socket.socket, head: bytes, body: bytes) -> None:
+        connection.sendall(head)
+        for start in range(0, len(body), 1_000):
+            time.sleep(self._pause)
+            connection.sendall(body[start : start + 1_000])
+        self._ending(connection)
+
+
+def stall(connection: socket.socket) -> None:
+    connection.recv(1)  # until the client leaves
+
+
+def header(request: bytes, name: str) -> str | None:
+    found = re.search(rf"^{name}: (.*)\r$", request.decode(), re.MULTILINE)
+    return found[1] if found else None
+
+
+def asked(server: ScriptedServer) -> list[str | None]:
+    return [header(request, "Range") for request in server.requests]
+
+
+def fetch_ranges(
+    *parts: File | Answer, sink: Memory | None = None, **options
+) -> tuple[FetchResult, bytes, RangeServer]:
+    sink = sink or Memory()
+    with (
+        contextlib.closing(RangeServer(*parts)) as server,
+        DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma", **options) as api,
+    ):
+        return api.fetch("845", sink), sink.getvalue(), server
+
+
+def whole(body: bytes = WAV) -> Fetched:
+    return Fetched(len(body), hashlib.sha256(body).digest(), ".wav")
+
+
+@pytest.mark.parametrize("ending", [lambda _: None, reset, stall], ids=["close", "reset", "stall"])
+def test_a_broken_transfer_goes_on_where_it_broke(ending):
+    """However it broke, only the rest is asked for, and the file is the same as in one piece."""
+    sink = Memory()
+
+    def end(connection: socket.socket) -> None:
+        sink.await_size(30_000)  # a reset may overtake what was sent
+        ending(connection)
+
+    result, kept, server = fetch_ranges(File(sends=30_000, ending=end), File(), sink=sink, read_seconds=1.0)
+    assert (result, kept) == (whole(), WAV)
+    assert asked(server) == [None, "bytes=30000-"]
+    assert header(server.requests[1], "If-Range") == '"1"'
+
+
+@pytest.mark.parametrize("sends", [1, 15, 16, 17, len(WAV) - 1])
+def test_a_transfer_may_break_anywhere(sends):
+    """Before its first bytes were enough to know it by, or before the last: nothing is lost or doubled."""
+    result, kept, server = fetch_ranges(File(sends=sends), File())
+    assert (result, kept) == (whole(), WAV)
+    assert asked(server) == [None, f"bytes={sends}-"]
+
+
+def test_a_transfer_that_broke_before_its_body_is_asked_for_anew():
+    """Where nothing came there is no rest to ask for."""
+    result, kept, server = fetch_ranges(File(sends=0), File())
+    assert (result, kept) == (whole(), WAV)
+    assert asked(server) == [None, None]
+
+
+def test_a_transfer_may_break_three_times():
+    """The last request that the bound allows may bring the rest."""
+    result, kept, server = fetch_ranges(*[File(sends=20_000)] * 3, File())
+    assert (result, kept) == (whole(), WAV)
+    assert asked(server) == [None, "bytes=20000-", "bytes=40000-", "bytes=60000-"]
+
+
+@pytest.mark.parametrize("part", [File(sends=10), File(sends=20_000), reset])
+def test_a_transfer_that_breaks_more_often_is_broken(part):
+    """The bound is one of requests, whatever each of them brought."""
+    result, _, server = fetch_ranges(File(sends=10), *[part] * 9)
+    assert isinstance(result, Broken)
+    assert "broke" in result.reason
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize("headers", [(), ("Accept-Ranges: none",), ('ETag: "1"',)])
+def test_without_ranges_a_broken_body_is_a_failed_try(headers):
+    """The dialler itself has none: it is asked once."""
+    result, _, server = fetch_ranges(File(sends=30_000, headers=headers), File())
+    assert isinstance(result, Broken)
+    assert "broke" in result.reason
+    assert len(server.requests) == 1
+
+
+def test_a_part_may_be_shorter_than_asked():
+    """A server may send less than the rest; what is missing is asked for."""
+    result, kept, server = fetch_ranges(File(sends=30_000), File(promises=20_000), File())
+    assert (result, kept) == (whole(), WAV)
+    assert asked(server) == [None, "bytes=30000-", "bytes=50000-"]
+
+
+@pytest.mark.parametrize("body", [WAV, OTHER, wav(60_000)])
+def test_a_whole_answer_begins_anew(body):
+    """A server that ignores the range sends everything, and nothing of what came before is kept."""
+    result, kept, server = fetch_ranges(File(sends=70_000), File(body, obeys=()))
+    assert (result, kept) == (whole(body), body)
+    assert asked(server) == [None, "bytes=70000-"]
+
+
+def test_what_a_whole_answer_says_holds_from_then_on():
+    """After a restart the rest is asked for by the new tag, and no more where the new answer has no ranges."""
+    changed = ("Accept-Ranges: bytes", 'ETag: "2"')
+    result, kept, server = fetch_ranges(
+        File(sends=70_000), File(OTHER, headers=changed, sends=20_000), File(OTHER, headers=changed)
+    )
+    assert (result, kept) == (whole(OTHER), OTHER)
+    assert header(server.requests[2], "If-Range") == '"2"'
+    assert asked(server) == [None, "bytes=70000-", "bytes=20000-"]
+    result, _, server = fetch_ranges(File(sends=70_000), File(headers=(), sends=20_000), File())
+    assert isinstance(result, Broken)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        reply("416 Range Not Satisfiable", b"", "Content-Range: bytes */100000"),
+        File(OTHER, content_range="bytes 29999-99999/100000"),
+        File(OTHER, content_range="bytes 0-99999/100000"),
+        File(OTHER, content_range="bytes 30000-99999/100001"),
+        File(OTHER, content_range="bytes 30000-99999/*"),
+        File(OTHER, content_range="bytes 30000-100000/100000"),
+        File(OTHER, content_range="bytes 30000-29999/100000"),
+        File(OTHER, content_range="bytes */100000"),
+        File(OTHER, content_range=""),
+        File(OTHER, headers=('ETag: "2"',), obeys=("Range",)),
+    ],
+)
+def test_what_is_not_the_rest_is_not_joined(part):
+    """416, another offset or size, or another tag: it is asked for from its first byte, within the same bound."""
+    result, kept, server = fetch_ranges(File(sends=30_000), part, File())
+    assert (result, kept) == (whole(), WAV)
+    assert asked(server) == [None, "bytes=30000-", None]
+    result, kept, server = fetch_ranges(File(sends=30_000), part, File(sends=30_000), part, File())
+    assert isinstance(result, Broken)
+    assert "not with the rest" in result.reason
+    assert (kept, len(server.requests)) == (b"", 4)
+
+
+def test_a_recording_that_changed_is_fetched_anew():
+    """The tag goes with the request, so that a server with ranges sends the new recording whole."""
+    changed = File(OTHER, headers=("Accept-Ranges: bytes", 'ETag: "2"'))
+    result, kept, server = fetch_ranges(File(sends=30_000), changed)
+    assert (result, kept) == (whole(OTHER), OTHER)
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        (('ETag: "1"', "Last-Modified: Mon, 02 Mar 2026 08:00:00 GMT"), '"1"'),
+        (('ETag: W/"1"', "Last-Modified: Mon, 02 Mar 2026 08:00:00 GMT"), "Mon, 02 Mar 2026 08:00:00 GMT"),
+        (('ETag: W/"1"',), None),
+        ((), None),
+    ],
+)
+def test_the_rest_is_asked_for_by_the_strongest_tag(tags, expected):
+    """A strong ETag, else the time of the last change; a weak one is never sent."""
+    headers = ("Accept-Ranges: bytes", *tags)
+    result, kept, server = fetch_ranges(File(sends=30_000, headers=headers), File(headers=headers, obeys=("Range",)))
+    assert (result, kept) == (whole(), WAV)
+    assert header(server.requests[1], "If-Range") == expected
+
+
+def test_a_refusal_in_the_middle_is_one():
+    """An answer about something else than the rest means what it always means."""
+    assert fetch_ranges(File(sends=30_000), reply("401 Unauthorized"))[0] == Refused(401)
+    assert fetch_ranges(File(sends=30_000), not_found("Call Error: Recording not found"))[0] == NotReady()
+
+
+def late(connection: socket.socket) -> None:
+    time.sleep(1.2)
+    reply("401 Unauthorized")(connection)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [File(sends=30_000, ending=stall)] * 4,
+        [File(sends=30_000), File(pause=0.03)],
+        [File(sends=30_000), late],
+    ],
+)
+def test_the_time_is_that_of_all_requests(parts):
+    """Silence, a trickle or a late answer to the second request: the recording has its total time once."""
+    began = time.monotonic()
+    result, _, server = fetch_ranges(*parts, read_seconds=3.0 if len(parts) == 2 else 0.6, total_seconds=1.0)
+    assert result == Broken("The recording did not come within 1 s.")
+    assert time.monotonic() - began < 3
+    assert len(server.requests) == 2
+
+
+def test_the_limit_of_size_is_that_of_the_whole():
+    """A rest that does not end where it said is cut at the limit."""
+    endless = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 30000-99999/100000\r\n\r\n" + WAV * 2
+    result, kept, _ = fetch_ranges(
+        File(sends=30_000), lambda connection: connection.sendall(endless), size_limit=len(WAV)
+    )
+    assert isinstance(result, Unacceptable)
+    assert len(kept) <= len(WAV)
+
+
+def test_a_rest_that_is_too_long_is_broken():
+    """More than the whole had is no recording, however it was put together."""
+    long = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 30000-99999/100000\r\n\r\n" + WAV
+    result, _, _ = fetch_ranges(File(sends=30_000), lambda connection: connection.sendall(long))
+    assert result == Broken("The recording was cut off: 130000 of 100000 bytes came.")
 
 
 @pytest.mark.parametrize(

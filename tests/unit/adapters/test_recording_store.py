@@ -24,8 +24,9 @@ from pipeline.adapters.recording_store import (
     Published,
     RecordingStore,
     StoreError,
-    safe_part,
 )
+from pipeline.domain.recording_path import TEMPLATE, checked_template, recording_path, safe_part
+from pipeline.settings import Settings, SettingsError, load_settings
 
 PLACE = Place("enigma", "845", datetime(2026, 3, 2, 23, 30, tzinfo=UTC), ".wav")
 PATH = "enigma/2026/03/02/845.wav"
@@ -149,6 +150,17 @@ def test_a_full_disk_is_the_stores_matter(store, folder):
     assert files(folder) == set()
 
 
+def test_a_partial_file_can_begin_again(any_store):
+    """What was written before counts no more, on the disk either."""
+    with any_store.partial() as partial:
+        partial.write(b"abcdef" * 100_000)
+        partial.clear()
+        partial.write(b"abc")
+        published = any_store.publish(partial, PLACE, size=3, sha256=hashlib.sha256(b"abc").digest())
+    assert published == Published(PATH, fresh=True)
+    assert any_store.checksum(PATH) == Checksum(3, hashlib.sha256(b"abc").digest())
+
+
 def test_cleaning_an_empty_store_does_nothing(store):
     """A store that was never written to has nothing to clean."""
     assert store.clean_partials() == 0
@@ -229,8 +241,8 @@ def test_paths(store, place, path):
 @given(NAMES, NAMES)
 def test_no_name_leads_out_of_the_store(source, call_ref):
     """Whatever the names hold, the path has its five parts, none hidden, none too long."""
-    template = recording_store._checked(recording_store.TEMPLATE)
-    path = recording_store._render(template, PLACE._replace(source=source, call_ref=call_ref))
+    template = checked_template(TEMPLATE)
+    path = recording_path(template, **PLACE._replace(source=source, call_ref=call_ref)._asdict())
     parts = PurePosixPath(path).parts
     assert len(parts) == 5
     assert path == str(PurePosixPath(path))
@@ -261,24 +273,51 @@ def test_hostile_names_are_stored_inside(store, folder, call_ref):
     assert files(folder) == {published.path}
 
 
-@pytest.mark.parametrize(
-    "template",
-    [
-        "{source}{ext}",
-        "{call_ref.__class__}",
-        "{call_ref}/{other}",
-        "{0}",
-        "/{call_ref}{ext}",
-        "../{call_ref}{ext}",
-        ".partial/{call_ref}{ext}",
-        "a//{call_ref}",
-        "{call_ref}/",
-    ],
-)
+BAD_TEMPLATES = [
+    "",
+    "{source}{ext}",
+    "{call_ref.__class__}",
+    "{call_ref}/{other}",
+    "{0}",
+    "/{call_ref}{ext}",
+    "../{call_ref}{ext}",
+    ".partial/{call_ref}{ext}",
+    "a//{call_ref}",
+    "{call_ref}/",
+    "{call_ref",
+    "{call_ref:.3}",
+    "{call_ref:{other}}",
+    "{call_ref!r}",
+    "{dialed_at:{call_ref}}/{call_ref}",
+    "{dialed_at:../%Y}/{call_ref}",
+    "{dialed_at:%n}/{call_ref}",
+    "{call_ref}\x00",
+]
+
+
+@pytest.mark.parametrize("template", BAD_TEMPLATES)
 def test_templates_that_cannot_name_recordings_are_refused(folder, template):
     """A template is checked when the store is made, not when the first recording comes."""
     with pytest.raises(ValueError, match="template"):
         RecordingStore(f"file://{folder}", template)
+
+
+@pytest.mark.parametrize("template", BAD_TEMPLATES)
+def test_a_bad_template_stops_the_process(monkeypatch, template):
+    """The setting is checked at start, by the store's own rule, and named with the reason."""
+    with pytest.raises(ValueError, match="must be a template"):
+        Settings(recordings_path=template)
+    if "\x00" not in template:  # no environment holds one
+        monkeypatch.setenv("RECORDINGS_PATH", template)
+        with pytest.raises(SettingsError, match="RECORDINGS_PATH: must be a template"):
+            load_settings()
+
+
+def test_the_setting_says_where_recordings_go(monkeypatch, folder):
+    """A template from the environment names what is stored from then on."""
+    monkeypatch.setenv("RECORDINGS_PATH", "{dialed_at:%Y-%m}/{source}-{call_ref}{ext}")
+    store = RecordingStore(f"file://{folder}", load_settings().recordings_path)
+    assert keep(store, b"abc") == Published("2026-03/enigma-845.wav", fresh=True)
 
 
 def test_a_store_that_cannot_publish_in_one_step_is_refused():
