@@ -36,7 +36,7 @@ from pipeline.domain.rating import Rate, Rounding, rate_call
 from pipeline.sandbox.broken import broken
 from pipeline.sandbox.calls import CallGenerator, SimulatedCall
 from pipeline.sandbox.process import children
-from pipeline.sandbox.servers import Servers, sandbox_servers
+from pipeline.sandbox.servers import RedisServer, Servers
 from pipeline.sandbox.stack import Stack
 
 if TYPE_CHECKING:
@@ -302,8 +302,12 @@ def _compare(engine: Any, report: Report, exit_code: int) -> None:
 @contextlib.contextmanager
 def arena(folder: Path, processes: tuple[str, ...] = PROCESSES) -> Iterator[tuple[Servers, Stack]]:
     """Servers that survive a kill with their data, a tariff, and the processes running."""
+    servers = Servers(folder / "servers", fsync=False)
+    # Synced each second, it can lose what it has acknowledged when it is killed while the disk is slow. That loss would
+    # be the dialler's own, before anybody could claim anything, and is not what is looked for here.
+    servers.dialler_redis = RedisServer(folder / "servers" / "dialler-redis", config=("--appendfsync", "always"))
     with (
-        sandbox_servers(folder / "servers", fsync=False) as servers,
+        servers,
         Stack(servers, folder / "pipeline", api_url="http://127.0.0.1:1") as stack,
     ):
         stack.release()
