@@ -105,7 +105,6 @@ class Stack:
             folder=ROOT,
             log=self.log_of(name),
             env=self.env,
-            death_signal=signal.SIGTERM,
         )
 
     def log_of(self, name: str) -> Path:
