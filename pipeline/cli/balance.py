@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime  # noqa: TC003 - typer looks it up when it reads the options
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from pipeline.cli.output import complain, console, print_json
+from pipeline.cli.output import INSTANTS, aware, complain, console, print_json
 from pipeline.settings import current_settings
 from pipeline.storage.balance import balance_sheet
 from pipeline.storage.database import make_engine
@@ -16,15 +16,13 @@ from pipeline.storage.database import make_engine
 if TYPE_CHECKING:
     from pipeline.storage.balance import Balance
 
-FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
-
 
 def balance(
     since: Annotated[
-        datetime | None, typer.Option(help="Records received at this instant or later; UTC.", formats=FORMATS)
+        datetime | None, typer.Option(help="Records received at this instant or later; UTC.", formats=INSTANTS)
     ] = None,
     until: Annotated[
-        datetime | None, typer.Option(help="Records received before this instant; UTC.", formats=FORMATS)
+        datetime | None, typer.Option(help="Records received before this instant; UTC.", formats=INSTANTS)
     ] = None,
     source: Annotated[str | None, typer.Option(help="One dialler; all when left out.")] = None,
     *,
@@ -33,7 +31,7 @@ def balance(
     """Show where every record received is, and whether that adds up. Exit code 1 when it does not."""
     engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
     with engine.connect() as connection:
-        sheet = balance_sheet(connection, since=_aware(since), until=_aware(until), source=source)
+        sheet = balance_sheet(connection, since=aware(since), until=aware(until), source=source)
     if as_json:
         print_json(sheet.as_dict())
     else:
@@ -61,9 +59,3 @@ def show(sheet: Balance) -> None:
     for violation in sheet.violations:
         ids = ", ".join(str(each) for each in violation.ids)
         console.print(f"  {violation.rule}: {violation.count} ({ids})", highlight=False)
-
-
-def _aware(instant: datetime | None) -> datetime | None:
-    if instant is None:
-        return None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +10,7 @@ from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progres
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.output import complain, console, errors, operator_name, print_json
+from pipeline.cli.output import INSTANTS, aware, complain, console, errors, operator_name, print_json
 from pipeline.cli.tariffs import database
 from pipeline.domain.recording import RecordingState
 from pipeline.settings import current_settings
@@ -24,15 +24,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
 
-FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
 BAD_FILES_SHOWN = 100
 
 CallRef = Annotated[str, typer.Argument(help="The dialler's internal call reference.")]
 State = Annotated[list[RecordingState] | None, typer.Option(help="Only in this state; may be given several times.")]
 Source = Annotated[str | None, typer.Option(help="One dialler; needed when two have this reference.")]
 Campaign = Annotated[str | None, typer.Option(help="One campaign.")]
-Since = Annotated[datetime | None, typer.Option(help="Calls dialled at this instant or later; UTC.", formats=FORMATS)]
-Until = Annotated[datetime | None, typer.Option(help="Calls dialled before this instant; UTC.", formats=FORMATS)]
+Since = Annotated[datetime | None, typer.Option(help="Calls dialled at this instant or later; UTC.", formats=INSTANTS)]
+Until = Annotated[datetime | None, typer.Option(help="Calls dialled before this instant; UTC.", formats=INSTANTS)]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="The most to show.")]
 Reason = Annotated[str | None, typer.Option(help="Why, for the record.")]
 Who = Annotated[str | None, typer.Option(help="Who does it, for the record; the system's user by default.")]
@@ -80,7 +79,7 @@ def list_(
 ) -> None:
     """Show recordings, newest call first. Exit code 0, whether there are any or not."""
     wanted = RecordingFilter(
-        [each.value for each in state] if state else None, source, campaign, call_ref, _aware(since), _aware(until),
+        [each.value for each in state] if state else None, source, campaign, call_ref, aware(since), aware(until),
         reason, held, differs, deleted,
     )  # fmt: skip
     with database() as engine, engine.connect() as connection:
@@ -111,7 +110,7 @@ def missing(
     as_json: AsJson = False,
 ) -> None:
     """Show answered calls without a stored recording, and why. Exit code 1 when there are any."""
-    wanted = RecordingFilter(source=source, campaign=campaign, since=_aware(since), until=_aware(until))
+    wanted = RecordingFilter(source=source, campaign=campaign, since=aware(since), until=aware(until))
     with database() as engine, engine.connect() as connection:
         rows, total = recording_list.list_missing(connection, wanted, ended=ended, limit=limit, with_deleted=deleted)
     if as_json:
@@ -315,9 +314,3 @@ def _remark(row: dict[str, Any]) -> str:
 
 def _instant(at: datetime | None) -> str:
     return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
-
-
-def _aware(instant: datetime | None) -> datetime | None:
-    if instant is None:
-        return None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)

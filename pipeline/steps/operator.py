@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
 from pipeline.domain.cdr import read_cdr
 from pipeline.domain.errors import DataError, PipelineError
+from pipeline.storage.actions import record_actions
 from pipeline.storage.calls import RawRecord, calls_by_ref, replace_call
-from pipeline.storage.failure_list import FailureFilter, list_failures, record_actions
+from pipeline.storage.failure_list import FailureFilter, list_failures
 from pipeline.storage.failures import release
 from pipeline.storage.inbox import batch_of
 from pipeline.storage.ledger import reverse_charges
 from pipeline.storage.progress import Step, reopen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine, Row
@@ -44,16 +45,13 @@ def retry(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None
 
     A failure that fails again meanwhile has been tried, and is not released a second time.
     """
-    after = 0
-    while True:
-        with engine.begin() as connection:
-            page = list_failures(connection, wanted._replace(states=("open",)), limit=CHUNK, after=after)
-            if not page:
-                return
-            released = release(connection, [failure["id"] for failure in page])
-            record_actions(connection, who, "retry", [failure["record_id"] for failure in page], reason)
-            after = page[-1]["id"]
-        yield released
+
+    def release_page(connection: Connection, page: list[dict[str, Any]]) -> int:
+        released = release(connection, [failure["id"] for failure in page])
+        record_actions(connection, who, "retry", [failure["record_id"] for failure in page], reason)
+        return released
+
+    return _in_chunks(engine, wanted, release_page)
 
 
 def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
@@ -61,23 +59,20 @@ def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> 
 
     The record stays in the inbox and is counted as discarded, with the reason and who gave it.
     """
-    after = 0
-    while True:
-        with engine.begin() as connection:
-            page = list_failures(connection, wanted._replace(states=("open",)), limit=CHUNK, after=after)
-            if not page:
-                return
-            discarded = connection.execute(
-                text(
-                    "UPDATE failures SET state = 'discarded', retry_at = NULL "
-                    "WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' RETURNING record_id"
-                ),
-                {"ids": [failure["id"] for failure in page]},
-            ).scalars()
-            record_ids = list(discarded)
-            record_actions(connection, who, "discard", record_ids, reason)
-            after = page[-1]["id"]
-        yield len(record_ids)
+
+    def discard_page(connection: Connection, page: list[dict[str, Any]]) -> int:
+        discarded = connection.execute(
+            text(
+                "UPDATE failures SET state = 'discarded', retry_at = NULL "
+                "WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' RETURNING record_id"
+            ),
+            {"ids": [failure["id"] for failure in page]},
+        ).scalars()
+        record_ids = list(discarded)
+        record_actions(connection, who, "discard", record_ids, reason)
+        return len(record_ids)
+
+    return _in_chunks(engine, wanted, discard_page)
 
 
 def edit(engine: Engine, failure_id: int, raw: bytes, *, who: str, region: str, now: datetime) -> None:
@@ -171,6 +166,21 @@ def readable(raw: bytes) -> str:
         return json.dumps(json.loads(decoded), indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):
         return decoded
+
+
+def _in_chunks(
+    engine: Engine, wanted: FailureFilter, act: Callable[[Connection, list[dict[str, Any]]], int]
+) -> Iterator[int]:
+    """Do something to every open failure that matches, a chunk a transaction; yields each one's count, committed."""
+    after = 0
+    while True:
+        with engine.begin() as connection:
+            page = list_failures(connection, wanted._replace(states=("open",)), limit=CHUNK, after=after)
+            if not page:
+                return
+            count = act(connection, page)
+            after = page[-1]["id"]
+        yield count
 
 
 def _open_failure(connection: Connection, failure_id: int) -> Row[tuple[object, ...]]:

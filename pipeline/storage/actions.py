@@ -1,4 +1,4 @@
-"""What somebody did that concerns no single record: the history of assignments and reratings."""
+"""What somebody did, and when: to records, or to what concerns no single record."""
 
 from __future__ import annotations
 
@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import Connection
 
 
 def record_action(connection: Connection, who: str, action: str, detail: Mapping[str, Any]) -> int:
-    """Write down what somebody did; returns the row's id."""
+    """Write down what somebody did that concerns no single record; returns the row's id."""
     action_id = connection.scalar(
         text("INSERT INTO actions (who, action, detail) VALUES (:who, :action, cast(:detail AS jsonb)) RETURNING id"),
         {"who": who, "action": action, "detail": json.dumps(detail)},
     )
     assert action_id is not None
     return int(action_id)
+
+
+def record_actions(
+    connection: Connection, who: str, action: str, record_ids: Sequence[int], detail: str | None = None
+) -> None:
+    """Write down what somebody did about records."""
+    connection.execute(
+        text(
+            "INSERT INTO actions (who, action, record_id, detail) "
+            "SELECT :who, :action, record_id, CASE WHEN cast(:detail AS text) IS NOT NULL "
+            "  THEN jsonb_build_object('reason', cast(:detail AS text)) END "
+            "FROM unnest(cast(:record_ids AS bigint[])) AS chosen (record_id)"
+        ),
+        {"who": who, "action": action, "record_ids": list(record_ids), "detail": detail},
+    )

@@ -9,7 +9,6 @@ from sqlalchemy import text
 from pipeline.storage.inbox import batch_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -133,18 +132,3 @@ def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | No
         "edited": None if edited is None else bytes(edited),
         "actions": [dict(action) for action in actions.mappings()],
     }
-
-
-def record_actions(
-    connection: Connection, who: str, action: str, record_ids: Sequence[int], detail: str | None = None
-) -> None:
-    """Write down what somebody did about records."""
-    connection.execute(
-        text(
-            "INSERT INTO actions (who, action, record_id, detail) "
-            "SELECT :who, :action, record_id, CASE WHEN cast(:detail AS text) IS NOT NULL "
-            "  THEN jsonb_build_object('reason', cast(:detail AS text)) END "
-            "FROM unnest(cast(:record_ids AS bigint[])) AS chosen (record_id)"
-        ),
-        {"who": who, "action": action, "record_ids": list(record_ids), "detail": detail},
-    )
