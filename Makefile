@@ -38,6 +38,10 @@ unit: setup ## Run the tests that open no socket
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")
 	$(BIN)/python -m tests.chaos.harness --seed $(SEED) --calls 100000 --kills 100 --rate 700
 
+.PHONY: screenshots
+screenshots: setup ## Make docs/images anew, by the browser tests
+	CDR_TESTS_NEED_BROWSER=1 CDR_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/functional/test_flower_tabs.py -k screenshot
+
 .PHONY: check
 check: setup ## Format, lint, types and import contracts
 	$(BIN)/ruff format --check .

@@ -102,6 +102,7 @@ task_routes = {
     "recordings.expire_stored": {"queue": _recordings},
     "recordings.clean_partials": {"queue": _recordings},
     "pipeline.reconcile": {"queue": "pipeline"},
+    "pipeline.act_in_bulk": {"queue": "pipeline"},
 }
 
 beat_schedule = {

@@ -38,3 +38,8 @@ Path(db).parent.mkdir(parents=True, exist_ok=True)
 state_save_interval = options.state_save_interval or 30_000
 
 tasks_columns = "name,uuid,kwargs,state,received,runtime,result,worker"
+
+# Two more tabs: what failed and what can be done about it, and how the pipeline is doing.
+from pipeline.flower.extension import install as _install_tabs  # noqa: E402 - only once the above lets Flower start
+
+_install_tabs()

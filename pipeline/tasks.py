@@ -19,10 +19,10 @@ from pipeline.domain.pace import Limits
 from pipeline.domain.recording import RetryPolicy
 from pipeline.settings import current_settings
 from pipeline.steps import bill as billing
+from pipeline.steps import bulk, recording_keeping
 from pipeline.steps import classify as classification
 from pipeline.steps import normalize as normalization
 from pipeline.steps import reconcile as reconciliation
-from pipeline.steps import recording_keeping
 from pipeline.steps import recordings as recording_steps
 from pipeline.steps.run import run_step
 from pipeline.steps.tariffs import TariffCache
@@ -42,6 +42,9 @@ RESEND_AFTER_SECONDS = 10.0
 """How long a batch may stand still before its message counts as lost."""
 
 RESENT_AT_ONCE = 100
+
+BULK_SECONDS = 5.0
+"""How long one task retries or discards before it lets others have the worker; less than ``RESEND_AFTER_SECONDS``."""
 
 
 @task("cdr.normalize")
@@ -116,13 +119,22 @@ def send_step(step: Step, batch: Batch) -> bool:
 @task("pipeline.reconcile")
 def reconcile() -> str:
     """Send again what stands still, and release failures whose next try is due."""
-    overdue, released = reconciliation.reconcile(
-        engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS
-    )
-    for progress in overdue:
+    due = reconciliation.reconcile(engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS)
+    for progress in due.overdue:
         for step in progress.next_steps():
             send_step(step, progress.batch)
-    return f"done: {len(overdue)} batches sent again, {released} failures released"
+    for bulk_id in due.bulk_actions:
+        act_in_bulk.send(bulk_id=bulk_id)
+    return f"done: {len(due.overdue)} batches sent again, {due.released} failures released"
+
+
+@task("pipeline.act_in_bulk")
+def act_in_bulk(bulk_id: int) -> str:
+    """Retry or discard every failure that a person chose by a filter; what is left at the end goes on as a new task."""
+    result = bulk.run_bulk(engine(), bulk_id, seconds=BULK_SECONDS)
+    if not result.ended:
+        act_in_bulk.send(bulk_id=bulk_id)
+    return f"{'done' if result.ended else 'goes on'}: {result.done} failures"
 
 
 @task("recordings.dispatch")

@@ -11,12 +11,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.cli.failure_options import chooses_failures
 from pipeline.cli.output import complain, console, operator_name, print_json
 from pipeline.settings import current_settings
 from pipeline.steps import operator
 from pipeline.storage.database import make_engine
 from pipeline.storage.failure_list import FailureFilter, count_failures, failure_stats, list_failures, read_failure
-from pipeline.storage.progress import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,27 +27,16 @@ app = typer.Typer(help="What failed, why, and what to do about it.", no_args_is_
 
 Id = Annotated[int, typer.Argument(help="The failure's id, as `list` shows it.")]
 Ids = Annotated[list[int] | None, typer.Argument(help="Failures' ids.")]
-FailedClass = Literal["data", "conflict", "reference", "bug"]
 State = Literal["open", "retrying", "resolved", "discarded", "any"]
-Class = Annotated[FailedClass | None, typer.Option("--class", help="Those of one class.")]
-StepName = Annotated[Step | None, typer.Option("--step", help="Those of one step.")]
-Source = Annotated[str | None, typer.Option(help="One dialler.")]
-Campaign = Annotated[str | None, typer.Option(help="One campaign.")]
-CallRef = Annotated[str | None, typer.Option(help="One call.")]
-Reason = Annotated[str | None, typer.Option(help="Those whose reason contains this text.")]
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of ids.")]
 Who = Annotated[str | None, typer.Option(help="Who does it, for the record; the system's user by default.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
 @app.command("list")
+@chooses_failures
 def list_(
-    failure_class: Class = None,
-    step: StepName = None,
-    source: Source = None,
-    campaign: Campaign = None,
-    call_ref: CallRef = None,
-    reason: Reason = None,
+    wanted: FailureFilter,
     state: Annotated[State, typer.Option(help="Those in one state.")] = "open",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most to show.")] = 50,
     after: Annotated[int, typer.Option(help="Go on after this id.")] = 0,
@@ -55,9 +44,7 @@ def list_(
     as_json: AsJson = False,
 ) -> None:
     """Show failures, oldest first. Exit code 0, whether there are any or not."""
-    wanted = FailureFilter(
-        failure_class, step, None if state == "any" else (state,), source, call_ref, campaign, reason
-    )
+    wanted = wanted._replace(states=None if state == "any" else (state,))
     with _engine().connect() as connection:
         page = list_failures(connection, wanted, limit=limit, after=after)
         total = count_failures(connection, wanted)
@@ -102,10 +89,11 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def stats(*, as_json: AsJson = False) -> None:
+@chooses_failures
+def stats(wanted: FailureFilter, *, as_json: AsJson = False) -> None:
     """Count failures by class, step, state and what they are about."""
     with _engine().connect() as connection:
-        rows = failure_stats(connection, FailureFilter(states=None))
+        rows = failure_stats(connection, wanted)
     if as_json:
         print_json(rows)
         return
@@ -119,43 +107,31 @@ def stats(*, as_json: AsJson = False) -> None:
 
 
 @app.command()
+@chooses_failures
 def retry(
+    wanted: FailureFilter,
     ids: Ids = None,
-    failure_class: Class = None,
-    step: StepName = None,
-    source: Source = None,
-    campaign: Campaign = None,
-    call_ref: CallRef = None,
-    reason: Reason = None,
     who: Who = None,
     *,
     everything: All = False,
 ) -> None:
     """Try failures again. Exit code 1 when none was open."""
-    wanted = _chosen(
-        ids, FailureFilter(failure_class, step, None, source, call_ref, campaign, reason), everything=everything
-    )
+    wanted = _chosen(ids, wanted, everything=everything)
     _finish(operator.retry(_engine(), wanted, who=who or operator_name()), "released; their batches go on shortly")
 
 
 @app.command()
+@chooses_failures
 def discard(
     because: Annotated[str, typer.Option(help="Why; kept with the record.")],
+    wanted: FailureFilter,
     ids: Ids = None,
-    failure_class: Class = None,
-    step: StepName = None,
-    source: Source = None,
-    campaign: Campaign = None,
-    call_ref: CallRef = None,
-    reason: Reason = None,
     who: Who = None,
     *,
     everything: All = False,
 ) -> None:
     """Set failures aside for good. Their records stay, counted as discarded. Exit code 1 when none was open."""
-    wanted = _chosen(
-        ids, FailureFilter(failure_class, step, None, source, call_ref, campaign, reason), everything=everything
-    )
+    wanted = _chosen(ids, wanted, everything=everything)
     _finish(operator.discard(_engine(), wanted, who=who or operator_name(), reason=because), "discarded")
 
 

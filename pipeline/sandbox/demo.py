@@ -201,7 +201,8 @@ def up(
         settings = {"PATH": stack.env["PATH"], **stack.settings}
         env_file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()))
         console.print("Everything is up; Ctrl-C stops it.", highlight=False)
-        console.print(f"  Flower            {stack.flower_url}", highlight=False)
+        user, _, password = stack.settings["FLOWER_BASIC_AUTH"].partition(":")
+        console.print(f"  Flower            {stack.flower_url} ({user}, password {password})", highlight=False)
         console.print(f"  dialler's Redis   {stack.settings['ENIGMA_REDIS_URL']}", highlight=False)
         console.print(f"  database          {stack.settings['DATABASE_URL']}", highlight=False)
         console.print(f"  logs              {stack.folder}", highlight=False, soft_wrap=True)

@@ -55,6 +55,7 @@ class Stack:
             "FLOWER_ADDRESS": "127.0.0.1",
             "FLOWER_PORT": str(port),
             "FLOWER_DB": str(folder / "flower.db"),
+            "FLOWER_BASIC_AUTH": "operator:sandbox",
             **(env or {}),
         }
         path = os.pathsep.join(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,7 +19,7 @@ from pipeline.storage.ledger import reverse_charges
 from pipeline.storage.progress import Step, reopen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection, Engine, Row
@@ -45,13 +46,14 @@ def retry(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None
 
     A failure that fails again meanwhile has been tried, and is not released a second time.
     """
+    return _in_chunks(engine, wanted, lambda connection, page: retry_page(connection, page, who=who, reason=reason))
 
-    def release_page(connection: Connection, page: list[dict[str, Any]]) -> int:
-        released = release(connection, [failure["id"] for failure in page])
-        record_actions(connection, who, "retry", [failure["record_id"] for failure in page], reason)
-        return released
 
-    return _in_chunks(engine, wanted, release_page)
+def retry_page(connection: Connection, page: Sequence[dict[str, Any]], *, who: str, reason: str | None) -> int:
+    """Release those of these failures that are open; returns how many."""
+    released = release(connection, [failure["id"] for failure in page])
+    record_actions(connection, who, "retry", [failure["record_id"] for failure in page], reason)
+    return released
 
 
 def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
@@ -59,20 +61,21 @@ def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> 
 
     The record stays in the inbox and is counted as discarded, with the reason and who gave it.
     """
+    return _in_chunks(engine, wanted, lambda connection, page: discard_page(connection, page, who=who, reason=reason))
 
-    def discard_page(connection: Connection, page: list[dict[str, Any]]) -> int:
-        discarded = connection.execute(
-            text(
-                "UPDATE failures SET state = 'discarded', retry_at = NULL "
-                "WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' RETURNING record_id"
-            ),
-            {"ids": [failure["id"] for failure in page]},
-        ).scalars()
-        record_ids = list(discarded)
-        record_actions(connection, who, "discard", record_ids, reason)
-        return len(record_ids)
 
-    return _in_chunks(engine, wanted, discard_page)
+def discard_page(connection: Connection, page: Sequence[dict[str, Any]], *, who: str, reason: str | None) -> int:
+    """Set those of these failures that are open aside for good; returns how many."""
+    discarded = connection.execute(
+        text(
+            "UPDATE failures SET state = 'discarded', retry_at = NULL "
+            "WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' RETURNING record_id"
+        ),
+        {"ids": [failure["id"] for failure in page]},
+    ).scalars()
+    record_ids = list(discarded)
+    record_actions(connection, who, "discard", record_ids, reason)
+    return len(record_ids)
 
 
 def edit(engine: Engine, failure_id: int, raw: bytes, *, who: str, region: str, now: datetime) -> None:
@@ -149,23 +152,35 @@ def accept(engine: Engine, failure_id: int, *, who: str, region: str, now: datet
 
 
 def readable(raw: bytes) -> str:
-    """A raw record as a person reads it: indented JSON, else the text, else a hex dump.
+    r"""A raw record as a person reads it: indented JSON, else the text, else a hex dump.
+
+    Characters that show nothing or turn the line around are written as JSON would escape them.
 
     >>> print(readable(b'{"a":1}'))
     {
       "a": 1
     }
-    >>> readable(bytes([0xFF, 0x00]))
-    'ff 00'
+    >>> readable("a\u202eb".encode())
+    'a\\u202eb'
+    >>> readable(bytes([0xFF, 0x00, 0x41]))
+    '00000000  ff 00 41                                         ..A'
     """
     try:
         decoded = raw.decode()
     except UnicodeDecodeError:
-        return raw.hex(" ")
-    try:
-        return json.dumps(json.loads(decoded), indent=2, ensure_ascii=False)
-    except (ValueError, RecursionError):
-        return decoded
+        return _hex_dump(raw)
+    with contextlib.suppress(ValueError, RecursionError):
+        decoded = json.dumps(json.loads(decoded), indent=2, ensure_ascii=False)
+    return "".join(char if char.isprintable() or char in "\n\t" else json.dumps(char)[1:-1] for char in decoded)
+
+
+def _hex_dump(raw: bytes) -> str:
+    lines = []
+    for offset in range(0, len(raw), 16):
+        part = raw[offset : offset + 16]
+        shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)
+        lines.append(f"{offset:08x}  {part.hex(' '):47}  {shown}")
+    return "\n".join(lines)
 
 
 def _in_chunks(

@@ -24,10 +24,12 @@ class FailureFilter(NamedTuple):
         source: the dialler.
         call_ref: of the call.
         campaign_ref: of the campaign.
+        about: the field or the kind of error that ``failure_stats`` counts by; empty for those that name none.
         contains: found anywhere in the reason, case-insensitively.
         since: failed last at this instant or later.
         until: failed last before this instant.
         ids: these failures only.
+        up_to: of no greater id, which leaves out what failed for the first time later.
     """
 
     failure_class: str | None = None
@@ -40,6 +42,8 @@ class FailureFilter(NamedTuple):
     since: datetime | None = None
     until: datetime | None = None
     ids: tuple[int, ...] | None = None
+    up_to: int | None = None
+    about: str | None = None
 
     def conditions(self) -> tuple[str, dict[str, Any]]:
         """SQL and its values; only what narrows is in it, so that the indexes are used."""
@@ -55,6 +59,8 @@ class FailureFilter(NamedTuple):
         return " AND ".join(parts), values
 
 
+_ABOUT = "coalesce(field, error_type, '')"
+
 _CONDITIONS = {
     "failure_class": "class = :failure_class",
     "step": "step = :step",
@@ -66,6 +72,8 @@ _CONDITIONS = {
     "since": "last_failed_at >= :since",
     "until": "last_failed_at < :until",
     "ids": "id = ANY(cast(:ids AS bigint[]))",
+    "up_to": "id <= :up_to",
+    "about": f"{_ABOUT} = :about",
 }
 
 _LISTED = (
@@ -84,6 +92,45 @@ def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, 
     return [dict(row) for row in rows.mappings()]
 
 
+class Page(NamedTuple):
+    """Some failures, the newest first, and whether there are others on either side of them."""
+
+    failures: list[dict[str, Any]]
+    newer: bool
+    older: bool
+
+
+def page_failures(
+    connection: Connection, wanted: FailureFilter, *, limit: int, before: int | None = None, after: int | None = None
+) -> Page:
+    """A page for somebody who leafs through failures, found by key: as quick at the hundred thousandth as at the first.
+
+    Args:
+        connection: the database.
+        wanted: which failures.
+        limit: the most on a page.
+        before: only failures of smaller ids, the page that follows one ending with this id.
+        after: only failures of greater ids, the page that comes before one beginning with this id.
+    """
+    where, values = wanted.conditions()
+    backwards = after is not None
+    boundary = {"before": "AND id < :before", "after": "AND id > :after"}
+    rows = connection.execute(
+        text(
+            f"SELECT {_LISTED} FROM failures WHERE {where} "
+            f"{boundary['after'] if backwards else boundary['before'] if before is not None else ''} "
+            f"ORDER BY id {'' if backwards else 'DESC'} LIMIT :limit"
+        ),
+        {**values, "before": before, "after": after, "limit": limit + 1},
+    )
+    found = [dict(row) for row in rows.mappings()]
+    more = len(found) > limit
+    found = found[:limit]
+    if backwards:
+        return Page(found[::-1], newer=more, older=True)
+    return Page(found, newer=before is not None, older=more)
+
+
 def count_failures(connection: Connection, wanted: FailureFilter) -> int:
     """How many failures match."""
     where, values = wanted.conditions()
@@ -95,13 +142,28 @@ def failure_stats(connection: Connection, wanted: FailureFilter) -> list[dict[st
     where, values = wanted.conditions()
     rows = connection.execute(
         text(
-            "SELECT class, step, state, coalesce(field, error_type, '') AS about, count(*) AS failures, "
-            "  min(first_failed_at) AS oldest, max(last_failed_at) AS newest "
+            f"SELECT class, step, state, {_ABOUT} AS about, count(*) AS failures, "
+            "  min(first_failed_at) AS oldest, max(last_failed_at) AS newest, min(reason) AS example "
             f"FROM failures WHERE {where} GROUP BY 1, 2, 3, 4 ORDER BY failures DESC, 1, 2, 3, 4"
         ),
         values,
     )
     return [dict(row) for row in rows.mappings()]
+
+
+class FailureState(NamedTuple):
+    """Where a failure is."""
+
+    state: str
+    attempts: int
+
+
+def state_of_failure(connection: Connection, failure_id: int) -> FailureState | None:
+    """Where a failure is, for whoever waits for it to move; None if there is none of this id."""
+    row = connection.execute(
+        text("SELECT state, attempts FROM failures WHERE id = :id"), {"id": failure_id}
+    ).one_or_none()
+    return None if row is None else FailureState(row.state, row.attempts)
 
 
 def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | None:
@@ -130,5 +192,22 @@ def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | No
         "received_at": received_at,
         "raw": None if raw is None else bytes(raw),
         "edited": None if edited is None else bytes(edited),
+        "stored": _stored_version(connection, failure) if failure["class"] == "conflict" else None,
         "actions": [dict(action) for action in actions.mappings()],
     }
+
+
+def _stored_version(connection: Connection, failure: dict[str, Any]) -> bytes | None:
+    """The record a conflict's call was last made of: as received, as edited, or as accepted over the one before."""
+    raw = connection.scalar(
+        text(
+            "SELECT coalesce((SELECT raw FROM edits WHERE edits.record_id = made_of.id "
+            "                 ORDER BY edits.revision DESC LIMIT 1), inbox.raw) "
+            "FROM calls CROSS JOIN LATERAL (SELECT coalesce("
+            "  (SELECT record_id FROM revisions WHERE call_id = calls.id ORDER BY accepted_at DESC LIMIT 1), calls.id"
+            ") AS id) AS made_of JOIN inbox ON inbox.record_id = made_of.id "
+            "WHERE calls.call_ref = :call_ref AND calls.source = :source"
+        ),
+        {"call_ref": failure["call_ref"], "source": failure["source"]},
+    )
+    return None if raw is None else bytes(raw)

@@ -394,6 +394,7 @@ failures = Table(
     Column("retry_at", AWARE),
     UniqueConstraint("record_id", "step"),
     Index("failures_waiting_idx", "failure_class", "id", postgresql_where=text("state IN ('open', 'retrying')")),
+    Index("failures_newest_waiting_idx", "id", postgresql_where=text("state IN ('open', 'retrying')")),
     Index("failures_retry_idx", "retry_at", postgresql_where=text("state = 'open' AND retry_at IS NOT NULL")),
 )
 
@@ -446,4 +447,27 @@ actions = Table(
     Column("action", Text, nullable=False),
     Column("record_id", BigInteger, index=True),
     Column("detail", JSONB),
+)
+
+# Something to be done to every failure that matched a filter when a person asked for it; workers do it, a part at a
+# time, and this row says how far they are.
+bulk_actions = Table(
+    "bulk_actions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("action", Text, one_of("action", "retry", "discard"), nullable=False),
+    # What narrows the choice; nothing that failed for the first time later is in it.
+    Column("wanted", JSONB, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("reason", Text),
+    Column("asked_at", AWARE, nullable=False, server_default=NOW),
+    # How many matched when it was asked for, how many were looked at since, and to how many it was done.
+    Column("total", BigInteger, nullable=False),
+    Column("looked_at", BigInteger, nullable=False, server_default=text("0")),
+    Column("done", BigInteger, nullable=False, server_default=text("0")),
+    # The failure it has come to, and when it last moved.
+    Column("last_id", BigInteger, nullable=False, server_default=text("0")),
+    Column("moved_at", AWARE, nullable=False, server_default=NOW),
+    Column("ended_at", AWARE),
+    Index("bulk_actions_underway_idx", "moved_at", postgresql_where=text("ended_at IS NULL")),
 )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from playwright.sync_api import sync_playwright
 
 from pipeline.sandbox.dialler import SimulatedDialler
 from pipeline.sandbox.stack import Stack
@@ -17,7 +20,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from playwright.sync_api import Browser, Page
+
     from pipeline.sandbox.servers import Servers
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSER_FLAGS = [
+    "--no-sandbox",  # a container's root has no namespaces to make one of
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n,0.60,0.20,60,1\n"
 
@@ -68,3 +84,36 @@ def stack(servers: Servers, database_url: str, dialler: SimulatedDialler, tmp_pa
 def push(dialler_redis: redis.Redis) -> Callable[..., object]:
     """Put elements on the dialler's list."""
     return lambda *elements: dialler_redis.rpush(LIST, *elements)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Chromium; without one these tests are skipped, but where CDR_TESTS_NEED_BROWSER says that they must run."""
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        if os.environ.get("CDR_TESTS_NEED_BROWSER"):
+            pytest.fail(f"none of {', '.join(BROWSERS)} is on PATH, and CDR_TESTS_NEED_BROWSER is set")
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser) -> Iterator[Page]:
+    """A fresh window, logged in as the sandbox's operator. A script's error, or a dialog, fails the test."""
+    context = chromium.new_context(
+        http_credentials={"username": "operator", "password": "sandbox"},
+        viewport={"width": 1400, "height": 800},
+        color_scheme="light",
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    wrong: list[str] = []
+    page.on("pageerror", lambda error: wrong.append(f"script error: {error}"))
+    page.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+    page.on("console", lambda said: wrong.extend([said.text] if "Content Security Policy" in said.text else []))
+    yield page
+    context.close()
+    assert not wrong, wrong

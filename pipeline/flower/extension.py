@@ -1,0 +1,105 @@
+"""How the tabs get into Flower, which has no hook for it: handlers in its list, templates before its own.
+
+Flower runs its configuration file (``deploy/flowerconfig.py``) before it builds its application, and builds it from the
+list and the settings of ``flower.urls``. Whatever a later Flower moves of this is noticed here, at start.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import flower
+from flower import urls
+from tornado.template import Loader, Template
+from tornado.web import StaticFileHandler, url
+
+from pipeline.flower import failed_calls, overview
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HERE = Path(__file__).parent
+FLOWER_TEMPLATES = Path(urls.settings["template_path"])
+
+TABS = {"failed_calls": "Failed calls", "pipeline": "Pipeline"}
+"""Each tab's route and what it is called."""
+
+HANDLERS = [
+    url(r"/failed-calls", failed_calls.ListHandler, name="failed_calls"),
+    url(r"/failed-calls/(\d{1,18})", failed_calls.DetailHandler, name="failed_call"),
+    url(r"/failed-calls/(\d{1,18})/state", failed_calls.StateHandler, name="failed_call_state"),
+    url(r"/failed-calls/(\d{1,18})/(retry|discard|edit|accept)", failed_calls.ActHandler, name="failed_call_act"),
+    url(r"/failed-calls/selected", failed_calls.SelectedHandler, name="failed_calls_selected"),
+    url(r"/failed-calls/bulk", failed_calls.BulkHandler, name="failed_calls_bulk"),
+    url(r"/failed-calls/bulk/(\d{1,18})", failed_calls.ProgressHandler, name="failed_calls_progress"),
+    url(r"/failed-calls/bulk/(\d{1,18})/state", failed_calls.ProgressStateHandler, name="failed_calls_progress_state"),
+    url(r"/pipeline", overview.OverviewHandler, name="pipeline"),
+    url(r"/pipeline/figures", overview.FiguresHandler, name="pipeline_figures"),
+    url(r"/pipeline/static/(.*)", StaticFileHandler, {"path": str(HERE / "static")}, name="pipeline_static"),
+]
+
+
+class FlowerMovedError(Exception):
+    """Flower is not built as these tabs know it; its text says what moved."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"Flower {getattr(flower, '__version__', '')} {what}. The tabs of this pipeline fit Flower 2.2: "
+            "install the version that requirements.lock names"
+        )
+
+
+def install() -> None:
+    """Put the tabs into Flower; once or several times, to the same effect.
+
+    Raises:
+        FlowerMovedError: this Flower is built in another way.
+    """
+    handlers = urls.handlers
+    if HANDLERS[0] in handlers:
+        return
+    if not handlers or not isinstance(handlers[-1], tuple) or handlers[-1][0] != r".*":
+        raise FlowerMovedError("no longer ends its list of handlers with a catch-all")
+    loader = OverlayLoader([HERE / "templates", FLOWER_TEMPLATES])
+    navbar_with_tabs((FLOWER_TEMPLATES / "navbar.html").read_text())
+    for name in ("base.html", "404.html"):
+        loader.load(name)
+    handlers[-1:-1] = HANDLERS
+    urls.settings["template_loader"] = loader
+
+
+class OverlayLoader(Loader):
+    """Templates from the first folder that has them, and Flower's navigation bar with the tabs in it.
+
+    Args:
+        folders: where to look, in this order.
+    """
+
+    def __init__(self, folders: Sequence[Path], **options: Any) -> None:
+        super().__init__(str(folders[-1]), **options)
+        self._folders = folders
+
+    def _create_template(self, name: str) -> Template:
+        path = next((path for folder in self._folders if (path := folder / name).is_file()), self._folders[-1] / name)
+        source = path.read_text()
+        if name == "navbar.html":
+            source = navbar_with_tabs(source)
+        return Template(source, name=name, loader=self)
+
+
+def navbar_with_tabs(source: str) -> str:
+    """Flower's navigation bar with one more item a tab, each made like the one for the broker.
+
+    Raises:
+        FlowerMovedError: the bar has no such item.
+    """
+    items = re.findall(r"<li class=\"nav-item\">(?:(?!</li>).)*?reverse_url\('broker'\).*?</li>", source, re.DOTALL)
+    if len(items) != 1 or not re.search(r">\s*Broker\s*<", items[0]):
+        raise FlowerMovedError("has another navigation bar")
+    item = items[0]
+    tabs = [
+        re.sub(r">\s*Broker\s*<", f">{title}<", item.replace("'broker'", f"'{route}'")) for route, title in TABS.items()
+    ]
+    return source.replace(item, "\n        ".join((item, *tabs)))

@@ -1,0 +1,63 @@
+"""An action on many failures, a part at a time; whoever stops in the middle is followed by whoever goes on."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.steps.operator import CHUNK, discard_page, retry_page
+from pipeline.storage.bulk_actions import end, move_on, take_bulk_action
+from pipeline.storage.failure_list import list_failures
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Engine
+
+    from pipeline.storage.bulk_actions import BulkAction
+
+
+class BulkResult(NamedTuple):
+    """How one run ended."""
+
+    ended: bool
+    """Whether nothing is left to do: all was done, or somebody else does it."""
+    done: int
+    """To how many failures this run did it."""
+
+
+def run_bulk(engine: Engine, bulk_id: int, *, seconds: float) -> BulkResult:
+    """Go on with an action where the run before left it, until it is done or the time is up.
+
+    Each part is one transaction that also says how far it came, so a run that dies repeats nothing.
+
+    Args:
+        engine: the database.
+        bulk_id: the action, as ``ask_for`` returned it.
+        seconds: how long this run may take, about; one part is done in any case.
+    """
+    deadline = time.monotonic() + seconds
+    done = 0
+    while True:
+        with engine.begin() as connection:
+            bulk = take_bulk_action(connection, bulk_id)
+            if bulk is None:
+                return BulkResult(ended=True, done=done)
+            part = _do_part(connection, bulk)
+            if part is None:
+                end(connection, bulk_id)
+                return BulkResult(ended=True, done=done)
+            done += part
+        if time.monotonic() >= deadline:
+            return BulkResult(ended=False, done=done)
+
+
+def _do_part(connection: Connection, bulk: BulkAction) -> int | None:
+    """Do it to the next failures; returns to how many, None when there are no more."""
+    page = list_failures(connection, bulk.wanted, limit=CHUNK, after=bulk.last_id)
+    if not page:
+        return None
+    if bulk.action == "retry":
+        done = retry_page(connection, page, who=bulk.who, reason=bulk.reason)
+    else:
+        done = discard_page(connection, page, who=bulk.who, reason=bulk.reason)
+    move_on(connection, bulk.id, looked_at=len(page), done=done, last_id=page[-1]["id"])
+    return done

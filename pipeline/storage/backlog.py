@@ -1,0 +1,99 @@
+"""What is on its way and how fast it moves, for whoever watches: cheap enough to be asked every few seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+BUCKET_SECONDS = 10
+BUCKETS = 60
+
+_LOOKED_AT = "1 hour"
+"""Batches received in this time are looked at for what finished lately: the rest of them is a backlog of its own."""
+
+
+class Waiting(NamedTuple):
+    """What waits for one step."""
+
+    step: str
+    batches: int
+    records: int
+    oldest_at: datetime
+    """When the oldest of these records was received."""
+
+
+class Throughput(NamedTuple):
+    """Records a second, in spans of ``BUCKET_SECONDS``, the oldest first."""
+
+    received: list[float]
+    finished: list[float]
+
+
+def sources_known(connection: Connection) -> list[str]:
+    """Every dialler that ever sent a record, by one look into the index for each."""
+    rows = connection.execute(
+        text(
+            "WITH RECURSIVE known AS ("
+            "  (SELECT source FROM batches ORDER BY source LIMIT 1) UNION ALL "
+            "  SELECT (SELECT b.source FROM batches AS b WHERE b.source > known.source ORDER BY b.source LIMIT 1) "
+            "  FROM known WHERE known.source IS NOT NULL"
+            ") SELECT source FROM known WHERE source IS NOT NULL"
+        )
+    )
+    return list(rows.scalars())
+
+
+def backlog(connection: Connection) -> list[Waiting]:
+    """What waits for each step whose turn it is; a step for which nothing waits is left out."""
+    rows = connection.execute(
+        text(
+            "SELECT step, count(*) AS batches, sum(records) AS records, min(received_at) AS oldest_at "
+            "FROM batches CROSS JOIN LATERAL (VALUES "
+            "  (1, 'normalize', normalized_at IS NULL), "
+            "  (2, 'classify', normalized_at IS NOT NULL AND classified_at IS NULL), "
+            "  (3, 'bill', normalized_at IS NOT NULL AND classified_at IS NOT NULL AND billed_at IS NULL), "
+            "  (4, 'schedule_recordings', "
+            "   normalized_at IS NOT NULL AND classified_at IS NOT NULL AND recordings_scheduled_at IS NULL)"
+            ") AS steps (place, step, waits) "
+            "WHERE finished_at IS NULL AND waits GROUP BY place, step ORDER BY place"
+        )
+    )
+    return [Waiting(row.step, row.batches, int(row.records), row.oldest_at) for row in rows]
+
+
+def throughput(connection: Connection) -> Throughput:
+    """How many records a second came in, and how many were done with, over the last ten minutes."""
+    rows = connection.execute(
+        text(
+            "WITH lately AS (SELECT records, received_at, finished_at FROM batches "
+            "  WHERE source = ANY(cast(:sources AS text[])) "
+            f"  AND received_at > now() - interval '{_LOOKED_AT}'), "
+            "seen (kind, at, records) AS (SELECT 'received', received_at, records FROM lately "
+            "  UNION ALL SELECT 'finished', finished_at, records FROM lately WHERE finished_at IS NOT NULL) "
+            "SELECT kind, cast(floor(extract(epoch FROM now() - at) / :seconds) AS integer) AS bucket, "
+            "  sum(records) AS records "
+            "FROM seen WHERE at > now() - make_interval(secs => :span) GROUP BY 1, 2"
+        ),
+        {
+            "sources": sources_known(connection),
+            "seconds": BUCKET_SECONDS,
+            "span": BUCKET_SECONDS * BUCKETS,
+        },
+    )
+    rates = {"received": [0.0] * BUCKETS, "finished": [0.0] * BUCKETS}
+    for row in rows:
+        if 0 <= row.bucket < BUCKETS:
+            rates[row.kind][BUCKETS - 1 - row.bucket] = int(row.records) / BUCKET_SECONDS
+    return Throughput(**rates)
+
+
+def recordings_by_state(connection: Connection) -> dict[str, int]:
+    """How many recordings are in each state; reads an index of all of them, so ask seldom."""
+    rows = connection.execute(text("SELECT state, count(*) AS recordings FROM recordings GROUP BY state ORDER BY 1"))
+    return {row.state: int(row.recordings) for row in rows}

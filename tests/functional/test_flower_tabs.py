@@ -1,0 +1,217 @@
+"""The tabs in Flower, used as an operator uses them: in a browser, beside everything the Procfile starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from sqlalchemy import text
+
+from pipeline.storage.stops import raise_stop
+from tests.factories import make_record
+from tests.functional.conftest import TARIFF, balance, eventually
+
+expect.set_options(timeout=30_000)
+
+HEADER = TARIFF.splitlines()[0]
+NARROW = f"{HEADER}\n1,0.60,0.20,60,1\n"
+"""A tariff somebody broke: no prefix in it fits a South African number."""
+
+
+def load(stack, tmp_path, content):
+    file = tmp_path / "tariff.csv"
+    file.write_text(content)
+    done = stack.run("pipeline", "tariff", "load", str(file))
+    assert done.returncode == 0, done.stderr
+
+
+def failures(engine, state="open"):
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM failures WHERE state = :state"), {"state": state})
+
+
+def answers(url):
+    try:
+        return httpx.get(url).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def open_tab(page, stack, path="/failed-calls"):
+    page.goto(f"{stack.flower_url}{path}")
+
+
+@pytest.fixture
+def everything(stack):
+    """All processes up, and Flower answering."""
+    stack.start()
+    eventually(lambda: answers(f"{stack.flower_url}/healthcheck"), check=stack.check)
+    return stack
+
+
+def test_a_broken_record_is_found_edited_and_billed(everything, engine, page, push):
+    """Filter, open, a bad edit that is refused with its reason and kept on the page, a good one, and the charge."""
+    push(make_record(call_ref=41, call_time=-61, ref="spring"), make_record(call_ref=42, call_time=-1, ref="autumn"))
+    eventually(lambda: failures(engine) == 2, check=everything.check)
+    open_tab(page, everything)
+    expect(page.locator("#total")).to_contain_text("2 failures match")
+    page.get_by_label("campaign").fill("spring")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.locator("#total")).to_contain_text("1 failure matches")
+    page.get_by_role("link", name="payload.call_time: must not be negative, got -61").click()
+
+    editor = page.get_by_label("the record as it should have been")
+    draft = editor.input_value()
+    assert json.loads(draft)["payload"]["call_ref"] == 41
+    editor.fill(draft.replace("-61", '"soon"'))
+    page.get_by_role("button", name="Save and retry").click()
+    expect(page.locator("#problem")).to_contain_text("payload.call_time")
+    assert '"soon"' in editor.input_value()
+
+    editor.fill(draft.replace("-61", "61"))
+    page.get_by_role("button", name="Save and retry").click()
+    expect(page.locator("#state")).to_have_text("resolved")
+    expect(page.locator("#call")).to_contain_text("0.81 ZAR")
+    expect(page.locator("#edited")).to_contain_text('"call_time": 61')
+    expect(page.locator("#raw")).to_contain_text('"call_time": -61')
+    expect(page.locator("#history")).to_contain_text("edit by operator")
+    assert balance(everything)["quarantined"]["records"] == 1
+
+
+def test_a_broken_tariff_is_seen_and_heals_when_the_right_one_is_loaded(everything, engine, page, push, tmp_path):
+    """Failures appear in the open tab by themselves, say what is missing, and are gone once it is there."""
+    load(everything, tmp_path, NARROW)
+    open_tab(page, everything)
+    expect(page.locator("#failures-table")).to_contain_text("Nothing failed that matches.")
+    push(*(make_record(call_ref=ref) for ref in range(1, 6)))
+    expect(page.locator("#total")).to_contain_text("5 failures match")
+    expect(page.locator("#failures-table")).to_contain_text("no rate for +27820001234 of campaign")
+    load(everything, tmp_path, TARIFF)
+    expect(page.locator("#failures-table")).to_contain_text("Nothing failed that matches.")
+    eventually(lambda: balance(everything)["charged"] == {"ZAR": "4.05"}, check=everything.check)
+
+
+def test_all_that_match_are_retried_in_the_background(everything, engine, page, push, tmp_path):
+    """A thousand failures: their number is shown and confirmed, progress is seen, each is tried once more."""
+    load(everything, tmp_path, NARROW)
+    push(*(make_record(call_ref=ref, ref="spring") for ref in range(1_000)), make_record(call_ref=5_000, ref="autumn"))
+    eventually(lambda: failures(engine) == 1_001, seconds=60, check=everything.check)
+    open_tab(page, everything, "/failed-calls?campaign=spring")
+    page.get_by_role("link", name="Retry all that match …").click()
+    expect(page.locator("#count")).to_contain_text("1,000 open failures match")
+    page.get_by_role("button", name="Retry all 1,000").click()
+    expect(page.locator("#ended")).to_have_text("Finished.")
+    expect(page.locator("#done")).to_have_text("1,000")
+
+    def tried_again():
+        with engine.connect() as connection:
+            return connection.execute(
+                text("SELECT campaign_ref, attempts, count(*) FROM failures WHERE state = 'open' GROUP BY 1, 2")
+            ).all()
+
+    eventually(lambda: sorted(tried_again()) == [("autumn", 1, 1), ("spring", 2, 1_000)], check=everything.check)
+    with engine.connect() as connection:
+        assert connection.execute(
+            text("SELECT who, action, count(*) FROM actions WHERE action = 'retry' GROUP BY 1, 2")
+        ).all() == [("operator", "retry", 1_000)]
+
+
+def test_some_are_ticked_and_discarded_and_pages_turn(everything, engine, page, push):
+    """The list holds fifty a page; what is ticked is discarded with the reason given."""
+    push(*(make_record(call_ref=ref, call_time=-1) for ref in range(120)))
+    eventually(lambda: failures(engine) == 120, check=everything.check)
+    open_tab(page, everything)
+    rows = page.locator("#failures-table tbody tr")
+    expect(rows).to_have_count(50)
+    page.locator("#older").click()
+    page.locator("#older").click()
+    expect(rows).to_have_count(20)
+    expect(page.locator("#older")).to_have_count(0)
+    page.locator("#tick-all").check()
+    page.get_by_role("button", name="Discard selected").click()
+    expect(page.get_by_role("alert")).to_contain_text("Give a reason")
+    page.go_back()
+    page.locator("#tick-all").check()
+    page.get_by_label("reason", exact=True).fill("a test of the dialler's")
+    page.get_by_role("button", name="Discard selected").click()
+    expect(page.get_by_role("status")).to_contain_text("20 failures discarded.")
+    expect(page.locator("#total")).to_contain_text("100 failures match")
+    assert balance(everything)["discarded"]["records"] == 20
+
+
+def test_a_conflict_shows_both_versions_and_is_accepted(everything, engine, page, push):
+    """What differs is marked; accepting it reverses the charge and makes the new one."""
+    push(make_record(call_ref=7, call_time=61))
+    eventually(lambda: balance(everything)["charged"] == {"ZAR": "0.81"}, check=everything.check)
+    push(make_record(call_ref=7, call_time=600))
+    eventually(lambda: failures(engine) == 1, check=everything.check)
+    open_tab(page, everything, "/failed-calls?class=conflict")
+    page.get_by_role("link", name="call 7 is already stored").click()
+    expect(page.locator("#differing")).to_contain_text('"call_time": 61')
+    page.get_by_role("button", name="Accept this version").click()
+    expect(page.locator("#state")).to_have_text("resolved")
+    eventually(lambda: balance(everything)["charged"] == {"ZAR": "6.20"}, check=everything.check)
+
+
+SCRIPT = "</pre></td>'\"><script>window.pwned=1</script><img src=x onerror='window.pwned=1'>{{ 1 }}"
+
+
+def test_scripts_in_records_do_not_run(everything, engine, page, push):
+    """A payload in every field, and as the whole record: each page shows it as text."""
+    fields = ("extension", "number", "dial_number", "recording_url", "contact_ref", "end_reason", "ref", "call_dir")
+    hostile = [make_record(call_ref=ref, call_time=-1, **{field: SCRIPT}) for ref, field in enumerate(fields, 1)]
+    hostile += [make_record(call_ref=SCRIPT, call_time=-1), SCRIPT.encode(), b"\xff\x00" + SCRIPT.encode()]
+    hostile += [make_record(call_ref=9_000, ref=SCRIPT[:60]), make_record(call_ref=9_000, ref=SCRIPT[:59])]
+    push(*hostile)
+    eventually(lambda: failures(engine) == len(hostile) - 1, check=everything.check)
+    open_tab(page, everything)
+    expect(page.locator("#failures-table")).to_contain_text("<script>")
+    ids = [
+        int(each)
+        for each in page.locator("#failures-table input[name=id]").evaluate_all("all => all.map(e => e.value)")
+    ]
+    assert len(ids) == len(hostile) - 1
+    pages = [f"/failed-calls/{each}" for each in ids]
+    pages += ["/failed-calls?campaign=" + SCRIPT, "/failed-calls?about=" + SCRIPT, "/failed-calls?since=" + SCRIPT]
+    pages += ["/failed-calls/bulk?action=discard&text=" + SCRIPT, "/failed-calls/bulk?action=" + SCRIPT]
+    pages += ["/pipeline", "/pipeline/figures?balance=" + SCRIPT, "/tasks"]
+    for path in pages:
+        open_tab(page, everything, path)
+        assert page.evaluate("window.pwned") is None, path
+        assert page.locator("img[src=x]").count() == 0, path
+
+
+def test_the_pipeline_tab_moves_by_itself(everything, engine, page, push):
+    """The balance, what came in and what was finished, and the recordings, without reloading the page."""
+    open_tab(page, everything, "/pipeline")
+    expect(page.locator("#closes")).to_contain_text("It closes")
+    push(*(make_record(call_ref=ref) for ref in range(30)))
+    expect(page.locator("#balance")).to_contain_text(re.compile(r"processed\s*30 records"))
+    expect(page.locator("#recordings")).to_contain_text("30")
+    expect(page.locator("#finished-now")).to_contain_text("at most 3")
+    with engine.begin() as connection:
+        raise_stop(connection, "other", "wrong_list", "the list carries <b>queue_calls</b>")
+    expect(page.locator("#standing")).to_contain_text(
+        "The ingestor of other has stopped claiming: the list carries <b>queue_calls</b>"
+    )
+
+
+def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path):
+    """The tab as README shows it; with CDR_SCREENSHOTS set to a folder it is kept there."""
+    load(everything, tmp_path, NARROW)
+    push(*(make_record(call_ref=ref, ref="spring") for ref in range(845, 852)))
+    push(make_record(call_ref=901, call_time=-5, ref="autumn"), b'{"type": "cdr", "payload"', make_record(call_ref=902))
+    eventually(lambda: failures(engine) == 10, check=everything.check)
+    push(make_record(call_ref=902, call_time=7))
+    eventually(lambda: failures(engine) == 11, check=everything.check)
+    folder = Path(os.environ.get("CDR_SCREENSHOTS", tmp_path))
+    for name, shown in (("failed-calls", "#failures-table tbody tr:nth-child(11)"), ("pipeline", "#balance tr")):
+        open_tab(page, everything, f"/{name}")
+        page.locator(shown).first.wait_for()
+        page.screenshot(path=folder / f"{name}.png")
+        assert (folder / f"{name}.png").stat().st_size > 20_000

@@ -1,0 +1,67 @@
+"""A filter in an address: what it means, and what it cannot be."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from urllib.parse import parse_qsl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.flower.filters import CHOICES, NAMES, TEXTS, FilterError, as_query, read_filter
+from pipeline.storage.failure_list import FailureFilter
+
+
+def test_nothing_asked_for_is_what_waits():
+    """Open, or on its way again."""
+    assert read_filter({}) == FailureFilter(states=("open", "retrying"))
+    assert read_filter(dict.fromkeys(NAMES, "")) == read_filter({})
+
+
+@pytest.mark.parametrize(
+    ("state", "states"),
+    [("waiting", ("open", "retrying")), ("any", None), ("open", ("open",)), ("discarded", ("discarded",))],
+)
+def test_states(state, states):
+    """One state, those that wait, or all."""
+    assert read_filter({"state": state}).states == states
+
+
+@pytest.mark.parametrize(
+    ("given_text", "instant"),
+    [
+        ("2026-03-31T14:30", datetime(2026, 3, 31, 14, 30, tzinfo=UTC)),
+        ("2026-03-31", datetime(2026, 3, 31, tzinfo=UTC)),
+        ("2026-03-31T14:30+02:00", datetime(2026, 3, 31, 14, 30, tzinfo=timezone(timedelta(hours=2)))),
+    ],
+)
+def test_instants_are_utc_unless_they_say_otherwise(given_text, instant):
+    """As a browser's field gives them, and as a person writes them."""
+    assert read_filter({"since": given_text}).since == instant
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"class": "nope"}, {"step": "rate"}, {"state": "closed"}, {"since": "yesterday"}, {"until": "1"}, {"text": "\0"}],
+)
+def test_what_no_filter_can_be_is_refused(bad):
+    """With the field's name."""
+    with pytest.raises(FilterError, match=next(iter(bad)) if "text" not in bad else "NUL"):
+        read_filter(bad)
+
+
+TYPED = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={name: st.sampled_from(options) for name, options in CHOICES.items()}
+        | {name: st.text(TYPED, min_size=1) for name in TEXTS},
+    )
+)
+def test_an_address_says_the_same_as_the_form(asked):
+    """Whatever is typed comes back as it was out of the address."""
+    assert dict(parse_qsl(as_query(asked), keep_blank_values=True)) == asked
+    read_filter(asked)
