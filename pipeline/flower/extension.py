@@ -37,6 +37,7 @@ HANDLERS = [
     url(r"/failed-calls/bulk/(\d{1,18})/state", failed_calls.ProgressStateHandler, name="failed_calls_progress_state"),
     url(r"/pipeline", overview.OverviewHandler, name="pipeline"),
     url(r"/pipeline/figures", overview.FiguresHandler, name="pipeline_figures"),
+    url(r"/pipeline/batches/(\d{1,18})/send", overview.SendAgainHandler, name="pipeline_send_again"),
     url(r"/pipeline/static/(.*)", StaticFileHandler, {"path": str(HERE / "static")}, name="pipeline_static"),
 ]
 

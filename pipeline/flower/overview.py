@@ -11,9 +11,10 @@ from sqlalchemy import text
 from tornado import web
 
 from pipeline.flower.handlers import RefusalError, TabHandler, engine
-from pipeline.storage.backlog import BUCKET_SECONDS, backlog, recordings_by_state, throughput
+from pipeline.storage.actions import record_action
+from pipeline.storage.backlog import BUCKET_SECONDS, backlog, recordings_by_state, standing_batches, throughput
 from pipeline.storage.balance import balance_sheet
-from pipeline.storage.progress import Step
+from pipeline.storage.progress import Step, hurry
 from pipeline.storage.recording_pauses import standing
 from pipeline.storage.stops import all_stops
 
@@ -72,7 +73,7 @@ class OverviewHandler(TabHandler):
     @web.authenticated
     def get(self) -> None:
         """Show it."""
-        self.render("pipeline.html", windows=list(WINDOWS), steps=[step.value for step in Step])
+        self.render("pipeline.html", windows=list(WINDOWS), steps=[step.value for step in Step], why_not=self.why_not)
 
 
 class FiguresHandler(TabHandler):
@@ -94,6 +95,25 @@ class FiguresHandler(TabHandler):
             raise RefusalError(400, f"balance is one of {', '.join(WINDOWS)}.")
 
 
+class SendAgainHandler(TabHandler):
+    """A batch that stands still, sent again now rather than when its time comes."""
+
+    @web.authenticated
+    async def post(self, batch_id: str) -> None:
+        """Have the reconciler do it at its next look."""
+        who = self.acting_person()
+
+        def send_again(connection: Connection) -> bool:
+            hurried = hurry(connection, int(batch_id))
+            if hurried:
+                record_action(connection, who, "batch sent again", {"batch_id": int(batch_id)})
+            return hurried
+
+        if not await self.ask(send_again, writes=True):
+            raise RefusalError(404, f"There is no unfinished batch {batch_id}.")
+        self.redirect(self.reverse_url("pipeline"))
+
+
 def _moving(connection: Connection) -> dict[str, Any]:
     now = datetime.now(tz=UTC)
     moved = throughput(connection)
@@ -106,6 +126,9 @@ def _moving(connection: Connection) -> dict[str, Any]:
                 "oldest_seconds": max(0.0, (now - waiting.oldest_at).total_seconds()),
             }
             for waiting in backlog(connection)
+        ],
+        "standing": [
+            {**batch._asdict(), "due_at": batch.due_at.isoformat()} for batch in standing_batches(connection, limit=20)
         ],
         "received": moved.received,
         "finished": moved.finished,

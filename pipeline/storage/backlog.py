@@ -28,6 +28,19 @@ class Waiting(NamedTuple):
     """When the oldest of these records was received."""
 
 
+class Standing(NamedTuple):
+    """A batch that was sent again and has not moved since: its tasks fail, or nobody reads their queue."""
+
+    batch_id: int
+    source: str
+    records: int
+    step: str
+    """The step it stands at."""
+    resends: int
+    due_at: datetime
+    """When it is sent again by itself."""
+
+
 class Throughput(NamedTuple):
     """Records a second, in spans of ``BUCKET_SECONDS``, the oldest first."""
 
@@ -65,6 +78,20 @@ def backlog(connection: Connection) -> list[Waiting]:
         )
     )
     return [Waiting(row.step, row.batches, int(row.records), row.oldest_at) for row in rows]
+
+
+def standing_batches(connection: Connection, *, limit: int) -> list[Standing]:
+    """Batches that were sent again without moving, those that were sent the most often first."""
+    rows = connection.execute(
+        text(
+            "SELECT id AS batch_id, source, records, CASE WHEN normalized_at IS NULL THEN 'normalize' "
+            "  WHEN classified_at IS NULL THEN 'classify' WHEN billed_at IS NULL THEN 'bill' "
+            "  ELSE 'schedule_recordings' END AS step, resends, due_at "
+            "FROM batches WHERE finished_at IS NULL AND resends > 0 ORDER BY resends DESC, id LIMIT :limit"
+        ),
+        {"limit": limit},
+    )
+    return [Standing(*row) for row in rows]
 
 
 def throughput(connection: Connection) -> Throughput:

@@ -148,6 +148,14 @@ def reopen(connection: Connection, batch_id: int, step: Step) -> None:
     )
 
 
+def hurry(connection: Connection, batch_id: int) -> bool:
+    """Have an unfinished batch sent again at the reconciler's next look; False when there is none of this id."""
+    hurried = connection.execute(
+        text("UPDATE batches SET due_at = now() WHERE id = :id AND finished_at IS NULL"), {"id": batch_id}
+    )
+    return hurried.rowcount > 0
+
+
 def take_overdue(
     connection: Connection, *, limit: int, resend_after_seconds: float, longest_seconds: float = 300.0
 ) -> list[Progress]:

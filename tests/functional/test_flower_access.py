@@ -15,7 +15,7 @@ from tests.integration.flow import receive, walk
 
 LOGIN = ("operator", "sandbox")
 ACTIONS = ("/failed-calls/1/retry", "/failed-calls/1/discard", "/failed-calls/1/edit", "/failed-calls/selected",
-           "/failed-calls/bulk")  # fmt: skip
+           "/failed-calls/bulk", "/pipeline/batches/1/send")  # fmt: skip
 PAGES = ("/failed-calls", "/failed-calls/1", "/failed-calls/1/state", "/failed-calls/bulk?action=retry", "/pipeline",
          "/pipeline/figures")  # fmt: skip
 FORM = {"action": "discard", "reason": "a test", "id": "1", "record": "{}"}

@@ -201,6 +201,25 @@ def test_the_pipeline_tab_moves_by_itself(everything, engine, page, push):
     )
 
 
+def test_a_batch_whose_task_fails_as_a_whole_is_sent_again(everything, engine, page, push):
+    """The step's table refuses every row: the tab says where the batch stands, and sends it again once that is mended."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN 1/0; END'"))
+        connection.execute(
+            text("CREATE TRIGGER broken BEFORE INSERT ON dispositions FOR EACH STATEMENT EXECUTE FUNCTION broken()")
+        )
+    push(make_record(call_ref=7))
+    open_tab(page, everything, "/pipeline")
+    standing = page.locator("#standing-batches")
+    expect(standing).to_contain_text("classify")
+    with engine.begin() as connection:
+        connection.execute(text("DROP TRIGGER broken ON dispositions"))
+        connection.execute(text("UPDATE batches SET due_at = now() + interval '1 hour'"))
+    standing.get_by_role("button", name="Send again now").click()
+    expect(standing).to_be_hidden()
+    assert balance(everything)["charged"] == {"ZAR": "0.81"}
+
+
 def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path):
     """The tab as README shows it; with CDR_SCREENSHOTS set to a folder it is kept there."""
     load(everything, tmp_path, NARROW)

@@ -32,6 +32,24 @@
     plot.replaceChildren(svg("polyline", {points: values.map((value, place) => `${place},${1.05 - value / most}`).join(" ")}));
   };
 
+  const showBatches = (batches) => {
+    const section = document.getElementById("standing-batches");
+    const sendAgain = document.getElementById("send-again");
+    section.hidden = batches.length === 0;
+    section.querySelector("tbody").replaceChildren(...batches.map((batch) => {
+      const row = document.createElement("tr");
+      row.append(element("td", batch.batch_id), element("td", batch.source), element("td", number.format(batch.records), "cdr-number"),
+        element("td", batch.step), element("td", `${batch.resends} ×`, "cdr-number"),
+        element("td", batch.due_at.slice(0, 19).replace("T", " ")), element("td", ""));
+      if (sendAgain) {
+        const form = sendAgain.content.cloneNode(true).querySelector("form");
+        form.action = form.dataset.action.replace("/0/", `/${batch.batch_id}/`);
+        row.lastChild.append(form);
+      }
+      return row;
+    }));
+  };
+
   const showMoving = (figures) => {
     document.getElementById("as-of").textContent = `as of ${figures.as_of.slice(0, 19).replace("T", " ")} UTC`;
     bars("received", figures.received);
@@ -60,6 +78,7 @@
       ...figures.pauses.map((pause) => element("p",
         `Recordings of ${pause.source} wait until ${pause.until.slice(11, 19)} UTC: ${pause.reason}. They go on by themselves.`,
         "alert alert-warning")));
+    showBatches(figures.standing);
     const states = Object.entries(figures.recordings);
     const all = states.reduce((sum, [, count]) => sum + count, 0);
     document.getElementById("recordings").replaceChildren(...states.map(([state, count]) => {
