@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from kombu import Exchange, Queue
 
@@ -22,7 +23,7 @@ broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 broker_channel_error_retry = True
 broker_pool_acquire_timeout = 5.0
-broker_transport_options = (
+broker_transport_options: dict[str, Any] = (
     {
         "visibility_timeout": 900,
         "unacked_restore_interval": 10,
@@ -47,6 +48,8 @@ broker_transport_options = (
         "interval_max": 1,
     }
 )
+if _settings.celery_broker_url.startswith("sentinel"):
+    broker_transport_options["master_name"] = _settings.celery_broker_sentinel_master
 if _redis_broker:
     visibility_timeout = 900
 else:

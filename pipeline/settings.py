@@ -104,6 +104,8 @@ class Settings(BaseSettings):
         "redis://localhost:6379/0"
     )
     """Celery's broker."""
+    celery_broker_sentinel_master: Annotated[str, Field(min_length=1)] = "mymaster"
+    """The name by which Sentinel knows the broker; for ``sentinel://`` alone."""
     database_url: Annotated[str, AfterValidator(_database_url)] = "postgresql+psycopg://localhost/cdr"
     """The PostgreSQL database that holds the truth."""
     recordings_url: Annotated[str, AfterValidator(_fsspec_url)] = "file:///var/lib/enigma-cdr/recordings"

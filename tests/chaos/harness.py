@@ -25,6 +25,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import amqp
+import kombu
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -46,6 +48,7 @@ LIST = "enigma:notifications:campaigns"
 PROCESSES = ("ingestor", "worker", "beat")
 TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n,1.25,0,30,6\n"
 PUSHED_AT_ONCE = 200
+QUEUES = ("cdr.normalize", "cdr.classify", "cdr.bill", "cdr.schedule_recordings", "pipeline", "recordings.enigma")
 
 
 @dataclass
@@ -139,7 +142,7 @@ class Pusher(threading.Thread):
 class Chaos:
     """Strikes at random until told to stop; whatever it struck is running again when it returns."""
 
-    def __init__(self, servers: Servers, stack: Stack, report: Report, *, seed: int) -> None:
+    def __init__(self, servers: Servers, stack: Stack, report: Report, *, seed: int, amqp_url: str | None) -> None:
         self._servers = servers
         self._stack = stack
         self._report = report
@@ -150,18 +153,23 @@ class Chaos:
             (5, "kill worker parent only", self._kill_worker_parent),
             (8, "kill worker child", self._kill_worker_child),
             (3, "kill beat", lambda: self._restart("beat")),
-            (3, "kill broker", lambda: self._bounce(servers.broker)),
-            (3, "kill broker, data lost", self._lose_broker),
-            (3, "wipe broker", self._wipe_broker),
+            *(self._broker_blows() if amqp_url is None else [(9, "purge broker", lambda: purge(amqp_url))]),
             (3, "kill PostgreSQL", lambda: self._bounce(servers.postgres)),
             (3, "kill dialler's Redis", lambda: self._bounce(servers.dialler_redis)),
             (3, "stop and continue PostgreSQL", lambda: self._pause(servers.postgres)),
-            (3, "stop and continue broker", lambda: self._pause(servers.broker)),
             (3, "stop and continue dialler's Redis", lambda: self._pause(servers.dialler_redis)),
             (4, "stop and continue ingestor", lambda: self._freeze("ingestor", 1.0, 7.0)),
             (3, "stop and continue worker", lambda: self._freeze("worker", 0.5, 4.0)),
             (2, "terminate ingestor", lambda: self._terminate("ingestor")),
             (2, "terminate worker", lambda: self._terminate("worker")),
+        ]
+
+    def _broker_blows(self) -> list[tuple[int, str, Callable[[], None]]]:
+        return [
+            (3, "kill broker", lambda: self._bounce(self._servers.broker)),
+            (3, "kill broker, data lost", self._lose_broker),
+            (3, "wipe broker", self._wipe_broker),
+            (3, "stop and continue broker", lambda: self._pause(self._servers.broker)),
         ]
 
     def strike(self) -> None:
@@ -220,6 +228,14 @@ class Chaos:
         time.sleep(self._random.uniform(shortest, longest))
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGCONT)
+
+
+def purge(amqp_url: str) -> None:
+    """Throw away every message that waits on a RabbitMQ."""
+    with kombu.Connection(amqp_url, connect_timeout=5) as connection:
+        for queue in QUEUES:
+            with contextlib.suppress(amqp.NotFound), connection.channel() as channel:
+                channel.queue_purge(queue)
 
 
 def expected_charges(calls: list[SimulatedCall]) -> dict[str, Any]:
@@ -300,15 +316,22 @@ def _compare(engine: Any, report: Report, exit_code: int) -> None:
 
 
 @contextlib.contextmanager
-def arena(folder: Path, processes: tuple[str, ...] = PROCESSES) -> Iterator[tuple[Servers, Stack]]:
-    """Servers that survive a kill with their data, a tariff, and the processes running."""
+def arena(
+    folder: Path, processes: tuple[str, ...] = PROCESSES, *, amqp_url: str | None = None
+) -> Iterator[tuple[Servers, Stack]]:
+    """Servers that survive a kill with their data, a tariff, and the processes running; RabbitMQ is somebody else's."""
     servers = Servers(folder / "servers", fsync=False)
     # Synced each second, it can lose what it has acknowledged when it is killed while the disk is slow. That loss would
     # be the dialler's own, before anybody could claim anything, and is not what is looked for here.
     servers.dialler_redis = RedisServer(folder / "servers" / "dialler-redis", config=("--appendfsync", "always"))
     with (
         servers,
-        Stack(servers, folder / "pipeline", api_url="http://127.0.0.1:1") as stack,
+        Stack(
+            servers,
+            folder / "pipeline",
+            api_url="http://127.0.0.1:1",
+            env={} if amqp_url is None else {"CELERY_BROKER_URL": amqp_url},
+        ) as stack,
     ):
         stack.release()
         tariff = folder / "tariff.csv"
@@ -320,7 +343,16 @@ def arena(folder: Path, processes: tuple[str, ...] = PROCESSES) -> Iterator[tupl
         yield servers, stack
 
 
-def run(*, seed: int, calls: int, kills: int, rate: float, quiet_seconds: float = 240.0, gap: float = 1.0) -> Report:
+def run(
+    *,
+    seed: int,
+    calls: int,
+    kills: int,
+    rate: float,
+    quiet_seconds: float = 240.0,
+    gap: float = 1.0,
+    amqp_url: str | None = None,
+) -> Report:
     """Push, strike, settle down, compare.
 
     Args:
@@ -330,15 +362,16 @@ def run(*, seed: int, calls: int, kills: int, rate: float, quiet_seconds: float 
         rate: calls a second.
         quiet_seconds: the longest wait at the end.
         gap: seconds between blows, on average.
+        amqp_url: a RabbitMQ to use as broker; it is purged, never stopped.
     """
     report = Report(seed)
     began = time.monotonic()
     with (
         tempfile.TemporaryDirectory(prefix="cdr-chaos-", ignore_cleanup_errors=True) as folder,
-        arena(Path(folder)) as (servers, stack),
+        arena(Path(folder), amqp_url=amqp_url) as (servers, stack),
     ):
         pusher = Pusher(servers.dialler_redis.url, report, seed=seed, calls=calls, rate=rate)
-        chaos = Chaos(servers, stack, report, seed=seed)
+        chaos = Chaos(servers, stack, report, seed=seed, amqp_url=amqp_url)
         chances = random.Random(f"gaps {seed}")
         pusher.start()
         while pusher.is_alive() or report.kills.total() < kills:
@@ -379,11 +412,12 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--amqp", metavar="URL", help="a RabbitMQ to use as broker, in place of the sandbox's Redis")
     parser.add_argument("--rate", type=float, default=500.0, help="calls a second")
     options = parser.parse_args()
     failed = False
     for seed in options.seed:
-        report = run(seed=seed, calls=options.calls, kills=options.kills, rate=options.rate)
+        report = run(seed=seed, calls=options.calls, kills=options.kills, rate=options.rate, amqp_url=options.amqp)
         report.show()
         failed |= bool(report.wrong)
     sys.exit(failed)

@@ -8,12 +8,14 @@ import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
+import kombu
 import pytest
 import redis
 from playwright.sync_api import sync_playwright
 
 from pipeline.sandbox.dialler import SimulatedDialler
 from pipeline.sandbox.stack import Stack
+from tests.chaos.harness import QUEUES
 from tests.conftest import LIST
 
 if TYPE_CHECKING:
@@ -117,3 +119,17 @@ def page(chromium: Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert not wrong, wrong
+
+
+@pytest.fixture
+def rabbitmq() -> Iterator[str]:
+    """A RabbitMQ somebody else runs: its queues are ours for the test, and gone afterwards."""
+    url = os.environ.get("TEST_AMQP_URL")
+    if not url:
+        pytest.skip("TEST_AMQP_URL names no RabbitMQ")
+    with kombu.Connection(url, connect_timeout=5) as connection, connection.channel() as channel:
+        for when in ("before", "after"):
+            for queue in QUEUES:
+                channel.queue_delete(queue)
+            if when == "before":
+                yield url

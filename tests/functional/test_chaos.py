@@ -13,3 +13,11 @@ def test_a_short_run_of_chaos_closes():
     report = run(seed=11, calls=4_000, kills=12, rate=300, quiet_seconds=120)
     report.show()
     assert not report.wrong
+
+
+@pytest.mark.chaos
+def test_a_short_run_of_chaos_over_rabbitmq_closes(rabbitmq):
+    """The same with another broker, whose queues are emptied under way."""
+    report = run(seed=12, calls=3_000, kills=10, rate=300, quiet_seconds=120, amqp_url=rabbitmq)
+    report.show()
+    assert not report.wrong
