@@ -15,7 +15,7 @@ from flower import urls
 from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler, url
 
-from pipeline.flower import failed_calls, overview
+from pipeline.flower import all_that_match, failed_call, failed_calls, overview
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,13 +28,15 @@ TABS = {"failed_calls": "Failed calls", "pipeline": "Pipeline"}
 
 HANDLERS = [
     url(r"/failed-calls", failed_calls.ListHandler, name="failed_calls"),
-    url(r"/failed-calls/(\d{1,18})", failed_calls.DetailHandler, name="failed_call"),
-    url(r"/failed-calls/(\d{1,18})/state", failed_calls.StateHandler, name="failed_call_state"),
-    url(r"/failed-calls/(\d{1,18})/(retry|discard|edit|accept)", failed_calls.ActHandler, name="failed_call_act"),
+    url(r"/failed-calls/(\d{1,18})", failed_call.DetailHandler, name="failed_call"),
+    url(r"/failed-calls/(\d{1,18})/state", failed_call.StateHandler, name="failed_call_state"),
+    url(r"/failed-calls/(\d{1,18})/(retry|discard|edit|accept)", failed_call.ActHandler, name="failed_call_act"),
     url(r"/failed-calls/selected", failed_calls.SelectedHandler, name="failed_calls_selected"),
-    url(r"/failed-calls/bulk", failed_calls.BulkHandler, name="failed_calls_bulk"),
-    url(r"/failed-calls/bulk/(\d{1,18})", failed_calls.ProgressHandler, name="failed_calls_progress"),
-    url(r"/failed-calls/bulk/(\d{1,18})/state", failed_calls.ProgressStateHandler, name="failed_calls_progress_state"),
+    url(r"/failed-calls/bulk", all_that_match.BulkHandler, name="failed_calls_bulk"),
+    url(r"/failed-calls/bulk/(\d{1,18})", all_that_match.ProgressHandler, name="failed_calls_progress"),
+    url(
+        r"/failed-calls/bulk/(\d{1,18})/state", all_that_match.ProgressStateHandler, name="failed_calls_progress_state"
+    ),
     url(r"/pipeline", overview.OverviewHandler, name="pipeline"),
     url(r"/pipeline/figures", overview.FiguresHandler, name="pipeline_figures"),
     url(r"/pipeline/batches/(\d{1,18})/send", overview.SendAgainHandler, name="pipeline_send_again"),

@@ -1,0 +1,38 @@
+"""What can be done to failures, whether to one, to some, or to all that match."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.flower.handlers import RefusalError, TabHandler, engine
+from pipeline.steps import operator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pipeline.storage.bulk_actions import Action
+    from pipeline.storage.failure_list import FailureFilter
+
+LONGEST_REASON = 500
+
+DONE: dict[Action, str] = {"retry": "released to be tried again", "discard": "discarded"}
+"""What can be done to many failures at once, and what it then is."""
+
+
+def asked_action(handler: TabHandler) -> Action:
+    """The action that a form names.
+
+    Raises:
+        RefusalError: it names none that there is.
+    """
+    for action in DONE:
+        if action == handler.get_argument_as_typed("action"):
+            return action
+    raise RefusalError(400, "Choose retry or discard.")
+
+
+def act_on(action: str, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
+    """Do it to every open failure that matches; yields how many each part held."""
+    if action == "retry":
+        return operator.retry(engine(), wanted, who=who, reason=reason or None)
+    return operator.discard(engine(), wanted, who=who, reason=reason)
