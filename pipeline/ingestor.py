@@ -23,6 +23,7 @@ from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
 from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
 from pipeline.logging import OutageLog, get_logger
 from pipeline.storage.database import is_outage, make_engine
+from pipeline.storage.heartbeats import INGESTOR, beat
 from pipeline.storage.inbox import Batch, Unfinished, settle, unfinished_batches
 from pipeline.storage.progress import Step
 from pipeline.storage.stops import Stop, raise_stop, recent_bad_share, standing_stop, was_released
@@ -74,6 +75,7 @@ class Pace:
     outage_poll: float = 0.5
     recover_every: float = 5.0
     judge_every: float = 1.0
+    tell_every: float = 5.0
 
     def linger(self, unfinished: int) -> float:
         """How long to gather before the next claim.
@@ -115,6 +117,7 @@ class Ingestor:
         self._leading: bool | None = None
         self._unfinished = Unfinished(0, 0)
         self._judge_at = 0.0
+        self._tell_at = 0.0
         self._trusted = False
         self._stopped_by: Stop | None = None
 
@@ -148,8 +151,7 @@ class Ingestor:
         try:
             if not self._lead():
                 return Turn.STANDBY
-            if time.monotonic() >= self._recover_at:
-                self.recover()
+            self._do_what_is_due()
             if not self._may_claim():
                 return Turn.STOPPED
             room = self._room()
@@ -217,6 +219,18 @@ class Ingestor:
             with self._engine.begin() as connection:
                 if not was_released(connection, self._source, "wrong_list"):
                     raise_stop(connection, self._source, "wrong_list", f"the list {self._list.name} {reason}")
+
+    def _do_what_is_due(self) -> None:
+        if time.monotonic() >= self._recover_at:
+            self.recover()
+        if time.monotonic() >= self._tell_at:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Leave a sign of life for whoever asks from a machine that cannot see the dialler's Redis."""
+        with self._engine.begin() as connection:
+            beat(connection, INGESTOR, self._source, who=self._list.owner)
+        self._tell_at = time.monotonic() + self._pace.tell_every
 
     def _may_claim(self) -> bool:
         """Whether nothing stands against claiming; looks at the fuse after each claim, and now and then."""

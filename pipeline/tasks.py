@@ -7,6 +7,7 @@ sent only after their commit. Whatever gets lost between is sent again by ``pipe
 from __future__ import annotations
 
 import functools
+import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -117,7 +118,7 @@ def send_step(step: Step, batch: Batch) -> bool:
 def reconcile() -> str:
     """Send again what stands still, and release failures whose next try is due."""
     overdue, released = reconciliation.reconcile(
-        engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS
+        engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS, who=socket.gethostname()
     )
     for progress in overdue:
         for step in progress.next_steps():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import balance, database, explain, failures, ingest, recordings, report, stops, tariffs
+from pipeline.cli import balance, database, doctor, explain, failures, ingest, recordings, report, stops, tariffs
 from pipeline.cli.quote import quote
 from pipeline.cli.rerate import rerate
 
@@ -16,6 +16,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("ingest")(ingest.ingest)
+app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
 app.command("balance")(balance.balance)
 app.command("quote")(quote)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.storage.failures import retry_due_bugs
+from pipeline.storage.heartbeats import RECONCILER, beat
 from pipeline.storage.progress import take_overdue
 
 if TYPE_CHECKING:
@@ -13,13 +14,16 @@ if TYPE_CHECKING:
     from pipeline.storage.progress import Progress
 
 
-def reconcile(engine: Engine, *, limit: int, resend_after_seconds: float) -> tuple[list[Progress], int]:
+def reconcile(
+    engine: Engine, *, limit: int, resend_after_seconds: float, who: str = "unknown"
+) -> tuple[list[Progress], int]:
     """Find lost messages and due retries.
 
     Args:
         engine: the database.
         limit: the most batches, and the most failures, of one run.
         resend_after_seconds: the wait before a batch sent again is due again; it grows each time.
+        who: where this runs, for whoever asks whether it still does.
 
     Returns:
         The batches to send again, and how many failures were released.
@@ -28,4 +32,6 @@ def reconcile(engine: Engine, *, limit: int, resend_after_seconds: float) -> tup
         released = retry_due_bugs(connection, limit=limit)
     with engine.begin() as connection:
         overdue = take_overdue(connection, limit=limit, resend_after_seconds=resend_after_seconds)
+    with engine.begin() as connection:
+        beat(connection, RECONCILER, who=who)
     return overdue, released
