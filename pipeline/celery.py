@@ -9,6 +9,7 @@ import structlog
 from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
+from pipeline.living import LoopSign, task_finished
 from pipeline.logging import OutageLog, configure_logging, get_logger
 from pipeline.settings import current_settings
 from pipeline.storage.database import is_outage
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 app = Celery("pipeline", include=["pipeline.tasks"])
 app.config_from_object("celeryconfig")
+app.steps["worker"].add(LoopSign)
 
 log = get_logger(__name__)
 outages = OutageLog(log)
@@ -50,6 +52,8 @@ class PipelineTask(Task):  # type: ignore[misc]
                     raise
                 outages.away("database", error)
                 return "waits: the database is away"
+            finally:
+                task_finished()
             outages.back("database")
             log.debug("task_ended", outcome=outcome, seconds=round(time.perf_counter() - started, 4))
             return outcome

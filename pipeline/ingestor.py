@@ -14,6 +14,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
@@ -21,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
 from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
+from pipeline.health import Sign, ingestor_name
 from pipeline.logging import OutageLog, get_logger
 from pipeline.storage.database import is_outage, make_engine
 from pipeline.storage.heartbeats import INGESTOR, beat
@@ -95,6 +97,7 @@ class Ingestor:
         source: the dialler's name.
         send: sends the first message of a batch; False when the broker is away.
         pace: how fast to turn.
+        sign: what shows that the loop turns.
     """
 
     def __init__(
@@ -105,12 +108,14 @@ class Ingestor:
         source: str,
         send: Callable[[Batch], bool],
         pace: Pace | None = None,
+        sign: Sign | None = None,
     ) -> None:
         self._list = cdr_list
         self._engine = engine
         self._source = source
         self._send = send
         self._pace = pace or Pace()
+        self._sign = sign
         self._stop = threading.Event()
         self._outages = OutageLog(log)
         self._recover_at = 0.0
@@ -137,11 +142,20 @@ class Ingestor:
         }
         while not self._stop.is_set():
             turn = self.run_once()
+            self._show(turn)
             wait = self._pace.linger(self._unfinished.batches) if turn is Turn.CLAIMED else waits[turn]
             if wait:
                 self._stop.wait(wait)
         self._leave()
         log.info("ingestor_stopped", source=self._source)
+
+    def _show(self, turn: Turn) -> None:
+        if self._sign is not None:
+            self._sign.alive()
+            if turn is Turn.OUTAGE:
+                self._sign.not_ready()
+            else:
+                self._sign.ready()
 
     def run_once(self) -> Turn:
         """One turn: recover if it is time, then claim, settle and send one batch.
@@ -284,6 +298,8 @@ class Ingestor:
         except redis.RedisError as error:
             log.info("lease_left_to_run_out", error=str(error))
         self._list.close()
+        if self._sign is not None:
+            self._sign.gone()
 
 
 def run_ingestor(settings: Settings) -> None:
@@ -308,6 +324,7 @@ def run_ingestor(settings: Settings) -> None:
             max_unfinished=settings.pipeline_max_unfinished_batches,
             max_unfinished_records=10 * settings.pipeline_batch_size,
         ),
+        sign=Sign(Path(settings.pipeline_run_dir), ingestor_name(settings.enigma_source)),
     )
 
     def stop(*_: Any) -> None:

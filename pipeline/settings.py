@@ -138,6 +138,8 @@ class Settings(BaseSettings):
     """The most records one batch holds."""
     pipeline_max_unfinished_batches: Annotated[int, Field(ge=1, le=10_000)] = 50
     """The ingestor stops claiming while this many batches are unfinished."""
+    pipeline_run_dir: Annotated[str, Field(min_length=1)] = "var/run"
+    """The folder of the signs of life that ``pipeline health`` reads."""
     pipeline_log_format: Literal["auto", "json", "console"] = "auto"
     """``auto`` is JSON outside a terminal."""
     pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"

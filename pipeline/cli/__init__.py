@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from pipeline.cli import balance, database, doctor, explain, failures, ingest, recordings, report, stops, tariffs
+from pipeline.cli.health import health
 from pipeline.cli.quote import quote
 from pipeline.cli.rerate import rerate
 
@@ -21,6 +22,7 @@ app.command("explain")(explain.explain)
 app.command("balance")(balance.balance)
 app.command("quote")(quote)
 app.command("rerate")(rerate)
+app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
