@@ -9,6 +9,7 @@ import structlog
 from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
+from pipeline import metrics
 from pipeline.living import LoopSign, task_finished
 from pipeline.logging import OutageLog, configure_logging, get_logger
 from pipeline.settings import current_settings
@@ -44,16 +45,20 @@ class PipelineTask(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
+        ended = "failed"
         with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id, **kwargs):
             try:
                 outcome = self.run(*args, **kwargs)
+                ended = "done"
             except Exception as error:
                 if not is_outage(error):
                     raise
+                ended = "waits"
                 outages.away("database", error)
                 return "waits: the database is away"
             finally:
                 task_finished()
+                metrics.count(metrics.TASKS, task=self.name, outcome=ended)
             outages.back("database")
             log.debug("task_ended", outcome=outcome, seconds=round(time.perf_counter() - started, 4))
             return outcome

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 import redis
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline import metrics
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
+from pipeline.domain.checkup.cdr_list import dialed_at
 from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
 from pipeline.health import Sign, ingestor_name
 from pipeline.logging import OutageLog, get_logger
@@ -222,6 +224,7 @@ class Ingestor:
             log.info("ingestor_leads" if leading else "ingestor_stands_by", owner=self._list.owner)
             # Only now: a look that failed for an outage is taken again.
             self._leading = leading
+            metrics.gauge(metrics.LEADS, leading, source=self._source)
             self._recover_at = 0.0
             self._judge_at = 0.0
         return leading
@@ -244,7 +247,20 @@ class Ingestor:
         """Leave a sign of life for whoever asks from a machine that cannot see the dialler's Redis."""
         with self._engine.begin() as connection:
             beat(connection, INGESTOR, self._source, who=self._list.owner)
+        if metrics.serving():
+            self._tell_of_the_list()
         self._tell_at = time.monotonic() + self._pace.tell_every
+
+    def _tell_of_the_list(self) -> None:
+        there = self._list.look(1)
+        ages = [time.time() - at for at in map(dialed_at, (*there.left, *there.right)) if at is not None]
+        for metric, value in (
+            (metrics.LIST_RECORDS, there.waiting),
+            (metrics.LIST_OLDEST, max(ages, default=0.0)),
+            (metrics.OPEN_CLAIMS, there.claims),
+            (metrics.OLDEST_CLAIM, there.oldest_claim_seconds or 0.0),
+        ):
+            metrics.gauge(metric, value, source=self._source)
 
     def _may_claim(self) -> bool:
         """Whether nothing stands against claiming; looks at the fuse after each claim, and now and then."""
@@ -289,6 +305,8 @@ class Ingestor:
             )
         self._list.drop(claim.id)
         if batch is not None:
+            metrics.count(metrics.RECEIVED, batch.records, source=self._source)
+            metrics.observe(metrics.BATCH_RECORDS, batch.records, source=self._source)
             log.debug("batch_settled", batch_id=batch.batch_id, records=batch.records)
             self._send(batch)
 
@@ -329,6 +347,10 @@ def run_ingestor(settings: Settings) -> None:
 
     def stop(*_: Any) -> None:
         ingestor.stop()
+
+    if settings.pipeline_metrics_port:
+        port = metrics.port_of("ingestor", settings.pipeline_metrics_port)
+        metrics.serve(metrics.count_here(), settings.pipeline_metrics_address, port)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

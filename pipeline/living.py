@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from billiard import current_process
 from celery import bootsteps, signals
 from celery.beat import Scheduler
 from celery.worker.consumer import Consumer
 
+from pipeline import metrics
+from pipeline.exporter import StateCollector
 from pipeline.health import Sign
 from pipeline.settings import current_settings
+from pipeline.storage.database import make_engine
 
 TOUCH_SECONDS = 5.0
 
@@ -36,6 +40,51 @@ def task_finished() -> None:
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
 def _name_worker(sender: str, **_: Any) -> None:
     sign_of(sender.partition("@")[0])
+
+
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+def _count_worker(sender: str, **_: Any) -> None:
+    """Before the first fork, so that all children add to the same counts."""
+    settings = current_settings()
+    if settings.pipeline_metrics_port:
+        name = sender.partition("@")[0]
+        _Metrics.registry = metrics.count_here(shared=Path(settings.pipeline_run_dir) / f"{name}.metrics")
+
+
+@signals.worker_ready.connect  # type: ignore[untyped-decorator]
+def _serve_worker(sender: Any, **_: Any) -> None:
+    """After the first forks, which shall not hold the port."""
+    _serve(sender.hostname.partition("@")[0])
+
+
+@signals.worker_process_init.connect  # type: ignore[untyped-decorator]
+def _take_slot(**_: Any) -> None:
+    metrics.take_slot(getattr(current_process(), "index", 0))  # the solo pool forks nothing
+
+
+@signals.beat_init.connect  # type: ignore[untyped-decorator]
+def _serve_beat(**_: Any) -> None:
+    """Beat is the one process there is only one of: it also tells the states of the database."""
+    settings = current_settings()
+    if settings.pipeline_metrics_port:
+        _Metrics.registry = metrics.count_here()
+        engine = make_engine(settings.database_url, application="cdr-metrics", pool_size=1)
+        _Metrics.registry.register(StateCollector(engine))
+        _serve("beat")
+
+
+class _Metrics:
+    """What this process serves."""
+
+    registry: Any = None
+
+
+def _serve(name: str) -> None:
+    settings = current_settings()
+    if _Metrics.registry is not None:
+        port = metrics.port_of(name, settings.pipeline_metrics_port)
+        metrics.serve(_Metrics.registry, settings.pipeline_metrics_address, port)
+        _Metrics.registry = None  # a second `worker_ready`, after an outage, serves nothing twice
 
 
 class LoopSign(bootsteps.StartStopStep):  # type: ignore[misc]

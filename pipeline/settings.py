@@ -140,6 +140,10 @@ class Settings(BaseSettings):
     """The ingestor stops claiming while this many batches are unfinished."""
     pipeline_run_dir: Annotated[str, Field(min_length=1)] = "var/run"
     """The folder of the signs of life that ``pipeline health`` reads."""
+    pipeline_metrics_port: Annotated[int, Field(ge=0, le=65_000)] = 0
+    """The first port on which processes answer Prometheus; 0: none does."""
+    pipeline_metrics_address: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Where they listen; anybody who reaches it may read."""
     pipeline_log_format: Literal["auto", "json", "console"] = "auto"
     """``auto`` is JSON outside a terminal."""
     pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from kombu import Queue
 
+from pipeline import metrics
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
 from pipeline.celery import PipelineTask, app, log, task
+from pipeline.counting import StepCount
 from pipeline.domain.pace import Limits
 from pipeline.domain.recording import RetryPolicy
 from pipeline.settings import current_settings
@@ -94,17 +96,19 @@ TASKS: dict[Step, PipelineTask] = {
 
 def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failure]]) -> str:
     """Do one step of a batch, then send what follows."""
+    counted = StepCount(step, batch)
     result = run_step(
         engine(),
         batch.batch_id,
         step,
-        work,
+        counted.around(work),
         resend_after_seconds=RESEND_AFTER_SECONDS,
         worker_was_lost=TASKS[step].request.retries > 0,
     )
     if result.progress is not None:
         for following in result.next_steps():
             send_step(following, result.progress.batch)
+    counted.done(result, engine())
     aside = f", {result.set_aside} set aside" if result.set_aside else ""
     return f"{result.outcome}: {batch.records} records of {batch.source}{aside}"
 
@@ -120,7 +124,9 @@ def reconcile() -> str:
     overdue, released = reconciliation.reconcile(
         engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS, who=socket.gethostname()
     )
+    metrics.count(metrics.RELEASED, released)
     for progress in overdue:
+        metrics.count(metrics.RESENT, source=progress.batch.source)
         for step in progress.next_steps():
             send_step(step, progress.batch)
     return f"done: {len(overdue)} batches sent again, {released} failures released"
@@ -143,6 +149,7 @@ def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: 
         policy=recording_policy(),
         dispatched_at=datetime.fromisoformat(dispatched_at),
     )
+    metrics.count(metrics.RECORDING_TRIES, source=source, state=outcome.state.value if outcome.state else "none")
     if outcome.pause_began:
         pause = outcome.pause_began
         log.error(
