@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -31,6 +32,14 @@ BROKER_OUTAGES = (BrokerError, ConnectionError, TimeoutError)
 """What a publish raises while the broker is away."""
 
 
+_noted: ContextVar[dict[str, Any]] = ContextVar("noted")
+
+
+def note(**facts: Any) -> None:
+    """Add facts to the line that the running task will end with; ``idle`` makes it one for debugging."""
+    _noted.get({}).update(facts)
+
+
 class PipelineTask(Task):  # type: ignore[misc]
     """A task whose work a database row records: it may be lost, repeated or late.
 
@@ -45,23 +54,31 @@ class PipelineTask(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
-        ended = "failed"
+        noted: dict[str, Any] = {}
+        token = _noted.set(noted)
         with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id, **kwargs):
             try:
-                outcome = self.run(*args, **kwargs)
-                ended = "done"
+                noted["outcome"] = self.run(*args, **kwargs)
             except Exception as error:
+                noted["error"] = type(error).__name__
                 if not is_outage(error):
                     raise
-                ended = "waits"
                 outages.away("database", error)
-                return "waits: the database is away"
+                noted["outcome"] = "waits: the database is away"
+            else:
+                outages.back("database")
             finally:
-                task_finished()
-                metrics.count(metrics.TASKS, task=self.name, outcome=ended)
-            outages.back("database")
-            log.debug("task_ended", outcome=outcome, seconds=round(time.perf_counter() - started, 4))
-            return outcome
+                _noted.reset(token)
+                self._ended(noted, time.perf_counter() - started)
+            return noted["outcome"]
+
+    def _ended(self, noted: dict[str, Any], seconds: float) -> None:
+        """Whatever became of it: a sign of life, a count, and the one line that says it all."""
+        task_finished()
+        ended = "failed" if "outcome" not in noted else "waits" if "error" in noted else "done"
+        metrics.count(metrics.TASKS, task=self.name, outcome=ended)
+        write = log.warning if "error" in noted else log.debug if noted.pop("idle", False) else log.info
+        write("task_ended", ended=ended, seconds=round(seconds, 4), **noted)
 
     def send(self, *, task_id: str | None = None, queue: Queue | None = None, **kwargs: Any) -> bool:
         """Send this task; False when the broker is away, which only delays: the row stays, and is sent again."""
@@ -86,4 +103,8 @@ def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(**_: Any) -> None:
     settings = current_settings()
-    configure_logging(settings.pipeline_log_format, settings.pipeline_log_level)
+    configure_logging(
+        settings.pipeline_log_format,
+        settings.pipeline_log_level,
+        show_numbers=settings.pipeline_log_numbers == "shown",
+    )

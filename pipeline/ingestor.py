@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline import metrics
@@ -134,7 +135,8 @@ class Ingestor:
 
     def run(self) -> None:
         """Work until stopped."""
-        log.info("ingestor_started", list=self._list.name, source=self._source, owner=self._list.owner)
+        structlog.contextvars.bind_contextvars(source=self._source)
+        log.info("ingestor_started", list=self._list.name, owner=self._list.owner)
         waits = {
             Turn.EMPTY: self._pace.idle_poll,
             Turn.FULL: self._pace.longest_linger,
@@ -149,7 +151,7 @@ class Ingestor:
             if wait:
                 self._stop.wait(wait)
         self._leave()
-        log.info("ingestor_stopped", source=self._source)
+        log.info("ingestor_stopped")
 
     def _show(self, turn: Turn) -> None:
         if self._sign is not None:
@@ -307,7 +309,7 @@ class Ingestor:
         if batch is not None:
             metrics.count(metrics.RECEIVED, batch.records, source=self._source)
             metrics.observe(metrics.BATCH_RECORDS, batch.records, source=self._source)
-            log.debug("batch_settled", batch_id=batch.batch_id, records=batch.records)
+            log.info("batch_settled", batch_id=batch.batch_id, records=batch.records)
             self._send(batch)
 
     def _leave(self) -> None:

@@ -148,6 +148,8 @@ class Settings(BaseSettings):
     """``auto`` is JSON outside a terminal."""
     pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level written."""
+    pipeline_log_numbers: Literal["masked", "shown"] = "masked"
+    """Whether log lines hold phone numbers in full."""
     flower_basic_auth: str = ""
     """``user:password`` for Flower, several by comma; empty only where Flower listens on loopback."""
 

@@ -16,7 +16,7 @@ from kombu import Queue
 from pipeline import metrics
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
-from pipeline.celery import PipelineTask, app, log, task
+from pipeline.celery import PipelineTask, app, log, note, task
 from pipeline.counting import StepCount
 from pipeline.domain.pace import Limits
 from pipeline.domain.recording import RetryPolicy
@@ -109,6 +109,7 @@ def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failu
         for following in result.next_steps():
             send_step(following, result.progress.batch)
     counted.done(result, engine())
+    note(set_aside=result.set_aside)
     aside = f", {result.set_aside} set aside" if result.set_aside else ""
     return f"{result.outcome}: {batch.records} records of {batch.source}{aside}"
 
@@ -125,6 +126,7 @@ def reconcile() -> str:
         engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS, who=socket.gethostname()
     )
     metrics.count(metrics.RELEASED, released)
+    note(resent=len(overdue), released=released, idle=not overdue and not released)
     for progress in overdue:
         metrics.count(metrics.RESENT, source=progress.batch.source)
         for step in progress.next_steps():
@@ -135,7 +137,9 @@ def reconcile() -> str:
 @task("recordings.dispatch")
 def dispatch_recordings() -> str:
     """Send downloads for what is due, as many as each dialler's limits allow."""
-    return f"done: {send_downloads()} downloads sent"
+    sent = send_downloads()
+    note(sent=sent, idle=not sent)
+    return f"done: {sent} downloads sent"
 
 
 @task("recordings.download")
@@ -150,6 +154,7 @@ def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: 
         dispatched_at=datetime.fromisoformat(dispatched_at),
     )
     metrics.count(metrics.RECORDING_TRIES, source=source, state=outcome.state.value if outcome.state else "none")
+    note(state=outcome.state.value if outcome.state else None, size_bytes=outcome.size_bytes)
     if outcome.pause_began:
         pause = outcome.pause_began
         log.error(
