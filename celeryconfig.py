@@ -99,6 +99,7 @@ task_routes = {
     "cdr.schedule_recordings": {"queue": "cdr.schedule_recordings"},
     "recordings.download": {"queue": _recordings},
     "recordings.dispatch": {"queue": "pipeline"},
+    "recordings.keep": {"queue": "pipeline"},
     "recordings.expire_stored": {"queue": _recordings},
     "recordings.clean_partials": {"queue": _recordings},
     "pipeline.reconcile": {"queue": "pipeline"},
@@ -116,13 +117,8 @@ beat_schedule = {
         "schedule": timedelta(seconds=1),
         "options": {"expires": 5},
     },
-    "delete stored recordings past their retention": {
-        "task": "recordings.expire_stored",
-        "schedule": timedelta(hours=1),
-        "options": {"expires": 1800},
-    },
-    "clean up after crashed downloads": {
-        "task": "recordings.clean_partials",
+    "clean up each dialler's recordings": {
+        "task": "recordings.keep",
         "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat
         "options": {"expires": 1800},
     },

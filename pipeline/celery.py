@@ -80,10 +80,12 @@ class PipelineTask(Task):  # type: ignore[misc]
         write = log.warning if "error" in noted else log.debug if noted.pop("idle", False) else log.info
         write("task_ended", ended=ended, seconds=round(seconds, 4), **noted)
 
-    def send(self, *, task_id: str | None = None, queue: Queue | None = None, **kwargs: Any) -> bool:
+    def send(
+        self, *, task_id: str | None = None, queue: Queue | None = None, expires: float | None = None, **kwargs: Any
+    ) -> bool:
         """Send this task; False when the broker is away, which only delays: the row stays, and is sent again."""
         try:
-            self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue)
+            self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue, expires=expires)
         except BROKER_OUTAGES as error:
             outages.away("broker", error)
             return False

@@ -30,6 +30,7 @@ from pipeline.steps import recordings as recording_steps
 from pipeline.steps.run import run_step
 from pipeline.steps.tariffs import TariffCache
 from pipeline.storage.database import make_engine
+from pipeline.storage.heartbeats import KEEPER, beat, take_sources_to_keep
 from pipeline.storage.inbox import Batch
 from pipeline.storage.progress import Step
 
@@ -45,6 +46,9 @@ RESEND_AFTER_SECONDS = 10.0
 """How long a batch may stand still before its message counts as lost."""
 
 RESENT_AT_ONCE = 100
+
+KEEPING_EXPIRES_SECONDS = 1800
+"""The hourly cleaning up is dropped when it was not begun by then."""
 
 
 @task("cdr.normalize")
@@ -189,13 +193,29 @@ def recordings_queue(source: str) -> Queue:
     return Queue(name, ours.exchange, routing_key=name, queue_arguments=ours.queue_arguments)
 
 
+@task("recordings.keep")
+def keep_recordings() -> str:
+    """Have each dialler's own workers clean up: only they have its store."""
+    with engine().begin() as connection:
+        sources = take_sources_to_keep(connection, who=socket.gethostname())
+    for source in sources:
+        for each in (expire_stored, clean_partials):
+            each.send(queue=recordings_queue(source), expires=KEEPING_EXPIRES_SECONDS)
+    note(sources=sources)
+    return f"done: sent to the workers of {', '.join(sources) or 'no dialler'}"
+
+
 @task("recordings.expire_stored")
 def expire_stored() -> str:
-    """Delete stored recordings past their retention, unless they are held."""
-    days = current_settings().recordings_retention_days
+    """Delete this dialler's stored recordings past their retention, unless they are held."""
+    settings = current_settings()
+    days = settings.recordings_retention_days
     if days is None:
+        kept()
         return "done: recordings are kept for ever"
-    deleted = recording_keeping.expire(engine(), recording_store(), older_than_days=days)
+    deleted = recording_keeping.expire(engine(), recording_store(), older_than_days=days, source=settings.enigma_source)
+    kept()
+    note(deleted=deleted)
     return f"done: {deleted} recordings deleted that are older than {days} days"
 
 
@@ -203,6 +223,12 @@ def expire_stored() -> str:
 def clean_partials() -> str:
     """Remove the partial files of downloads that crashed."""
     return f"done: {recording_store().clean_partials()} partial files removed"
+
+
+def kept() -> None:
+    """This dialler's recordings were looked after."""
+    with engine().begin() as connection:
+        beat(connection, KEEPER, current_settings().enigma_source, who=socket.gethostname())
 
 
 @functools.cache

@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import text
 
 from pipeline.domain.checkup.processes import Sign
+from pipeline.domain.pace import may_ask
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 RECONCILER: Final = "reconciler"
 INGESTOR: Final = "ingestor"
+KEEPER: Final = "recordings_keeper"
+KEEPER_ASKED: Final = "recordings_keeper_asked"
 
 
 def beat(connection: Connection, name: str, source: str = "", *, who: str) -> None:
@@ -59,3 +62,13 @@ def sources_with_recordings_waiting(connection: Connection) -> list[str]:
         text("SELECT DISTINCT source FROM recordings WHERE state IN ('scheduled', 'downloading') ORDER BY source")
     )
     return list(rows.scalars())
+
+
+def take_sources_to_keep(connection: Connection, *, who: str) -> list[str]:
+    """The diallers whose recordings workers are to be asked to clean up now; the asking is written down."""
+    asked = {sign.source: sign.seconds_ago for sign in signs_of(connection, KEEPER_ASKED)}
+    done = {sign.source: sign.seconds_ago for sign in signs_of(connection, KEEPER)}
+    sources = [source for source in known_sources(connection) if may_ask(asked.get(source), done.get(source))]
+    for source in sources:
+        beat(connection, KEEPER_ASKED, source, who=who)
+    return sources
