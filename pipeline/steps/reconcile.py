@@ -29,9 +29,9 @@ def reconcile(
         The batches to send again, and how many failures were released.
     """
     with engine.begin() as connection:
+        # First of all: where its table is missing, nothing may be taken that would then not be sent.
+        beat(connection, RECONCILER, who=who)
         released = retry_due_bugs(connection, limit=limit)
     with engine.begin() as connection:
         overdue = take_overdue(connection, limit=limit, resend_after_seconds=resend_after_seconds)
-    with engine.begin() as connection:
-        beat(connection, RECONCILER, who=who)
     return overdue, released
