@@ -57,7 +57,6 @@ class StepCount:
         if not metrics.serving() or not result.outcome.startswith("done") or result.outcome == "done before":
             return
         source, step = self._batch.source, self._step.value
-        metrics.count(metrics.PROCESSED, self._batch.records, source=source, step=step)
         metrics.observe(metrics.STEP_SECONDS, time.perf_counter() - self._began, step=step)
         metrics.count(metrics.DUPLICATES, self._duplicates, source=source)
         # A record that killed its worker is set aside beside the work.
@@ -68,6 +67,7 @@ class StepCount:
             metrics.count(metrics.QUARANTINED, self._classes.total(), source=source)
         if self._step is Step.BILL:
             self._observe_latency(engine)
+        metrics.count(metrics.PROCESSED, self._batch.records, source=source, step=step)
 
     def _observe_latency(self, engine: Engine) -> None:
         span, seconds = self._batch.span, None

@@ -21,7 +21,7 @@ from pipeline.domain.checkup.verdict import Verdict, first_line, ok, problem, un
 from pipeline.domain.secrets import secret_values, secrets_of
 from pipeline.storage import database_probe
 from pipeline.storage.database import make_engine
-from pipeline.storage.heartbeats import INGESTOR, RECONCILER, signs_of, sources_with_recordings_waiting
+from pipeline.storage.heartbeats import INGESTOR, RECONCILER, known_sources, signs_of, sources_with_recordings_waiting
 from pipeline.storage.stops import all_stops
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def check_database(settings: Settings) -> Iterator[Verdict]:
             if tables.remedy:
                 yield from (unknown(each, "the tables are not those of this version") for each in ("beat", "stops"))
             else:
-                yield from _check_rows(connection, settings.enigma_source)
+                yield from _check_rows(connection, settings)
     except SQLAlchemyError as error:
         yield database.judge_database_error(getattr(error, "orig", None) or error)
         yield from (unknown(each, "the database cannot be used") for each in ("database tables", "beat", "stops"))
@@ -129,9 +129,9 @@ def _tables(connection: Connection) -> Verdict:
     return database.judge_tables(revision_of(connection), newest, known)
 
 
-def _check_rows(connection: Connection, source: str) -> Iterator[Verdict]:
+def _check_rows(connection: Connection, settings: Settings) -> Iterator[Verdict]:
     yield processes.judge_reconciler(next(iter(signs_of(connection, RECONCILER)), None))
-    yield from processes.judge_other_ingestors(source, signs_of(connection, INGESTOR))
+    yield from processes.judge_other_ingestors(settings.enigma_source, signs_of(connection, INGESTOR))
     yield from processes.judge_stops(
         [
             processes.Standing(stop.source, stop.kind, stop.reason, stop.stopped_at)
@@ -139,6 +139,7 @@ def _check_rows(connection: Connection, source: str) -> Iterator[Verdict]:
             if stop.released_at is None
         ]
     )
+    yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
 
 
 def check_store(settings: Settings) -> Iterator[Verdict]:

@@ -46,7 +46,10 @@ def progress_of(name: str, longest_seconds: float) -> Health:
     if finished is not None and finished <= longest_seconds:
         waiting.unlink(missing_ok=True)
         return Health(well=True, says=f"{name} finished a task {max(0.0, finished):.0f} s ago")
-    count = _messages_waiting(run_dir() / f"{name}.ready")
+    queues = _queues_of(run_dir() / f"{name}.ready")
+    if not queues:
+        return Health(well=True, says=f"{name} lives and is not ready; it takes nothing from its queues yet")
+    count = _count_messages(queues)
     if count is None:
         return Health(well=True, says=f"{name} lives; the broker cannot be asked what waits, which no restart mends")
     if count == 0:
@@ -60,16 +63,16 @@ def progress_of(name: str, longest_seconds: float) -> Health:
     return Health(well=since < longest_seconds, says=says)
 
 
-def _messages_waiting(ready: Path) -> int | None:
-    """How many messages are in the queues a worker reads; None when nobody can tell."""
+def _queues_of(ready: Path) -> list[str]:
+    """The queues a worker reads, which it says when it is ready."""
     try:
-        queues = ready.read_text(encoding="utf-8").split()
-    except OSError:  # it was not ready yet
-        return 0
-    return _count_messages(queues)
+        return ready.read_text(encoding="utf-8").split()
+    except OSError:
+        return []
 
 
 def _count_messages(queues: Iterable[str]) -> int | None:
+    """How many messages are in queues; None when nobody can tell."""
     from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
 
     try:

@@ -53,6 +53,8 @@ def test_a_worker_without_its_broker_lives_and_is_not_ready(stack, tmp_path):
         eventually(lambda: asked(stack, "worker", "--ready").returncode == 0, check=stack.check)
         broker.stop()
         eventually(lambda: asked(stack, "worker", "--ready").returncode == 1)
+        unasked = asked(stack, "worker", "--progress", "0")
+        assert (unasked.returncode, "is not ready" in unasked.stdout) == (0, True)
         for _ in range(3):
             assert asked(stack, "worker", "--within", "12").returncode == 0
             time.sleep(4)

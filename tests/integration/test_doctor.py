@@ -28,6 +28,7 @@ from pipeline.storage.migrations import upgrade
 from pipeline.storage.stops import raise_stop
 from tests.conftest import LIST
 from tests.factories import make_record
+from tests.integration.flow import receive
 
 pytestmark = pytest.mark.usefixtures("settings_env")
 
@@ -210,6 +211,15 @@ def test_a_good_database_is_told_in_full(look, engine):
     assert not problems(verdicts)
     assert "does not wait for its disk" in verdicts["database settings"].says
     assert verdicts["beat"].says.startswith("the reconciler ran")
+
+
+def test_recordings_that_could_meet_are_told(look, engine):
+    """Two diallers are known from what was received."""
+    for source in ("north", "south"):
+        receive(engine, b"{}", source=source)
+    assert "recordings paths" not in look(checks.check_database)
+    verdict = look(checks.check_database, RECORDINGS_PATH="{call_ref}{ext}")["recordings paths"]
+    assert "north, south" in verdict.says
 
 
 def test_beat_that_never_ran_and_stops_are_told(look, engine):

@@ -41,6 +41,16 @@ def judge_store(url: str, facts: StoreFacts) -> Iterator[Verdict]:
         yield judge_disk("recordings disk", facts.disk_free, facts.disk_total, "of the recordings' disk", remedy)
 
 
+def judge_paths(template: str, sources: list[str]) -> Iterator[Verdict]:
+    """Whether recordings of several diallers can meet under one name; none is ever overwritten."""
+    if len(sources) > 1 and "{source" not in template:
+        yield warning(
+            "recordings paths",
+            f"RECORDINGS_PATH has no {{source}}, and there are several diallers: {', '.join(sources)}",
+            "Add {source}, or give each dialler a RECORDINGS_URL of its own: of two equal call_refs one is not stored.",
+        )
+
+
 def judge_store_error(url: str, error: BaseException) -> Verdict:
     """The recordings store did not take a file."""
     return problem(
@@ -67,7 +77,7 @@ def judge_api(url: str, answer: FetchResult) -> Verdict:
             f"{url}: {answer.reason}",
             "Start it, or correct the host and port in ENIGMA_API_URL. Billing goes on.",
         )
-    said = getattr(answer, "reason", "it sent a recording of a call that cannot exist")
+    said = getattr(answer, "reason", "it sent a recording of a call that cannot exist").rstrip(".")
     return problem(
         check, f"{url}: {said}", "See that ENIGMA_API_URL is the dialler's API, with its path if it has one."
     )

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.domain.checkup.outside import Clock, StoreFacts, judge_api, judge_clocks, judge_store, judge_store_error
+from pipeline.domain.checkup.outside import (
+    Clock,
+    StoreFacts,
+    judge_api,
+    judge_clocks,
+    judge_paths,
+    judge_store,
+    judge_store_error,
+)
 from pipeline.domain.checkup.verdict import Level
 from pipeline.domain.recording import Away, Broken, NoSuchCall, NotReady, Refused, Throttled
 
@@ -40,6 +48,14 @@ def test_each_answer_of_the_api_has_its_advice(answer, level, advice):
 def test_clocks_are_judged_by_the_farthest(clocks, level):
     """Either way, less what the reading itself may be off."""
     assert judge_clocks([Clock(*clock) for clock in clocks]).level is level
+
+
+def test_recordings_of_several_diallers_do_not_meet():
+    """One dialler may have any path; several need their names in it."""
+    assert not list(judge_paths("{call_ref}{ext}", ["north"]))
+    assert not list(judge_paths("{source}/{call_ref}{ext}", ["north", "south"]))
+    (verdict,) = judge_paths("{call_ref}{ext}", ["north", "south"])
+    assert verdict.level is Level.WARNING
 
 
 def test_a_store_is_judged_by_its_probe():
