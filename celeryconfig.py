@@ -102,6 +102,7 @@ task_routes = {
     "cdr.schedule_recordings": {"queue": "cdr.schedule_recordings"},
     "recordings.download": {"queue": _recordings},
     "recordings.dispatch": {"queue": "pipeline"},
+    "recordings.keep": {"queue": "pipeline"},
     "recordings.expire_stored": {"queue": _recordings},
     "recordings.clean_partials": {"queue": _recordings},
     "pipeline.reconcile": {"queue": "pipeline"},
@@ -120,20 +121,16 @@ beat_schedule = {
         "schedule": timedelta(seconds=1),
         "options": {"expires": 5},
     },
-    "delete stored recordings past their retention": {
-        "task": "recordings.expire_stored",
-        "schedule": timedelta(hours=1),
-        "options": {"expires": 1800},
-    },
-    "clean up after crashed downloads": {
-        "task": "recordings.clean_partials",
+    "clean up each dialler's recordings": {
+        "task": "recordings.keep",
         "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat
         "options": {"expires": 1800},
     },
 }
-beat_scheduler = "celery.beat:Scheduler"  # every schedule is an interval: nothing to remember across a restart
+beat_scheduler = "pipeline.living:LivingScheduler"
 beat_max_loop_interval = 1
 
+worker_consumer = "pipeline.living:LivingConsumer"
 worker_disable_prefetch = _redis_broker
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True

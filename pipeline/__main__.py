@@ -5,17 +5,30 @@ from __future__ import annotations
 import os
 import sys
 
-from sqlalchemy.exc import DBAPIError
-
-from pipeline.cli import app
-from pipeline.cli.output import complain
-from pipeline.domain.errors import PipelineError
-from pipeline.settings import SettingsError
-from pipeline.storage.database import is_outage
+from pipeline.health import health
 
 
 def main() -> None:
     """Run the command line."""
+    arguments = sys.argv[1:]
+    if len(arguments) == 2 and arguments[0] == "health" and not arguments[1].startswith("-"):
+        # A supervisor asks every few seconds, on a machine that has better things to do than to load libraries.
+        found = health(arguments[1])
+        print(found.says)  # noqa: T201 - nothing else is loaded yet
+        sys.exit(not found.well)
+    run()
+
+
+def run() -> None:
+    """Run any command, with every library it may need."""
+    from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - see main
+
+    from pipeline.cli import app  # noqa: PLC0415
+    from pipeline.cli.output import complain  # noqa: PLC0415
+    from pipeline.domain.errors import PipelineError  # noqa: PLC0415
+    from pipeline.settings import SettingsError  # noqa: PLC0415
+    from pipeline.storage.database import is_outage  # noqa: PLC0415
+
     try:
         app()
     except (SettingsError, PipelineError) as error:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import structlog
 from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
+from pipeline import metrics
+from pipeline.living import LoopSign, task_finished
 from pipeline.logging import OutageLog, configure_logging, get_logger
 from pipeline.settings import current_settings
 from pipeline.storage.database import is_outage
@@ -20,12 +23,21 @@ if TYPE_CHECKING:
 
 app = Celery("pipeline", include=["pipeline.tasks"])
 app.config_from_object("celeryconfig")
+app.steps["worker"].add(LoopSign)
 
 log = get_logger(__name__)
 outages = OutageLog(log)
 
 BROKER_OUTAGES = (BrokerError, ConnectionError, TimeoutError)
 """What a publish raises while the broker is away."""
+
+
+_noted: ContextVar[dict[str, Any]] = ContextVar("noted")
+
+
+def note(**facts: Any) -> None:
+    """Add facts to the line that the running task will end with; ``idle`` makes it one for debugging."""
+    _noted.get({}).update(facts)
 
 
 class PipelineTask(Task):  # type: ignore[misc]
@@ -42,22 +54,38 @@ class PipelineTask(Task):  # type: ignore[misc]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
+        noted: dict[str, Any] = {}
+        token = _noted.set(noted)
         with structlog.contextvars.bound_contextvars(task=self.name, task_id=self.request.id, **kwargs):
             try:
-                outcome = self.run(*args, **kwargs)
+                noted["outcome"] = self.run(*args, **kwargs)
             except Exception as error:
+                noted["error"] = type(error).__name__
                 if not is_outage(error):
                     raise
                 outages.away("database", error)
-                return "waits: the database is away"
-            outages.back("database")
-            log.debug("task_ended", outcome=outcome, seconds=round(time.perf_counter() - started, 4))
-            return outcome
+                noted["outcome"] = "waits: the database is away"
+            else:
+                outages.back("database")
+            finally:
+                _noted.reset(token)
+                self._ended(noted, time.perf_counter() - started)
+            return noted["outcome"]
 
-    def send(self, *, task_id: str | None = None, queue: Queue | None = None, **kwargs: Any) -> bool:
+    def _ended(self, noted: dict[str, Any], seconds: float) -> None:
+        """Whatever became of it: a sign of life, a count, and the one line that says it all."""
+        task_finished()
+        ended = "failed" if "outcome" not in noted else "waits" if "error" in noted else "done"
+        metrics.count(metrics.TASKS, task=self.name, outcome=ended)
+        write = log.warning if "error" in noted else log.debug if noted.pop("idle", False) else log.info
+        write("task_ended", ended=ended, seconds=round(seconds, 4), **noted)
+
+    def send(
+        self, *, task_id: str | None = None, queue: Queue | None = None, expires: float | None = None, **kwargs: Any
+    ) -> bool:
         """Send this task; False when the broker is away, which only delays: the row stays, and is sent again."""
         try:
-            self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue)
+            self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue, expires=expires)
         except BROKER_OUTAGES as error:
             outages.away("broker", error)
             return False
@@ -77,4 +105,8 @@ def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(**_: Any) -> None:
     settings = current_settings()
-    configure_logging(settings.pipeline_log_format, settings.pipeline_log_level)
+    configure_logging(
+        settings.pipeline_log_format,
+        settings.pipeline_log_level,
+        show_numbers=settings.pipeline_log_numbers == "shown",
+    )

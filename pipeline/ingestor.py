@@ -14,15 +14,21 @@ import time
 import uuid
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import redis
+import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline import metrics
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
+from pipeline.domain.checkup.cdr_list import dialed_at
 from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
+from pipeline.health import Sign, ingestor_name
 from pipeline.logging import OutageLog, get_logger
 from pipeline.storage.database import is_outage, make_engine
+from pipeline.storage.heartbeats import INGESTOR, beat
 from pipeline.storage.inbox import Batch, Unfinished, settle, unfinished_batches
 from pipeline.storage.progress import Step
 from pipeline.storage.stops import Stop, raise_stop, recent_bad_share, standing_stop, was_released
@@ -74,6 +80,7 @@ class Pace:
     outage_poll: float = 0.5
     recover_every: float = 5.0
     judge_every: float = 1.0
+    tell_every: float = 5.0
 
     def linger(self, unfinished: int) -> float:
         """How long to gather before the next claim.
@@ -93,6 +100,7 @@ class Ingestor:
         source: the dialler's name.
         send: sends the first message of a batch; False when the broker is away.
         pace: how fast to turn.
+        sign: what shows that the loop turns.
     """
 
     def __init__(
@@ -103,18 +111,21 @@ class Ingestor:
         source: str,
         send: Callable[[Batch], bool],
         pace: Pace | None = None,
+        sign: Sign | None = None,
     ) -> None:
         self._list = cdr_list
         self._engine = engine
         self._source = source
         self._send = send
         self._pace = pace or Pace()
+        self._sign = sign
         self._stop = threading.Event()
         self._outages = OutageLog(log)
         self._recover_at = 0.0
         self._leading: bool | None = None
         self._unfinished = Unfinished(0, 0)
         self._judge_at = 0.0
+        self._tell_at = 0.0
         self._trusted = False
         self._stopped_by: Stop | None = None
 
@@ -124,7 +135,8 @@ class Ingestor:
 
     def run(self) -> None:
         """Work until stopped."""
-        log.info("ingestor_started", list=self._list.name, source=self._source, owner=self._list.owner)
+        structlog.contextvars.bind_contextvars(source=self._source)
+        log.info("ingestor_started", list=self._list.name, owner=self._list.owner)
         waits = {
             Turn.EMPTY: self._pace.idle_poll,
             Turn.FULL: self._pace.longest_linger,
@@ -134,11 +146,20 @@ class Ingestor:
         }
         while not self._stop.is_set():
             turn = self.run_once()
+            self._show(turn)
             wait = self._pace.linger(self._unfinished.batches) if turn is Turn.CLAIMED else waits[turn]
             if wait:
                 self._stop.wait(wait)
         self._leave()
-        log.info("ingestor_stopped", source=self._source)
+        log.info("ingestor_stopped")
+
+    def _show(self, turn: Turn) -> None:
+        if self._sign is not None:
+            self._sign.alive()
+            if turn is Turn.OUTAGE:
+                self._sign.not_ready()
+            else:
+                self._sign.ready()
 
     def run_once(self) -> Turn:
         """One turn: recover if it is time, then claim, settle and send one batch.
@@ -148,8 +169,7 @@ class Ingestor:
         try:
             if not self._lead():
                 return Turn.STANDBY
-            if time.monotonic() >= self._recover_at:
-                self.recover()
+            self._do_what_is_due()
             if not self._may_claim():
                 return Turn.STOPPED
             room = self._room()
@@ -206,6 +226,7 @@ class Ingestor:
             log.info("ingestor_leads" if leading else "ingestor_stands_by", owner=self._list.owner)
             # Only now: a look that failed for an outage is taken again.
             self._leading = leading
+            metrics.gauge(metrics.LEADS, leading, source=self._source)
             self._recover_at = 0.0
             self._judge_at = 0.0
         return leading
@@ -217,6 +238,31 @@ class Ingestor:
             with self._engine.begin() as connection:
                 if not was_released(connection, self._source, "wrong_list"):
                     raise_stop(connection, self._source, "wrong_list", f"the list {self._list.name} {reason}")
+
+    def _do_what_is_due(self) -> None:
+        if time.monotonic() >= self._recover_at:
+            self.recover()
+        if time.monotonic() >= self._tell_at:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Leave a sign of life for whoever asks from a machine that cannot see the dialler's Redis."""
+        with self._engine.begin() as connection:
+            beat(connection, INGESTOR, self._source, who=self._list.owner)
+        if metrics.serving():
+            self._tell_of_the_list()
+        self._tell_at = time.monotonic() + self._pace.tell_every
+
+    def _tell_of_the_list(self) -> None:
+        there = self._list.look(1)
+        ages = [time.time() - at for at in map(dialed_at, (*there.left, *there.right)) if at is not None]
+        for metric, value in (
+            (metrics.LIST_RECORDS, there.waiting),
+            (metrics.LIST_OLDEST, max(ages, default=0.0)),
+            (metrics.OPEN_CLAIMS, there.claims),
+            (metrics.OLDEST_CLAIM, there.oldest_claim_seconds or 0.0),
+        ):
+            metrics.gauge(metric, value, source=self._source)
 
     def _may_claim(self) -> bool:
         """Whether nothing stands against claiming; looks at the fuse after each claim, and now and then."""
@@ -261,7 +307,9 @@ class Ingestor:
             )
         self._list.drop(claim.id)
         if batch is not None:
-            log.debug("batch_settled", batch_id=batch.batch_id, records=batch.records)
+            metrics.count(metrics.RECEIVED, batch.records, source=self._source)
+            metrics.observe(metrics.BATCH_RECORDS, batch.records, source=self._source)
+            log.info("batch_settled", batch_id=batch.batch_id, records=batch.records)
             self._send(batch)
 
     def _leave(self) -> None:
@@ -270,6 +318,8 @@ class Ingestor:
         except redis.RedisError as error:
             log.info("lease_left_to_run_out", error=str(error))
         self._list.close()
+        if self._sign is not None:
+            self._sign.gone()
 
 
 def run_ingestor(settings: Settings) -> None:
@@ -294,10 +344,15 @@ def run_ingestor(settings: Settings) -> None:
             max_unfinished=settings.pipeline_max_unfinished_batches,
             max_unfinished_records=10 * settings.pipeline_batch_size,
         ),
+        sign=Sign(Path(settings.pipeline_run_dir), ingestor_name(settings.enigma_source)),
     )
 
     def stop(*_: Any) -> None:
         ingestor.stop()
+
+    if settings.pipeline_metrics_port:
+        port = metrics.port_of("ingestor", settings.pipeline_metrics_port)
+        metrics.serve(metrics.count_here(), settings.pipeline_metrics_address, port)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)

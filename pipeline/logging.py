@@ -9,19 +9,26 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from pipeline.domain.masking import mask_fields
+
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 Logger = structlog.stdlib.BoundLogger
 
 
-def configure_logging(log_format: str = "auto", level: str = "info") -> None:
+def configure_logging(log_format: str = "auto", level: str = "info", *, show_numbers: bool = False) -> None:
     """Set up structlog and, through it, the log lines of libraries. Called once a process, by its entry point.
 
     Args:
         log_format: ``json``, ``console``, or ``auto``: console in a terminal, JSON elsewhere.
         level: the least severe level written.
+        show_numbers: write phone numbers in full.
     """
+
+    def mask(_: Any, __: str, fields: EventDict) -> EventDict:
+        return mask_fields(fields, numbers=not show_numbers)
+
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -29,11 +36,14 @@ def configure_logging(log_format: str = "auto", level: str = "info") -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderers: list[Any] = (
-        [structlog.dev.ConsoleRenderer()]
+    # Tracebacks become text before numbers are masked: what raised often quotes the record.
+    renderers: list[Any] = [
+        structlog.processors.format_exc_info,
+        mask,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
         if console
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
-    )
+        else structlog.processors.JSONRenderer(),
+    ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -140,10 +140,18 @@ class Settings(BaseSettings):
     """The most records one batch holds."""
     pipeline_max_unfinished_batches: Annotated[int, Field(ge=1, le=10_000)] = 50
     """The ingestor stops claiming while this many batches are unfinished."""
+    pipeline_run_dir: Annotated[str, Field(min_length=1)] = "var/run"
+    """The folder of the signs of life that ``pipeline health`` reads."""
+    pipeline_metrics_port: Annotated[int, Field(ge=0, le=65_000)] = 0
+    """The first port on which processes answer Prometheus; 0: none does."""
+    pipeline_metrics_address: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Where they listen; anybody who reaches it may read."""
     pipeline_log_format: Literal["auto", "json", "console"] = "auto"
     """``auto`` is JSON outside a terminal."""
     pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe level written."""
+    pipeline_log_numbers: Literal["masked", "shown"] = "masked"
+    """Whether log lines hold phone numbers in full."""
     flower_basic_auth: str = ""
     """``user:password`` for Flower, several by comma; empty only where Flower listens on loopback."""
 

@@ -7,14 +7,17 @@ sent only after their commit. Whatever gets lost between is sent again by ``pipe
 from __future__ import annotations
 
 import functools
+import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from kombu import Queue
 
+from pipeline import metrics
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
-from pipeline.celery import PipelineTask, app, log, task
+from pipeline.celery import PipelineTask, app, log, note, task
+from pipeline.counting import StepCount
 from pipeline.domain.pace import Limits
 from pipeline.domain.recording import RetryPolicy
 from pipeline.settings import current_settings
@@ -27,6 +30,7 @@ from pipeline.steps import recordings as recording_steps
 from pipeline.steps.run import run_step
 from pipeline.steps.tariffs import TariffCache
 from pipeline.storage.database import make_engine
+from pipeline.storage.heartbeats import KEEPER, beat, take_sources_to_keep
 from pipeline.storage.inbox import Batch
 from pipeline.storage.progress import Step
 
@@ -45,6 +49,9 @@ RESENT_AT_ONCE = 100
 
 BULK_SECONDS = 5.0
 """How long one task retries or discards before it lets others have the worker; less than ``RESEND_AFTER_SECONDS``."""
+
+KEEPING_EXPIRES_SECONDS = 1800
+"""The hourly cleaning up is dropped when it was not begun by then."""
 
 
 @task("cdr.normalize")
@@ -96,17 +103,20 @@ TASKS: dict[Step, PipelineTask] = {
 
 def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failure]]) -> str:
     """Do one step of a batch, then send what follows."""
+    counted = StepCount(step, batch)
     result = run_step(
         engine(),
         batch.batch_id,
         step,
-        work,
+        counted.around(work),
         resend_after_seconds=RESEND_AFTER_SECONDS,
         worker_was_lost=TASKS[step].request.retries > 0,
     )
     if result.progress is not None:
         for following in result.next_steps():
             send_step(following, result.progress.batch)
+    counted.done(result, engine())
+    note(set_aside=result.set_aside)
     aside = f", {result.set_aside} set aside" if result.set_aside else ""
     return f"{result.outcome}: {batch.records} records of {batch.source}{aside}"
 
@@ -119,8 +129,13 @@ def send_step(step: Step, batch: Batch) -> bool:
 @task("pipeline.reconcile")
 def reconcile() -> str:
     """Send again what stands still, and release failures whose next try is due."""
-    due = reconciliation.reconcile(engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS)
+    due = reconciliation.reconcile(
+        engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS, who=socket.gethostname()
+    )
+    metrics.count(metrics.RELEASED, due.released)
+    note(resent=len(due.overdue), released=due.released, idle=not due.overdue and not due.released)
     for progress in due.overdue:
+        metrics.count(metrics.RESENT, source=progress.batch.source)
         for step in progress.next_steps():
             send_step(step, progress.batch)
     for bulk_id in due.bulk_actions:
@@ -134,13 +149,16 @@ def act_in_bulk(bulk_id: int) -> str:
     result = bulk.run_bulk(engine(), bulk_id, seconds=BULK_SECONDS)
     if not result.ended:
         act_in_bulk.send(bulk_id=bulk_id)
+    note(failures=result.done)
     return f"{'done' if result.ended else 'goes on'}: {result.done} failures"
 
 
 @task("recordings.dispatch")
 def dispatch_recordings() -> str:
     """Send downloads for what is due, as many as each dialler's limits allow."""
-    return f"done: {send_downloads()} downloads sent"
+    sent = send_downloads()
+    note(sent=sent, idle=not sent)
+    return f"done: {sent} downloads sent"
 
 
 @task("recordings.download")
@@ -154,6 +172,8 @@ def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: 
         policy=recording_policy(),
         dispatched_at=datetime.fromisoformat(dispatched_at),
     )
+    metrics.count(metrics.RECORDING_TRIES, source=source, state=outcome.state.value if outcome.state else "none")
+    note(state=outcome.state.value if outcome.state else None, size_bytes=outcome.size_bytes)
     if outcome.pause_began:
         pause = outcome.pause_began
         log.error(
@@ -188,13 +208,29 @@ def recordings_queue(source: str) -> Queue:
     return Queue(name, ours.exchange, routing_key=name, queue_arguments=ours.queue_arguments)
 
 
+@task("recordings.keep")
+def keep_recordings() -> str:
+    """Have each dialler's own workers clean up: only they have its store."""
+    with engine().begin() as connection:
+        sources = take_sources_to_keep(connection, who=socket.gethostname())
+    for source in sources:
+        for each in (expire_stored, clean_partials):
+            each.send(queue=recordings_queue(source), expires=KEEPING_EXPIRES_SECONDS)
+    note(sources=sources)
+    return f"done: sent to the workers of {', '.join(sources) or 'no dialler'}"
+
+
 @task("recordings.expire_stored")
 def expire_stored() -> str:
-    """Delete stored recordings past their retention, unless they are held."""
-    days = current_settings().recordings_retention_days
+    """Delete this dialler's stored recordings past their retention, unless they are held."""
+    settings = current_settings()
+    days = settings.recordings_retention_days
     if days is None:
+        kept()
         return "done: recordings are kept for ever"
-    deleted = recording_keeping.expire(engine(), recording_store(), older_than_days=days)
+    deleted = recording_keeping.expire(engine(), recording_store(), older_than_days=days, source=settings.enigma_source)
+    kept()
+    note(deleted=deleted)
     return f"done: {deleted} recordings deleted that are older than {days} days"
 
 
@@ -202,6 +238,12 @@ def expire_stored() -> str:
 def clean_partials() -> str:
     """Remove the partial files of downloads that crashed."""
     return f"done: {recording_store().clean_partials()} partial files removed"
+
+
+def kept() -> None:
+    """This dialler's recordings were looked after."""
+    with engine().begin() as connection:
+        beat(connection, KEEPER, current_settings().enigma_source, who=socket.gethostname())
 
 
 @functools.cache

@@ -94,6 +94,7 @@ def settings_env(monkeypatch: pytest.MonkeyPatch, servers: Servers, database_url
     monkeypatch.setenv("ENIGMA_REDIS_URL", servers.dialler_redis.url)
     monkeypatch.setenv("CELERY_BROKER_URL", servers.broker.url)
     monkeypatch.setenv("RECORDINGS_URL", (tmp_path / "recordings").as_uri())
+    monkeypatch.setenv("PIPELINE_RUN_DIR", str(tmp_path / "run"))
     current_settings.cache_clear()
     yield
     current_settings.cache_clear()

@@ -19,6 +19,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pipeline.domain.checkup.cdr_list import ListFacts
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -125,15 +127,20 @@ class CdrList:
         self._end = pop_end.upper()
         self._lease_ms = int(lease_seconds * 1000)
         self._limit_bytes = limit_bytes
-        base = name if "{" in name else f"{{{name}}}"
-        self.register_key = f"{base}:cdr:claims"
-        self.lease_key = f"{base}:cdr:lease"
-        self._claim_prefix = f"{base}:cdr:claim:"
+        self.key_prefix = self.prefix_of(name)
+        self.register_key = f"{self.key_prefix}claims"
+        self.lease_key = f"{self.key_prefix}lease"
+        self._claim_prefix = f"{self.key_prefix}claim:"
         self._claim = self._redis.register_script(CLAIM)
         self._drop = self._redis.register_script(DROP)
         self._lease = self._redis.register_script(LEASE)
         self._release = self._redis.register_script(RELEASE)
         self._has_lmove: bool | None = None
+
+    @staticmethod
+    def prefix_of(name: str) -> str:
+        """What all our keys beside a list begin with."""
+        return f"{name}:cdr:" if "{" in name else f"{{{name}}}:cdr:"
 
     def claim_key(self, claim_id: uuid.UUID) -> str:
         """The key of the list that holds a claim's elements."""
@@ -200,6 +207,24 @@ class CdrList:
         if self._end == "RIGHT":
             return list(reversed(cast("list[bytes]", self._redis.lrange(self.name, -count, -1))))
         return cast("list[bytes]", self._redis.lrange(self.name, 0, count - 1))
+
+    def look(self, count: int) -> ListFacts:
+        """What is there, for whoever checks it; nothing is moved and no lease is taken."""
+        now = self._redis.time()[0]
+        kind = cast("bytes", self._redis.type(self.name)).decode()
+        holder = cast("bytes | None", self._redis.get(self.lease_key))
+        claims = cast("dict[bytes, bytes]", self._redis.hgetall(self.register_key)).values()
+        is_list = kind == "list"
+        return ListFacts(
+            name=self.name,
+            kind=kind,
+            waiting=self.waiting() if is_list else 0,
+            left=cast("list[bytes]", self._redis.lrange(self.name, 0, count - 1)) if is_list else [],
+            right=cast("list[bytes]", self._redis.lrange(self.name, -count, -1))[::-1] if is_list else [],
+            holder=None if holder is None else holder.decode(errors="replace"),
+            claims=len(claims),
+            oldest_claim_seconds=max((now - int(entry.rpartition(b"|")[2]) for entry in claims), default=None),
+        )
 
     def close(self) -> None:
         """Close the connections."""

@@ -10,11 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import re
+import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -22,11 +21,13 @@ from urllib.parse import urlsplit
 
 import fsspec
 
+from pipeline.domain.checkup.outside import StoreFacts
 from pipeline.domain.errors import PipelineError, cut
 from pipeline.domain.recording_path import TEMPLATE, checked_template, recording_path
+from pipeline.domain.secrets import secret_values
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
 DAY_SECONDS: Final = 86_400.0
@@ -43,7 +44,6 @@ _PUT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "memory": {"mode": "create"},
 }
 _READ_BYTES: Final = 1024 * 1024
-_SECRET: Final = re.compile("key|secret|token|pass|cred|connection|account|sas|auth", re.IGNORECASE)
 
 
 class StoreError(PipelineError):
@@ -234,6 +234,31 @@ class RecordingStore:
                         removed += 1
         return removed
 
+    def probe(self) -> StoreFacts:
+        """Write a small file, read it back and delete it: what a recording needs of the store.
+
+        Raises:
+            StoreError: one of these does not work.
+        """
+        began = time.monotonic()
+        path, content = f".probe-{uuid.uuid4()}", b"pipeline doctor"
+        with self.partial() as partial:
+            partial.write(content)
+            size = partial.seal()
+            with _trouble("write to", self._secrets):
+                if not (self._link if self._local else self._put)(partial.path, path):
+                    raise StoreError("a name that nobody can have taken is taken")
+        try:
+            if self.checksum(path) != Checksum(size, hashlib.sha256(content).digest()):
+                raise StoreError("it gives back other bytes than it was given")
+        finally:
+            self.delete(path)
+        seconds = time.monotonic() - began
+        if not self._local:
+            return StoreFacts(seconds)
+        disk = shutil.disk_usage(self._root)
+        return StoreFacts(seconds, disk.free, disk.total)
+
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
 
@@ -290,17 +315,8 @@ def _own_temporary_folder() -> Path:
 def _secrets(url: str, options: Mapping[str, Any]) -> Mapping[str, str]:
     """Every text that must not be shown, and what is shown in its place."""
     parts = urlsplit(url)
-    found = [parts.username, parts.password, *_leaves(options)]
+    found = [parts.username, parts.password, *secret_values(options)]
     return dict.fromkeys(sorted({text for text in found if text}, key=len, reverse=True), "***")
-
-
-def _leaves(options: Mapping[str, Any], *, secret: bool = False) -> Iterator[str]:
-    for name, value in options.items():
-        hidden = secret or bool(_SECRET.search(str(name)))
-        if isinstance(value, Mapping):
-            yield from _leaves(value, secret=hidden)
-        elif hidden and isinstance(value, str):
-            yield value
 
 
 @contextlib.contextmanager

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import balance, database, explain, failures, ingest, recordings, report, stops, tariffs
+from pipeline.cli import balance, database, doctor, explain, failures, ingest, recordings, report, stops, tariffs
+from pipeline.cli.health import health
 from pipeline.cli.quote import quote
 from pipeline.cli.rerate import rerate
 
@@ -16,10 +17,12 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command("ingest")(ingest.ingest)
+app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
 app.command("balance")(balance.balance)
 app.command("quote")(quote)
 app.command("rerate")(rerate)
+app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")

@@ -11,5 +11,9 @@ def ingest() -> None:
     from pipeline.ingestor import run_ingestor  # noqa: PLC0415 - Celery loads slowly, and no other command needs it
 
     settings = current_settings()
-    configure_logging(settings.pipeline_log_format, settings.pipeline_log_level)
+    configure_logging(
+        settings.pipeline_log_format,
+        settings.pipeline_log_level,
+        show_numbers=settings.pipeline_log_numbers == "shown",
+    )
     run_ingestor(settings)

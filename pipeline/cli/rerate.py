@@ -36,6 +36,7 @@ def rerate(
     ],
     until: Annotated[str, typer.Option(help="Calls dialled before this time; 2026-12-01 ends with November.")],
     campaign: Annotated[str | None, typer.Option(help="Only this campaign.", show_default=False)] = None,
+    source: Annotated[str | None, typer.Option(help="Only one dialler.", show_default=False)] = None,
     tariff_file: Annotated[
         Path | None,
         typer.Option(help="With --dry-run: as if this file were loaded into the tariffs.", show_default=False),
@@ -52,7 +53,7 @@ def rerate(
     settings = current_settings()
     zone = ZoneInfo(settings.pipeline_timezone)
     selection = Selection(
-        instant(since, zone, "--since"), instant(until, zone, "--until"), campaign and campaign.strip()
+        instant(since, zone, "--since"), instant(until, zone, "--until"), campaign and campaign.strip(), source
     )
     if selection.since >= selection.until:
         raise typer.BadParameter("must be after --since", param_hint="'--until'")

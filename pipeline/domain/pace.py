@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 SHORTEST_SAVING_SECONDS = 1.0
 """The dispatcher ticks once a second, so what was not used since the last tick may be used at the next."""
@@ -50,3 +51,20 @@ class Limits:
         # The smallest bit more, so that 0.1 s saved ten times is a second.
         requests = int(self.saved(unused_seconds) * self.per_second + 1e-6)
         return max(0, min(self.at_once - in_flight, requests))
+
+
+DAY_SECONDS: Final = 86_400.0
+
+
+def may_ask(asked_ago: float | None, done_ago: float | None) -> bool:
+    """Whether to send the hourly work to a queue again.
+
+    A dialler that was taken down, or has no recordings, has no worker that would take the messages; they must not
+    pile up. So one that has not done the work for a day is asked once a day.
+
+    >>> may_ask(None, None), may_ask(3_600, None), may_ask(90_000, None)
+    (True, False, True)
+    >>> may_ask(3_600, 3_590), may_ask(3_600, 90_000)
+    (True, False)
+    """
+    return asked_ago is None or asked_ago >= DAY_SECONDS or (done_ago is not None and done_ago < DAY_SECONDS)

@@ -50,6 +50,7 @@ class Stack:
             "CELERY_BROKER_URL": servers.broker.url,
             "DATABASE_URL": servers.postgres.url,
             "RECORDINGS_URL": (folder / "recordings").as_uri(),
+            "PIPELINE_RUN_DIR": str(folder / "run"),
             "RECORDINGS_DELAY_SECONDS": "1",
             "RECORDINGS_RATE": "1000",  # the simulated dialler bears it, and nobody wants to wait
             "FLOWER_ADDRESS": "127.0.0.1",

@@ -43,11 +43,17 @@ class Verified(NamedTuple):
     problem: str | None
 
 
-def expire(engine: Engine, store: RecordingStore, *, older_than_days: int) -> int:
+def expire(engine: Engine, store: RecordingStore, *, older_than_days: int, source: str | None = None) -> int:
     """Delete the files of calls dialled longer ago than that, and say so in their rows; returns how many.
 
     A file goes before its row says so, under the row's lock: a crash between finds the row unchanged and the file gone,
     and the next run takes that for done. A hold that is placed meanwhile waits for the lock and then sees the deletion.
+
+    Args:
+        engine: the database.
+        store: where the files are.
+        older_than_days: by when the calls were dialled.
+        source: only this dialler's; None: all.
 
     Raises:
         StoreError: a file cannot be deleted; those before it are, and the next run goes on.
@@ -56,7 +62,9 @@ def expire(engine: Engine, store: RecordingStore, *, older_than_days: int) -> in
     deleted = 0
     while True:
         with engine.begin() as connection:
-            batch = recording_keeping.take_expired(connection, older_than_days=older_than_days, limit=EXPIRED_AT_ONCE)
+            batch = recording_keeping.take_expired(
+                connection, older_than_days=older_than_days, limit=EXPIRED_AT_ONCE, source=source
+            )
             for file in batch:
                 store.delete(file.path)
             recording_keeping.mark_deleted(connection, [file.call_id for file in batch], reason=reason)

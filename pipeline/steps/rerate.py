@@ -193,6 +193,7 @@ def rerate(
         "since": selection.since.isoformat(),
         "until": selection.until.isoformat(),
         "campaign": selection.campaign,
+        "source": selection.source,
     }
     with engine.begin() as connection:
         rerate_id = record_action(connection, who, "rerate", detail)

@@ -438,6 +438,17 @@ stops = Table(
     Index("stops_standing_idx", "source", unique=True, postgresql_where=text("released_at IS NULL")),
 )
 
+# When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("source", Text, primary_key=True),  # empty: of no one source
+    Column("who", Text, nullable=False),
+    Column("at", AWARE, nullable=False, server_default=NOW),
+    postgresql_with={"fillfactor": "50"},
+)
+
 actions = Table(
     "actions",
     metadata,

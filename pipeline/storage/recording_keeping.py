@@ -113,8 +113,17 @@ def release(connection: Connection, call_id: int, *, who: str, reason: str | Non
     return bool(result.rowcount)
 
 
-def take_expired(connection: Connection, *, older_than_days: int, limit: int) -> list[KeptFile]:
-    """Stored files past their retention and not held, oldest first, locked until the end of the transaction."""
+def take_expired(
+    connection: Connection, *, older_than_days: int, limit: int, source: str | None = None
+) -> list[KeptFile]:
+    """Stored files past their retention and not held, oldest first, locked until the end of the transaction.
+
+    Args:
+        connection: the caller's transaction.
+        older_than_days: by when the calls were dialled.
+        limit: the most to take.
+        source: only this dialler's, for only its own workers have its store; None: all.
+    """
     # Rows that code older than the column stored. There are none of them soon, and then an index says so.
     connection.execute(
         text(
@@ -127,9 +136,10 @@ def take_expired(connection: Connection, *, older_than_days: int, limit: int) ->
             "SELECT call_id, source, call_ref, path, size_bytes, sha256 FROM recordings "
             "WHERE state = 'stored' AND deleted_at IS NULL AND held_at IS NULL "
             "  AND dialed_at < now() - make_interval(days => :days) "
+            "  AND (cast(:source AS text) IS NULL OR source = :source) "
             "ORDER BY dialed_at LIMIT :limit FOR UPDATE SKIP LOCKED"
         ),
-        {"days": older_than_days, "limit": limit},
+        {"days": older_than_days, "limit": limit, "source": source},
     )
     return [KeptFile(*row) for row in rows]
 

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 
 
 class Selection(NamedTuple):
-    """Which calls: dialled from an instant up to before another, of one campaign or all."""
+    """Which calls: dialled from an instant up to before another, of one campaign or all, of one dialler or all."""
 
     since: datetime
     until: datetime
     campaign: str | None = None
+    source: str | None = None
 
 
 class Extent(NamedTuple):
@@ -42,7 +43,10 @@ class Outcome(NamedTuple):
     currency: str | None
 
 
-_SELECTED = "{at} >= :since AND {at} < :until AND (cast(:campaign AS text) IS NULL OR c.campaign_ref = :campaign)"
+_SELECTED = (
+    "{at} >= :since AND {at} < :until AND (cast(:campaign AS text) IS NULL OR c.campaign_ref = :campaign) "
+    "AND (cast(:source AS text) IS NULL OR c.source = :source)"
+)
 
 # The last line of a call is its charge in force, or the reversal that left it without one. A call that has neither a
 # charge in force nor a reason for none is still to be billed, and none of rerating's business.

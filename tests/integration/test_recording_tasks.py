@@ -12,6 +12,7 @@ import pytest
 import redis
 from sqlalchemy import text
 
+from tests.integration.flow import receive
 from tests.integration.recording_rows import BATCH, change, row, scheduled
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +84,43 @@ def test_retention_does_nothing_unless_it_is_set(engine):
     assert ask("tasks.expire_stored()", RECORDINGS_RETENTION_DAYS="365").startswith("done: 1 recordings deleted")
 
 
+def test_only_a_diallers_own_files_are_deleted(engine):
+    """Another's may lie in a store that only its own workers have."""
+    scheduled(engine, 1)
+    scheduled(engine, 2, source="other", batch=BATCH + 1)
+    change(
+        engine,
+        "state = 'stored', due_at = NULL, path = 'x.wav', size_bytes = 1, sha256 = '', "
+        "dialed_at = now() - interval '400 days'",
+    )
+    for source in ("other", "third"):
+        said = ask("tasks.expire_stored()", RECORDINGS_RETENTION_DAYS="365", ENIGMA_SOURCE=source)
+        assert said.startswith("done: 1" if source == "other" else "done: 0")
+    with engine.connect() as connection:
+        deleted = connection.execute(text("SELECT source FROM recordings WHERE deleted_at IS NOT NULL"))
+        assert deleted.scalars().all() == ["other"]
+
+
+def test_each_diallers_workers_are_asked_to_clean_up(engine, broker):
+    """In their own queues; one whose workers do not, once a day only."""
+    for source in ("enigma", "gone", "other"):
+        receive(engine, b"{}", b"{}", source=source)
+
+    def asked():
+        said = ask("tasks.keep_recordings()")
+        counts = {name: broker.llen(f"cdr:recordings.{name}") for name in ("enigma", "gone", "other")}
+        broker.flushall()
+        return said, counts
+
+    assert asked() == ("done: sent to the workers of enigma, gone, other", {"enigma": 2, "gone": 2, "other": 2})
+    for source in ("enigma", "other"):
+        ask("tasks.expire_stored()", ENIGMA_SOURCE=source)
+    assert asked() == ("done: sent to the workers of enigma, other", {"enigma": 2, "gone": 0, "other": 2})
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE heartbeats SET at = now() - interval '25 hours'"))
+    assert asked()[1]["gone"] == 2
+
+
 def test_partial_files_of_crashed_downloads_are_removed(tmp_path):
     """Those nobody has written to for a day, and no others."""
     folder = tmp_path / "recordings" / ".partial"
@@ -97,4 +135,4 @@ def test_partial_files_of_crashed_downloads_are_removed(tmp_path):
 def test_the_tasks_are_on_the_schedule():
     """Beat knows them, and they go to workers that have the store."""
     scheduled_tasks = ask("{entry['task']: 0 for entry in tasks.app.conf.beat_schedule.values()}")
-    assert {"recordings.dispatch", "recordings.expire_stored", "recordings.clean_partials"} <= set(scheduled_tasks)
+    assert {"recordings.dispatch", "recordings.keep"} <= set(scheduled_tasks)

@@ -96,6 +96,15 @@ def test_a_recording_is_stored_and_read_again(make_store, tmp_path):
     assert store.checksum("enigma/none.wav") is None
 
 
+def test_a_probe_leaves_nothing(make_store, options):
+    """What `pipeline doctor` writes is read back and deleted; a bucket that is not there is told."""
+    assert make_store().probe().disk_free is None
+    assert s3fs.S3FileSystem(**options).find("calls/test_a_probe_leaves_nothing") == []
+    with pytest.raises(StoreError, match="cannot write to it") as raised:
+        RecordingStore("s3://nowhere/x", storage_options=options).probe()
+    assert SECRET not in str(raised.value)
+
+
 def test_a_large_recording_goes_in_parts(make_store):
     """More than one chunk is a multipart upload, published as one."""
     store = make_store()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
+import sys
+
+import pytest
 
 from pipeline.logging import BrokerChatter, OutageLog
 
@@ -53,3 +58,34 @@ def test_other_lines_are_never_held_back():
     chatter = BrokerChatter()
     assert all(chatter.filter(record("pipeline.celery", "Cannot connect to anything")) for _ in range(3))
     assert all(chatter.filter(record("celery.worker.consumer", "pidbox received method")) for _ in range(3))
+
+
+WRITE = """
+import logging, sys
+from pipeline.logging import configure_logging, get_logger
+configure_logging(sys.argv[1], show_numbers=sys.argv[2] == "shown")
+record = {"number": "0820001234", "payload": ["+27820001234"]}
+try:
+    raise ValueError(f"cannot read {record}")
+except ValueError:
+    get_logger("ours").exception("step_failed", batch_id=7, record=record, client_number="0820001234")
+    logging.getLogger("theirs").exception("could not do %s with %r", "it", record)
+    logging.getLogger("theirs").error("amqp://me:hush@host// refused", extra={"data": {"kwargs": str(record)}})
+"""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+@pytest.mark.parametrize("numbers", ["masked", "shown"])
+def test_no_number_is_written_unless_asked_for(log_format, numbers):
+    """Nor in fields, nor in tracebacks, nor in lines of libraries; a password never."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", WRITE, log_format, numbers], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == ""
+    assert "ValueError: cannot read" in done.stderr
+    assert ("820001234" in done.stderr) == (numbers == "shown")
+    assert "hush" not in done.stderr
+    if log_format == "json":
+        lines = [json.loads(line) for line in done.stderr.splitlines()]
+        assert [line["event"].split()[0] for line in lines] == ["step_failed", "could", "amqp://me:***@host//"]
+        assert lines[0]["batch_id"] == 7

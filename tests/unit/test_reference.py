@@ -17,7 +17,9 @@ from pipeline.domain.cdr import PAYLOAD_FIELDS
 from pipeline.domain.disposition import CONSEQUENCES, Disposition
 from pipeline.domain.recording import RecordingState
 from pipeline.domain.tariff_file import COLUMNS
+from pipeline.metrics import METRICS
 from pipeline.settings import Settings
+from pipeline.storage.gauges import QUERIES
 from pipeline.storage.models import failures, metadata
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,6 +147,17 @@ def test_every_task_is_described(celery):
 def test_every_queue_is_described(celery):
     """Every queue is named in the table of tasks."""
     assert {cells[0].strip("`") for cells in rows("## Queues and tasks").values()} == set(celery["queues"])
+
+
+def test_every_metric_is_described():
+    """The table has every metric, its kind, labels and meaning, and no other."""
+    states = [metric for query in QUERIES for metric in query.metrics]
+    described = rows("## Metrics")
+    assert set(described) - {"cdr_state_query_failures_total"} == {metric.name for metric in (*METRICS, *states)}
+    for metric in (*METRICS, *states):
+        kind, labels, _, meaning = described[metric.name]
+        assert (kind, meaning) == (getattr(metric, "kind", "gauge"), metric.help)
+        assert tuple(re.findall(r"`(\w+)`", labels)) == metric.labels
 
 
 @pytest.mark.parametrize("table", metadata.tables)

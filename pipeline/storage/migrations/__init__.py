@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 
 def alembic_config(engine: Engine | None = None) -> Config:
@@ -31,5 +31,15 @@ def upgrade(engine: Engine, revision: str = "head") -> None:
 def revisions(engine: Engine) -> tuple[str | None, str | None]:
     """The revision the database is at, and the newest this code knows."""
     with engine.connect() as connection:
-        current = MigrationContext.configure(connection).get_current_revision()
-    return current, ScriptDirectory.from_config(alembic_config()).get_current_head()
+        return revision_of(connection), known_revisions()[1]
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The revision the database is at; None when it has no tables."""
+    return MigrationContext.configure(connection).get_current_revision()
+
+
+def known_revisions() -> tuple[frozenset[str], str | None]:
+    """Every revision this code knows, and the newest."""
+    scripts = ScriptDirectory.from_config(alembic_config())
+    return frozenset(script.revision for script in scripts.walk_revisions()), scripts.get_current_head()

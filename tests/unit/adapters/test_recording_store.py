@@ -60,6 +60,15 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
+def test_a_probe_leaves_nothing(any_store, folder):
+    """A file is written, read back and deleted; where there is a disk, its room is told."""
+    facts = any_store.probe()
+    assert facts.seconds >= 0
+    if folder.exists():
+        assert files(folder) == set()
+        assert 0 < facts.disk_free <= facts.disk_total
+
+
 def test_a_recording_is_stored_under_its_name(any_store):
     """The path is made of the dialler, the day in UTC and the call, and the bytes are there."""
     assert keep(any_store, b"abc") == Published(PATH, fresh=True)

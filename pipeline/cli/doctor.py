@@ -1,0 +1,39 @@
+"""``pipeline doctor``: what is wrong with the surroundings, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from pipeline.cli.checks import run_checks
+from pipeline.cli.output import console, print_json
+from pipeline.domain.checkup.verdict import Level, Verdict
+from pipeline.logging import configure_logging
+from pipeline.settings import current_settings
+
+STYLE = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red", Level.UNKNOWN: "dim"}
+
+
+def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+    """Look at everything the pipeline needs, a line each, with what to do. Exit code 1 when there is a problem."""
+    settings = current_settings()
+    configure_logging(settings.pipeline_log_format, "critical")  # the lines below say it all
+    verdicts = run_checks(settings)
+    healthy = all(verdict.level is not Level.PROBLEM for verdict in verdicts)
+    if as_json:
+        print_json({"healthy": healthy, "checks": [verdict.as_dict() for verdict in verdicts]})
+    else:
+        for verdict in verdicts:
+            console.print(line(verdict), soft_wrap=True)
+    if not healthy:
+        raise typer.Exit(1)
+
+
+def line(verdict: Verdict) -> Text:
+    """A verdict on one line."""
+    advice = f". {verdict.remedy}" if verdict.remedy else ""
+    return Text.assemble(
+        (f"{verdict.level.value:<8}", STYLE[verdict.level]), (f" {verdict.check}: ", "bold"), verdict.says, advice
+    )

@@ -1,0 +1,79 @@
+"""The states of the database for Prometheus: read by one process, beat, when it is asked, and not too often."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.logging import get_logger
+from pipeline.storage.gauges import QUERIES, read_gauges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Engine
+
+    from pipeline.storage.gauges import GaugeQuery, Reading
+
+log = get_logger(__name__)
+
+KEEP_SECONDS: Final = 10.0
+SHARE: Final = 20
+"""What a query took is kept this many times as long: however large the tables, it costs a twentieth of a core."""
+
+TIMEOUT_SECONDS: Final = 10.0
+
+
+class StateCollector:
+    """Reads each query's gauges anew once its last reading is too old.
+
+    Args:
+        engine: the database.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[str, list[Reading]] = {}
+        self._next: dict[str, float] = {}
+        self._failed = dict.fromkeys((query.name for query in QUERIES), 0)
+
+    def collect(self) -> Iterator[Any]:
+        """Every gauge, as Prometheus' library asks for them."""
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - once it is needed
+
+        with self._lock:
+            for query in QUERIES:
+                families = {
+                    metric.name: GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+                    for metric in query.metrics
+                }
+                for reading in self._readings(query):
+                    families[reading.metric.name].add_metric(reading.labels, reading.value)
+                yield from families.values()
+            failed = CounterMetricFamily(
+                "cdr_state_query_failures_total", "Readings of the database that failed.", labels=("query",)
+            )
+            for name, count in self._failed.items():
+                failed.add_metric((name,), count)
+            yield failed
+
+    def _readings(self, query: GaugeQuery) -> list[Reading]:
+        began = self._clock()
+        if began >= self._next.get(query.name, began):
+            try:
+                with self._engine.begin() as connection:
+                    self._kept[query.name] = read_gauges(connection, query, timeout_seconds=TIMEOUT_SECONDS)
+            except SQLAlchemyError as error:
+                # Old values would look like new ones: better none at all.
+                self._kept[query.name] = []
+                self._failed[query.name] += 1
+                log.warning("state_query_failed", query=query.name, error=str(getattr(error, "orig", error))[:200])
+            ended = self._clock()
+            self._next[query.name] = ended + max(KEEP_SECONDS, SHARE * (ended - began))
+        return self._kept.get(query.name, [])

@@ -1,0 +1,38 @@
+"""What the running processes write: JSON, a line a task, no number."""
+
+from __future__ import annotations
+
+import json
+
+from tests.factories import make_record
+from tests.functional.conftest import balance, eventually
+
+
+def lines_of(stack, name):
+    """Celery's farewell is written past every logger, and is not JSON."""
+    return [json.loads(line) for line in stack.log_of(name).read_text().splitlines() if line.startswith("{")]
+
+
+def test_each_task_ends_with_one_line_and_no_line_has_a_number(stack, push):
+    """Who, which batch, how it ended, how long; records and what was set aside; quiet ticks are not told."""
+    push(*(make_record(number="0829998877") for _ in range(20)), make_record(number="0829998877", call_time=-1))
+    push(make_record(number="0829998877", dialed_at="+27829998877"))
+    stack.start(["ingestor", "worker", "beat"])
+    eventually(lambda: balance(stack)["processed"]["records"] == 20, check=stack.check)
+    eventually(lambda: any(line.get("task") == "cdr.schedule_recordings" for line in lines_of(stack, "worker")))
+    stack.stop()
+    text = "".join(stack.log_of(name).read_text() for name in ("ingestor", "worker", "beat"))
+    assert "29998877" not in text
+    ended = [line for line in lines_of(stack, "worker") if line["event"] == "task_ended"]
+    assert len({line["task_id"] for line in ended}) == len(ended)
+    steps = [line for line in ended if line["task"].startswith("cdr.")]
+    assert {"cdr.normalize", "cdr.classify", "cdr.bill", "cdr.schedule_recordings"} == {line["task"] for line in steps}
+    for line in steps:
+        assert {"task_id", "batch_id", "source", "records", "outcome", "seconds", "set_aside", "timestamp"} <= set(line)
+        assert (line["level"], line["ended"], line["source"]) == ("info", "done", "enigma")
+    assert sum(line["set_aside"] for line in steps if line["task"] == "cdr.normalize") == 2
+    ticks = [line for line in ended if line["task"] == "pipeline.reconcile"]
+    assert all(line["resent"] or line["released"] for line in ticks)
+    settled = [line for line in lines_of(stack, "ingestor") if line["event"] == "batch_settled"]
+    assert sum(line["records"] for line in settled) == 22
+    assert all(line["source"] == "enigma" for line in settled)
