@@ -127,10 +127,10 @@ beat_schedule = {
         "options": {"expires": 1800},
     },
 }
-beat_scheduler = "pipeline.living:LivingScheduler"
+beat_scheduler = "pipeline.monitoring.living:LivingScheduler"
 beat_max_loop_interval = 1
 
-worker_consumer = "pipeline.living:LivingConsumer"
+worker_consumer = "pipeline.monitoring.living:LivingConsumer"
 worker_disable_prefetch = _redis_broker
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True

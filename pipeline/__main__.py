@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pipeline.health import health
+from pipeline.monitoring.health import health
 
 
 def main() -> None:

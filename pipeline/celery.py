@@ -10,9 +10,9 @@ import structlog
 from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
-from pipeline import metrics
-from pipeline.living import LoopSign, task_finished
 from pipeline.logging import OutageLog, configure_logging, get_logger
+from pipeline.monitoring import metrics
+from pipeline.monitoring.living import LoopSign, task_finished
 from pipeline.settings import current_settings
 from pipeline.storage.database import is_outage
 

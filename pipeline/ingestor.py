@@ -21,12 +21,12 @@ import redis
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import metrics
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
 from pipeline.domain.checkup.cdr_list import dialed_at
 from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
-from pipeline.health import Sign, ingestor_name
 from pipeline.logging import OutageLog, get_logger
+from pipeline.monitoring import metrics
+from pipeline.monitoring.health import Sign, ingestor_name
 from pipeline.storage.database import is_outage, make_engine
 from pipeline.storage.heartbeats import INGESTOR, beat
 from pipeline.storage.inbox import Batch, Unfinished, settle, unfinished_batches

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from kombu import Queue
 
-from pipeline import metrics
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
 from pipeline.celery import PipelineTask, app, log, note, task
-from pipeline.counting import StepCount
 from pipeline.domain.pace import Limits
 from pipeline.domain.recording import RetryPolicy
+from pipeline.monitoring import metrics
+from pipeline.monitoring.counting import StepCount
 from pipeline.settings import current_settings
 from pipeline.steps import bill as billing
 from pipeline.steps import bulk, recording_keeping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.health import ALIVE_WITHIN_SECONDS, Health, age_of, run_dir, sign_name
-from pipeline.health import health as look
+from pipeline.monitoring.health import ALIVE_WITHIN_SECONDS, Health, age_of, run_dir, sign_name
+from pipeline.monitoring.health import health as look
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
-from pipeline.exporter import KEEP_SECONDS, StateCollector
+from pipeline.monitoring.exporter import KEEP_SECONDS, StateCollector
 from pipeline.steps.reconcile import reconcile
 from pipeline.storage.gauges import QUERIES, noticed_here, receipt_to_charge_seconds
 from pipeline.storage.inbox import first_record, last_record

@@ -17,7 +17,7 @@ from pipeline.domain.cdr import PAYLOAD_FIELDS
 from pipeline.domain.disposition import CONSEQUENCES, Disposition
 from pipeline.domain.recording import RecordingState
 from pipeline.domain.tariff_file import COLUMNS
-from pipeline.metrics import METRICS
+from pipeline.monitoring.metrics import METRICS
 from pipeline.settings import Settings
 from pipeline.storage.gauges import QUERIES
 from pipeline.storage.models import failures, metadata

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline import metrics
+from pipeline.monitoring import metrics
 from pipeline.storage.gauges import noticed_here, receipt_to_charge_seconds
 from pipeline.storage.progress import Step
 

@@ -1,7 +1,7 @@
 """What each process counts for Prometheus. Nothing is counted, nor any library loaded, until a process serves it.
 
 Every count is made once a batch or once a task, never once a record. Labels are names that are few by nature: a
-dialler, a step, a class, a state. States of the database are read by one process only, see ``pipeline.exporter``.
+dialler, a step, a class, a state. States of the database are read by one process only, see ``exporter``.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ from celery import bootsteps, signals
 from celery.beat import Scheduler
 from celery.worker.consumer import Consumer
 
-from pipeline import metrics
-from pipeline.exporter import StateCollector
-from pipeline.health import Sign
+from pipeline.monitoring import metrics
+from pipeline.monitoring.exporter import StateCollector
+from pipeline.monitoring.health import Sign
 from pipeline.settings import current_settings
 from pipeline.storage.database import make_engine
 

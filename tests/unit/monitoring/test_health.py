@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from pipeline import health as module
-from pipeline.health import Sign, health
+from pipeline.monitoring import health as module
+from pipeline.monitoring.health import Sign, health
 from pipeline.settings import Settings
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pipeline import metrics
+from pipeline.monitoring import metrics
 from pipeline.storage.gauges import QUERIES
 
 STATES = [metric for query in QUERIES for metric in query.metrics]
@@ -46,7 +46,7 @@ def test_forked_processes_add_to_the_same_counts(tmp_path):
     """Also one that takes the place of another that died; and a start begins anew."""
     code = """
 import os, pathlib, sys
-from pipeline import metrics
+from pipeline.monitoring import metrics
 from prometheus_client import generate_latest
 registry = metrics.count_here(shared=pathlib.Path(sys.argv[1]))
 for slot in (0, 1, 0):
