@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
 SEED ?= 1
+PARTS ?=
 
 .PHONY: help
 help: ## What can be made
@@ -37,6 +38,10 @@ unit: setup ## Run the tests that open no socket
 .PHONY: chaos
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")
 	$(BIN)/python -m tests.chaos.harness --seed $(SEED) --calls 100000 --kills 100 --rate 700
+
+.PHONY: bench
+bench: setup ## Measure against the alternatives, write docs/performance.md (PARTS="latency million")
+	$(BIN)/python -m tests.bench $(PARTS)
 
 .PHONY: check
 check: setup ## Format, lint, types and import contracts
