@@ -33,7 +33,7 @@ def normalize(connection: Connection, span: Span, *, region: str, now: datetime)
         The records that could not become calls.
     """
     new, failures = _read(unread_records(connection, span), region=region, now=now)
-    if copy_calls(connection, span.source, new):
+    if not new or copy_calls(connection, span.source, new):
         return failures
     stored: set[int] = set()
     failures += write_isolated(

@@ -10,7 +10,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy import text
 
-from pipeline.storage.database import copy_rows, is_outage, read_rows
+from pipeline.storage.database import copy_rows, driver_connection, execute, is_outage
 from pipeline.storage.models import calls, duplicates
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ RETURNING id
 
 def unread_records(connection: Connection, span: Span) -> list[RawRecord]:
     """The records that are neither call nor duplicate nor set aside."""
-    return [RawRecord(*row) for row in read_rows(connection, _UNREAD, span.bounds)]
+    return list(map(RawRecord._make, execute(connection, _UNREAD, span.bounds)))
 
 
 def replace_call(connection: Connection, call_id: int, record_id: int, cdr: Cdr, who: str) -> None:
@@ -134,11 +134,9 @@ def copy_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> b
     Nearly always none is: a reference is taken only when the dialler repeats itself. `insert_calls` sorts that out.
     Rows go in by the order of their key here too, see there.
     """
-    if not new:
-        return True
     rows = sorted((_row(source, each) for each in new), key=_CALL_KEY)
     try:
-        with connection.begin_nested():
+        with driver_connection(connection).transaction():
             copy_rows(connection, calls, _COPIED, rows)
     except psycopg.Error as error:
         if is_outage(error):

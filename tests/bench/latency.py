@@ -102,6 +102,7 @@ def measure(bench: Bench, stack: Stack, rate: float, seconds: float, first_call_
         "grows": grows(waits),
         "batch_size": round(statistics.fmean(records for records, _ in received), 1),
         "between_claims_ms": round(1e3 * statistics.median(gaps(received)), 1),
+        "cpu_us_a_batch": {name: round(each.cpu_seconds * 1e6 / len(received)) for name, each in cost.items()},
         "cores": round(sum(each.cpu_seconds for each in cost.values()) / seconds, 2),
     }
 
