@@ -140,4 +140,4 @@ worker_max_tasks_per_child = 5000
 worker_hijack_root_logger = False
 worker_send_task_events = True
 task_send_sent_event = True
-worker_consumer = "pipeline.consumer:Consumer"  # it sends the events of a fifth of a second together
+worker_consumer = "pipeline.worker:Consumer"  # it sends the events of a fifth of a second together

@@ -53,7 +53,7 @@ _DATE_CHARACTERS = len("2020-08-10")
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
-class Cdr(msgspec.Struct, frozen=True):
+class Cdr(msgspec.Struct, frozen=True, gc=False):
     """One call as the dialler reported it, checked and normalized."""
 
     call_ref: str

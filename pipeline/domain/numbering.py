@@ -20,7 +20,7 @@ E164_DIGITS = 15
 _DIALLABLE = re.compile(r"\+?[0-9 ()./\-]{2,40}")
 
 
-class Number(msgspec.Struct, frozen=True):
+class Number(msgspec.Struct, frozen=True, gc=False):
     """A telephone number: `value` is E.164 when `is_e164`, else the text as it came."""
 
     value: str
