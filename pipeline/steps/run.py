@@ -30,9 +30,9 @@ class StepResult(NamedTuple):
     progress: Progress | None
     set_aside: int = 0
 
-    def next_steps(self) -> tuple[Step, ...]:
+    def steps_after(self, step: Step) -> tuple[Step, ...]:
         """What to send now."""
-        return () if self.progress is None else self.progress.next_steps()
+        return () if self.progress is None else self.progress.steps_after(step)
 
 
 def run_step(

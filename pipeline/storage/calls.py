@@ -96,7 +96,7 @@ RETURNING id
 
 def unread_records(connection: Connection, span: Span) -> list[RawRecord]:
     """The records that are neither call nor duplicate nor set aside."""
-    return list(map(RawRecord._make, execute(connection, _UNREAD, span.bounds)))
+    return list(map(RawRecord._make, execute(connection, _UNREAD, span.bounds).fetchall()))
 
 
 def replace_call(connection: Connection, call_id: int, record_id: int, cdr: Cdr, who: str) -> None:

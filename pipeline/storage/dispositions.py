@@ -55,7 +55,7 @@ _COLUMNS = (
 
 def unclassified_calls(connection: Connection, span: Span) -> list[Unclassified]:
     """The calls that have no disposition and are not set aside."""
-    return list(map(Unclassified._make, execute(connection, _UNCLASSIFIED, span.bounds)))
+    return list(map(Unclassified._make, execute(connection, _UNCLASSIFIED, span.bounds).fetchall()))
 
 
 def insert_dispositions(connection: Connection, results: Sequence[tuple[int, Classification]]) -> None:

@@ -86,7 +86,7 @@ ORDER BY c.id
 
 def unbilled_calls(connection: Connection, span: Span) -> list[Unbilled]:
     """The classified calls that have neither a charge in force nor a reason for none, and are not set aside."""
-    return list(map(Unbilled._make, execute(connection, _UNBILLED, span.bounds)))
+    return list(map(Unbilled._make, execute(connection, _UNBILLED, span.bounds).fetchall()))
 
 
 def insert_lines(connection: Connection, lines: Sequence[Line]) -> None:

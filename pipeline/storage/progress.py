@@ -43,6 +43,8 @@ DOWNSTREAM = {
 }
 """A step and all that follow from it."""
 
+SIDE_BY_SIDE = (Step.BILL, Step.SCHEDULE_RECORDINGS)
+
 UPSTREAM = {
     Step.NORMALIZE: frozenset[Step](),
     Step.CLASSIFY: frozenset({Step.NORMALIZE}),
@@ -73,7 +75,18 @@ class Progress(NamedTuple):
         for step in (Step.NORMALIZE, Step.CLASSIFY):
             if step in self.undone:
                 return (step,)
-        return tuple(step for step in (Step.BILL, Step.SCHEDULE_RECORDINGS) if step in self.undone)
+        return tuple(step for step in SIDE_BY_SIDE if step in self.undone)
+
+    def steps_after(self, step: Step) -> tuple[Step, ...]:
+        """The steps to send when one has ended: not the one beside it, whose message is on its way already.
+
+        >>> Progress(Batch(1, "enigma", 2), frozenset({Step.BILL})).steps_after(Step.SCHEDULE_RECORDINGS)
+        ()
+        >>> Progress(Batch(1, "enigma", 2), frozenset({Step.CLASSIFY, Step.BILL})).steps_after(Step.BILL)
+        (<Step.CLASSIFY: 'classify'>,)
+        """
+        beside = SIDE_BY_SIDE if step in SIDE_BY_SIDE else ()
+        return tuple(following for following in self.next_steps() if following not in beside)
 
 
 _COLUMNS: Final = "id, source, records, resends, normalized_at, classified_at, billed_at, recordings_scheduled_at"
