@@ -33,7 +33,7 @@ test: setup ## Run all tests
 
 .PHONY: unit
 unit: setup ## Run the tests that open no socket
-	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py
+	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py --ignore pipeline/storage/migrations
 
 .PHONY: chaos
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")

@@ -6,11 +6,11 @@ import json
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psycopg
 from psycopg.types.json import Jsonb
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from pipeline.storage.database import copy_rows, driver_connection, execute, is_outage
+from pipeline.storage.database import copy_rows, driver_connection, driver_errors, execute, is_outage
 from pipeline.storage.models import calls, duplicates
 
 if TYPE_CHECKING:
@@ -136,9 +136,9 @@ def copy_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> b
     """
     rows = sorted((_row(source, each) for each in new), key=_CALL_KEY)
     try:
-        with driver_connection(connection).transaction():
+        with driver_errors(connection, "SAVEPOINT"), driver_connection(connection).transaction():
             copy_rows(connection, calls, _COPIED, rows)
-    except psycopg.Error as error:
+    except DBAPIError as error:
         if is_outage(error):
             raise
         return False

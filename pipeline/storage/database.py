@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -12,7 +13,7 @@ from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import LiteralString
 
     from sqlalchemy import Connection, Engine, Table
@@ -75,7 +76,11 @@ def copy_rows(connection: Connection, table: Table, columns: Sequence[str], rows
     types = [_WIRE_TYPES.get(type(table.c[column].type), "") for column in columns]
     form = sql.SQL("BINARY" if all(types) else "TEXT")
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(sql.Identifier(table.name), names, form)
-    with driver_connection(connection).cursor() as cursor, cursor.copy(statement) as copy:
+    with (
+        driver_errors(connection, f"COPY {table.name}"),
+        driver_connection(connection).cursor() as cursor,
+        cursor.copy(statement) as copy,
+    ):
         if all(types):
             copy.set_types(types)
         narrow = [place for place, name in enumerate(types) if name == "int4"]
@@ -111,13 +116,23 @@ def execute(connection: Connection, query: LiteralString, values: Mapping[str, A
     Returns:
         A cursor on its rows, which came in binary form as plain tuples.
     """
+    with driver_errors(connection, query):
+        return driver_connection(connection).execute(query, values, binary=True)
+
+
+@contextlib.contextmanager
+def driver_errors(connection: Connection, statement: str) -> Iterator[None]:
+    """What the driver raises becomes what SQLAlchemy would have raised, and a broken connection is not used again."""
     driver = driver_connection(connection)
     try:
-        return driver.execute(query, values, binary=True)
-    except psycopg.OperationalError as error:
-        if driver.broken:
-            connection.invalidate(error)  # as SQLAlchemy does with what it executes itself
-        raise
+        yield
+    except psycopg.Error as error:
+        broken = driver.broken
+        if broken:
+            connection.invalidate(error)
+        raise DBAPIError.instance(
+            statement, None, error, psycopg.Error, connection_invalidated=broken, dialect=connection.dialect
+        ) from error
 
 
 def driver_connection(connection: Connection) -> psycopg.Connection[Any]:
