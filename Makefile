@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SETUP := .venv/.setup
 SEED ?= 1
+PARTS ?=
 
 .PHONY: help
 help: ## What can be made
@@ -32,7 +33,7 @@ test: setup ## Run all tests
 
 .PHONY: unit
 unit: setup ## Run the tests that open no socket
-	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py
+	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py --ignore pipeline/storage/migrations
 
 .PHONY: chaos
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")
@@ -41,6 +42,10 @@ chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEE
 .PHONY: screenshots
 screenshots: setup ## Make docs/images anew, by the browser tests
 	CDR_TESTS_NEED_BROWSER=1 CDR_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/functional/test_flower_tabs.py -k screenshot
+
+.PHONY: bench
+bench: setup ## Measure against the alternatives, write docs/performance.md (PARTS="latency million")
+	$(BIN)/python -m tests.bench $(PARTS)
 
 .PHONY: check
 check: setup ## Format, lint, types and import contracts

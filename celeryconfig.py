@@ -130,7 +130,6 @@ beat_schedule = {
 beat_scheduler = "pipeline.monitoring.living:LivingScheduler"
 beat_max_loop_interval = 1
 
-worker_consumer = "pipeline.monitoring.living:LivingConsumer"
 worker_disable_prefetch = _redis_broker
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True
@@ -141,3 +140,4 @@ worker_max_tasks_per_child = 5000
 worker_hijack_root_logger = False
 worker_send_task_events = True
 task_send_sent_event = True
+worker_consumer = "pipeline.worker:Consumer"  # shows that it lives; sends the events of a fifth of a second together

@@ -124,6 +124,7 @@ class Ingestor:
         self._recover_at = 0.0
         self._leading: bool | None = None
         self._unfinished = Unfinished(0, 0)
+        self._more_waits = False
         self._judge_at = 0.0
         self._tell_at = 0.0
         self._trusted = False
@@ -147,7 +148,7 @@ class Ingestor:
         while not self._stop.is_set():
             turn = self.run_once()
             self._show(turn)
-            wait = self._pace.linger(self._unfinished.batches) if turn is Turn.CLAIMED else waits[turn]
+            wait = self._linger() if turn is Turn.CLAIMED else waits[turn]
             if wait:
                 self._stop.wait(wait)
         self._leave()
@@ -176,12 +177,14 @@ class Ingestor:
             if room <= 0:
                 self._judge_at = 0.0
                 return Turn.FULL
-            claim = self._list.claim(min(room, self._pace.batch_size))
+            limit = min(room, self._pace.batch_size)
+            claim = self._list.claim(limit)
             self._outages.back("dialler_redis")
             if claim is None:
                 return Turn.EMPTY
             self._settle(claim)
             self._judge_at = 0.0
+            self._more_waits = len(claim.elements) >= limit
         except LeaseHeldError:
             return Turn.STANDBY
         except redis.RedisError as error:
@@ -267,8 +270,8 @@ class Ingestor:
     def _may_claim(self) -> bool:
         """Whether nothing stands against claiming; looks at the fuse after each claim, and now and then."""
         with self._engine.begin() as connection:
-            self._unfinished = unfinished_batches(connection, self._source, self._pace.max_unfinished)
-            stop = standing_stop(connection, self._source)
+            self._unfinished, stopped = unfinished_batches(connection, self._source, self._pace.max_unfinished)
+            stop = standing_stop(connection, self._source) if stopped else None
             if stop is None and time.monotonic() >= self._judge_at:
                 share = recent_bad_share(connection, self._source, at_least=FUSE_RECORDS)
                 self._trusted = share.records >= FUSE_RECORDS
@@ -292,6 +295,10 @@ class Ingestor:
         if stop is None and self._stopped_by is not None:
             log.warning("ingestor_released", kind=self._stopped_by.kind)
         self._stopped_by = stop
+
+    def _linger(self) -> float:
+        """How long to gather before the next claim; what fills a batch already needs no gathering."""
+        return 0.0 if self._more_waits else self._pace.linger(self._unfinished.batches)
 
     def _room(self) -> int:
         """How many more records may be on their way."""

@@ -113,7 +113,7 @@ def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failu
         worker_was_lost=TASKS[step].request.retries > 0,
     )
     if result.progress is not None:
-        for following in result.next_steps():
+        for following in result.steps_after(step):
             send_step(following, result.progress.batch)
     counted.done(result, engine())
     note(set_aside=result.set_aside)

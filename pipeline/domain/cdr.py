@@ -12,24 +12,32 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from hashlib import sha256
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from pipeline.domain.errors import DataError, shown
 from pipeline.domain.numbering import Number, normalize_number
 from pipeline.domain.raw_record import decode_record
+from pipeline.domain.usual_record import (
+    HIGHEST_END_CODE,
+    HIGHEST_REFERENCE,
+    LONGEST_CALL_SECONDS,
+    REFERENCE_CHARACTERS,
+    URL_CHARACTERS,
+    WORD_CHARACTERS,
+    decode_usual,
+)
+
+if TYPE_CHECKING:
+    from pipeline.domain.usual_record import UsualRecord
 
 DIRECTIONS: Final = frozenset({"inbound", "outbound"})
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCK_SKEW: Final = timedelta(days=1)
-LONGEST_CALL_SECONDS: Final = 7 * 24 * 3600
-HIGHEST_END_CODE: Final = 999  # Q.850 ends at 127; some pages call it a SIP code, and those have three digits
-HIGHEST_REFERENCE: Final = 2**63 - 1
-REFERENCE_CHARACTERS: Final = 230
-WORD_CHARACTERS: Final = 64
-URL_CHARACTERS: Final = 2_000
 
 PAYLOAD_FIELDS: Final = frozenset(
     {
@@ -45,7 +53,7 @@ _DATE_CHARACTERS = len("2020-08-10")
 _canonical = msgspec.json.Encoder(order="sorted").encode
 
 
-class Cdr(msgspec.Struct, frozen=True):
+class Cdr(msgspec.Struct, frozen=True, gc=False):
     """One call as the dialler reported it, checked and normalized."""
 
     call_ref: str
@@ -68,6 +76,14 @@ class Cdr(msgspec.Struct, frozen=True):
 
 def read_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536) -> Cdr:
     """Read one element of the dialler's list; raises `DataError`, and nothing else, for any bytes at all."""
+    usual = decode_usual(raw, max_bytes)
+    if usual is not None and (cdr := _usual_cdr(usual, region, now)) is not None:
+        return cdr
+    return read_any_cdr(raw, region=region, now=now, max_bytes=max_bytes)
+
+
+def read_any_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536) -> Cdr:
+    """As `read_cdr`, field by field, for every form a record can have."""
     record = decode_record(raw, max_bytes)
     if record.get("type") != "cdr":
         raise DataError("type", f"must be 'cdr', {_got(record.get('type'))}")
@@ -99,6 +115,59 @@ def read_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536)
         extra=_extra(record, payload, both_numbers=client_number is not None and alias is not None),
         content_hash=sha256(_canonical(record)).digest(),
     )
+
+
+def _usual_cdr(record: UsualRecord, region: str, now: datetime) -> Cdr | None:
+    """The same as `read_any_cdr`, in a quarter of the time; None when a value needs a closer look."""
+    payload = record.payload
+    call_ref = _usual_reference(payload.call_ref)
+    campaign_ref = _usual_reference(payload.ref)
+    end_reason = payload.end_reason.strip()
+    seconds = payload.dialed_at
+    end_code = payload.end_code
+    if isinstance(end_code, str):
+        if not (end_code.isascii() and end_code.isdecimal()):
+            return None
+        end_code = int(end_code)
+    if not (call_ref and campaign_ref and end_reason) or not _EARLIEST_EPOCH <= seconds <= _latest_epoch(now):
+        return None
+    url = payload.recording_url
+    hold_seconds = payload.hold_time
+    return Cdr(
+        call_ref=call_ref,
+        campaign_ref=campaign_ref,
+        contact_ref=_usual_reference(payload.contact_ref),
+        extension=_usual_reference(payload.extension),
+        client_number=_usual_number(payload.number, region),
+        dial_number=_usual_number(payload.dial_number, region),
+        direction=payload.call_dir,
+        dialed_at=datetime.fromtimestamp(seconds, UTC),
+        talk_seconds=payload.call_time,
+        hold_seconds=None if hold_seconds is UNSET else hold_seconds,
+        end_reason=end_reason,
+        end_code=None if end_code is UNSET else end_code,
+        recording_url=url.strip() or None if isinstance(url, str) else None,
+        recording_url_sent=url is not UNSET,
+        extra={},
+        content_hash=sha256(_canonical(record)).digest(),
+    )
+
+
+def _usual_reference(value: int | str | UnsetType | None) -> str | None:
+    if isinstance(value, str):
+        return value.strip() or None
+    return str(value) if isinstance(value, int) else None
+
+
+def _usual_number(value: int | str | UnsetType | None, region: str) -> Number | None:
+    if isinstance(value, str):
+        return normalize_number(value.strip(), region)
+    return normalize_number(str(value), region) if isinstance(value, int) else None
+
+
+@lru_cache(maxsize=8)
+def _latest_epoch(now: datetime) -> float:
+    return (now + CLOCK_SKEW).timestamp()
 
 
 class Names(NamedTuple):
@@ -232,7 +301,7 @@ def _instant(value: Any, now: datetime) -> datetime:
         seconds = _whole(value, "payload.dialed_at")
         if seconds == 0:
             raise DataError("payload.dialed_at", "is 0, which is no time: put in when the call was placed, and retry")
-        if _EARLIEST_EPOCH <= seconds <= (now + CLOCK_SKEW).timestamp():
+        if _EARLIEST_EPOCH <= seconds <= _latest_epoch(now):
             return datetime.fromtimestamp(seconds, UTC)
     raise DataError("payload.dialed_at", f"must lie between 2000 and a day from now, got {shown(value)}")
 

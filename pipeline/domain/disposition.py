@@ -68,7 +68,7 @@ BILLABLE_BY_DEFAULT: Final = frozenset(d for d, follows in CONSEQUENCES.items() 
 ATTEMPTED: Final = frozenset(Disposition) - {Disposition.FAILED}
 
 
-class Classification(msgspec.Struct, frozen=True):
+class Classification(msgspec.Struct, frozen=True, gc=False):
     """A disposition with its consequences and the sentence that explains it."""
 
     disposition: Disposition

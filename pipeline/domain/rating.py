@@ -90,7 +90,7 @@ class DurationBasis(StrEnum):
         return "held and talked" if self is DurationBasis.CALL_AND_HOLD else "talked"
 
 
-class Rate(msgspec.Struct, frozen=True):
+class Rate(msgspec.Struct, frozen=True, gc=False):
     """What a minute to one prefix costs, how it is counted, and when that holds.
 
     `prefix` is digits without +, or empty for the default rate. `valid_from` and `valid_to` are half-open. So
@@ -161,7 +161,7 @@ def _check_validity(rate: Rate) -> None:
         raise DataError("weekdays", f"must be some of 1 (Monday) to 7 (Sunday), got {sorted(rate.weekdays)}")
 
 
-class RatedCharge(msgspec.Struct, frozen=True):
+class RatedCharge(msgspec.Struct, frozen=True, gc=False):
     """The charge for one call, with all it takes to explain it years later."""
 
     billable_seconds: int

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.domain.cdr import REFERENCE_CHARACTERS
 from pipeline.domain.errors import DataError, PipelineError, shown
+from pipeline.domain.usual_record import REFERENCE_CHARACTERS
 from pipeline.steps.tariffs import UnknownTariffError, release_waiting
 from pipeline.storage.actions import record_action
 from pipeline.storage.assignments import EVERYTHING, assign, unassign

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipeline.domain.cdr import names_in, read_cdr
 from pipeline.domain.errors import DataError
 from pipeline.steps.isolation import bug, write_isolated
-from pipeline.storage.calls import NewCall, calls_by_ref, insert_calls, insert_duplicates, unread_records
+from pipeline.storage.calls import NewCall, calls_by_ref, copy_calls, insert_calls, insert_duplicates, unread_records
 from pipeline.storage.failures import Failure
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ def normalize(connection: Connection, span: Span, *, region: str, now: datetime)
         The records that could not become calls.
     """
     new, failures = _read(unread_records(connection, span), region=region, now=now)
+    if not new or copy_calls(connection, span.source, new):
+        return failures
     stored: set[int] = set()
     failures += write_isolated(
         connection,

@@ -30,9 +30,9 @@ class StepResult(NamedTuple):
     progress: Progress | None
     set_aside: int = 0
 
-    def next_steps(self) -> tuple[Step, ...]:
+    def steps_after(self, step: Step) -> tuple[Step, ...]:
         """What to send now."""
-        return () if self.progress is None else self.progress.next_steps()
+        return () if self.progress is None else self.progress.steps_after(step)
 
 
 def run_step(
@@ -68,7 +68,8 @@ def run_step(
         if not (worker_was_lost or _suspicious(connection, progress, step)):
             failures = work(connection, progress.batch.span)
             set_aside(connection, progress.batch.source, step, failures)
-            resolve_retried(connection, progress.batch.span, step)
+            if progress.retrying:  # nobody can release one while the step is locked
+                resolve_retried(connection, progress.batch.span, step)
             progress = mark_done(connection, batch_id, step, resend_after_seconds=resend_after_seconds)
             return StepResult("done", progress, len(failures))
     careful, aside = run_carefully(engine, batch_id, step, work, resend_after_seconds=resend_after_seconds)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
-
-from pipeline.storage.database import copy_rows
+from pipeline.storage.database import copy_rows, execute
 from pipeline.storage.models import dispositions
 
 if TYPE_CHECKING:
@@ -33,10 +31,11 @@ _UNCLASSIFIED = """
 SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds,
        (c.recording_url IS NOT NULL OR NOT c.recording_url_sent) AS recording_promised
 FROM calls AS c
-WHERE c.id BETWEEN :first AND :last
-  AND NOT EXISTS (SELECT FROM dispositions AS d WHERE d.call_id = c.id AND d.call_id BETWEEN :first AND :last)
+WHERE c.id BETWEEN %(first)s AND %(last)s
+  AND NOT EXISTS (SELECT FROM dispositions AS d
+                  WHERE d.call_id = c.id AND d.call_id BETWEEN %(first)s AND %(last)s)
   AND NOT EXISTS (SELECT FROM failures AS f
-                  WHERE f.record_id = c.id AND f.record_id BETWEEN :first AND :last
+                  WHERE f.record_id = c.id AND f.record_id BETWEEN %(first)s AND %(last)s
                     AND f.step = 'classify' AND f.state IN ('open', 'discarded'))
 ORDER BY c.id
 """
@@ -56,8 +55,7 @@ _COLUMNS = (
 
 def unclassified_calls(connection: Connection, span: Span) -> list[Unclassified]:
     """The calls that have no disposition and are not set aside."""
-    rows = connection.execute(text(_UNCLASSIFIED), span.bounds)
-    return [Unclassified(*row) for row in rows]
+    return list(map(Unclassified._make, execute(connection, _UNCLASSIFIED, span.bounds).fetchall()))
 
 
 def insert_dispositions(connection: Connection, results: Sequence[tuple[int, Classification]]) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.storage.database import execute
 from pipeline.storage.inbox import batch_of
 from pipeline.storage.progress import Step, reopen
 
@@ -84,11 +85,10 @@ def set_aside(connection: Connection, source: str, step: Step, failures: Sequenc
 
 def resolve_retried(connection: Connection, span: Span, step: Step) -> None:
     """Close the failures of a step which were to be tried again and did not fail again."""
-    connection.execute(
-        text(
-            "UPDATE failures SET state = 'resolved', retry_at = NULL "
-            "WHERE record_id BETWEEN :first AND :last AND step = :step AND state = 'retrying'"
-        ),
+    execute(
+        connection,
+        "UPDATE failures SET state = 'resolved', retry_at = NULL "
+        "WHERE record_id BETWEEN %(first)s AND %(last)s AND step = %(step)s AND state = 'retrying'",
         {**span.bounds, "step": step.value},
     )
 

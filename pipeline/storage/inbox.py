@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
-
-from pipeline.storage.database import copy_rows
+from pipeline.storage.database import copy_rows, execute
 from pipeline.storage.models import PLACES, inbox
 
 if TYPE_CHECKING:
@@ -81,16 +79,16 @@ def settle(
         elements: the elements as they came, in the claim's order.
         resend_after_seconds: when the reconciler may take the batch's message for lost.
     """
-    batch_id = connection.scalar(
-        text(
-            "INSERT INTO batches (claim, source, records, due_at) "
-            "VALUES (:claim, :source, :records, now() + make_interval(secs => :resend_after)) "
-            "ON CONFLICT (claim) DO NOTHING RETURNING id"
-        ),
+    row = execute(
+        connection,
+        "INSERT INTO batches (claim, source, records, due_at) "
+        "VALUES (%(claim)s, %(source)s, %(records)s, now() + make_interval(secs => %(resend_after)s)) "
+        "ON CONFLICT (claim) DO NOTHING RETURNING id",
         {"claim": claim, "source": source, "records": len(elements), "resend_after": resend_after_seconds},
-    )
-    if batch_id is None:
+    ).fetchone()
+    if row is None:
         return None
+    batch_id: int = row[0]
     start = first_record(batch_id)
     copy_rows(connection, inbox, ("record_id", "raw"), ((start + place, raw) for place, raw in enumerate(elements)))
     return Batch(batch_id, source, len(elements))
@@ -103,14 +101,17 @@ class Unfinished(NamedTuple):
     records: int
 
 
-def unfinished_batches(connection: Connection, source: str, limit: int) -> Unfinished:
-    """How much of a source is on its way, counting no further than ``limit`` batches."""
-    row = connection.execute(
-        text(
-            "SELECT count(*) AS batches, coalesce(sum(records), 0) AS records "
-            "FROM (SELECT records FROM batches "
-            "      WHERE finished_at IS NULL AND source = :source LIMIT :limit) AS unfinished"
-        ),
+def unfinished_batches(connection: Connection, source: str, limit: int) -> tuple[Unfinished, bool]:
+    """How much of a source is on its way, counting no further than ``limit`` batches; and whether it is stopped.
+
+    Two answers of one query, because the ingestor asks both at every turn.
+    """
+    batches, records, stopped = execute(
+        connection,
+        "SELECT count(*), coalesce(sum(records), 0)::bigint, "
+        "       EXISTS (SELECT FROM stops WHERE source = %(source)s AND released_at IS NULL) "
+        "FROM (SELECT records FROM batches "
+        "      WHERE finished_at IS NULL AND source = %(source)s LIMIT %(limit)s) AS unfinished",
         {"source": source, "limit": limit},
-    ).one()
-    return Unfinished(int(row.batches), int(row.records))
+    ).fetchall()[0]
+    return Unfinished(batches, records), stopped

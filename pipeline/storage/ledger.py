@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.storage.database import copy_rows
+from pipeline.storage.database import copy_rows, execute
 from pipeline.storage.models import ledger, uncharged
 
 if TYPE_CHECKING:
@@ -70,14 +70,15 @@ _UNBILLED = """
 SELECT c.id, c.campaign_ref, c.client_number, c.client_number_is_e164, c.direction, c.dialed_at, c.talk_seconds,
        d.disposition, coalesce(l.revision, 0) + 1 AS revision, c.hold_seconds, c.dial_number, c.dial_number_is_e164
 FROM calls AS c
-JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN :first AND :last
+JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN %(first)s AND %(last)s
 LEFT JOIN (SELECT call_id, max(revision) AS revision, sum(CASE kind WHEN 'charge' THEN 1 ELSE -1 END) AS in_force
-           FROM ledger WHERE call_id BETWEEN :first AND :last GROUP BY call_id) AS l ON l.call_id = c.id
-WHERE c.id BETWEEN :first AND :last
+           FROM ledger WHERE call_id BETWEEN %(first)s AND %(last)s GROUP BY call_id) AS l ON l.call_id = c.id
+WHERE c.id BETWEEN %(first)s AND %(last)s
   AND coalesce(l.in_force, 0) = 0
-  AND NOT EXISTS (SELECT FROM uncharged AS u WHERE u.call_id = c.id AND u.call_id BETWEEN :first AND :last)
+  AND NOT EXISTS (SELECT FROM uncharged AS u
+                  WHERE u.call_id = c.id AND u.call_id BETWEEN %(first)s AND %(last)s)
   AND NOT EXISTS (SELECT FROM failures AS f
-                  WHERE f.record_id = c.id AND f.record_id BETWEEN :first AND :last
+                  WHERE f.record_id = c.id AND f.record_id BETWEEN %(first)s AND %(last)s
                     AND f.step = 'bill' AND f.state IN ('open', 'discarded'))
 ORDER BY c.id
 """
@@ -85,7 +86,7 @@ ORDER BY c.id
 
 def unbilled_calls(connection: Connection, span: Span) -> list[Unbilled]:
     """The classified calls that have neither a charge in force nor a reason for none, and are not set aside."""
-    return [Unbilled(*row) for row in connection.execute(text(_UNBILLED), span.bounds)]
+    return list(map(Unbilled._make, execute(connection, _UNBILLED, span.bounds).fetchall()))
 
 
 def insert_lines(connection: Connection, lines: Sequence[Line]) -> None:

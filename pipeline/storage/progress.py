@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.storage.inbox import Batch
+from pipeline.storage.database import execute
+from pipeline.storage.inbox import Batch, first_record, last_record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import LiteralString
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection
 
 
 class Step(StrEnum):
@@ -25,7 +27,7 @@ class Step(StrEnum):
     SCHEDULE_RECORDINGS = "schedule_recordings"
 
 
-MARK = {
+MARK: Final[dict[Step, LiteralString]] = {
     Step.NORMALIZE: "normalized_at",
     Step.CLASSIFY: "classified_at",
     Step.BILL: "billed_at",
@@ -40,6 +42,8 @@ DOWNSTREAM = {
     Step.SCHEDULE_RECORDINGS: (Step.SCHEDULE_RECORDINGS,),
 }
 """A step and all that follow from it."""
+
+SIDE_BY_SIDE = (Step.BILL, Step.SCHEDULE_RECORDINGS)
 
 UPSTREAM = {
     Step.NORMALIZE: frozenset[Step](),
@@ -57,6 +61,8 @@ class Progress(NamedTuple):
     undone: frozenset[Step]
     resends: int = 0
     """How often the reconciler sent the batch again since it last moved."""
+    retrying: bool = False
+    """Whether failures of the step that is locked were released, to be tried again."""
 
     def next_steps(self) -> tuple[Step, ...]:
         """The steps to send now: the first undone one, or both last ones side by side.
@@ -69,15 +75,29 @@ class Progress(NamedTuple):
         for step in (Step.NORMALIZE, Step.CLASSIFY):
             if step in self.undone:
                 return (step,)
-        return tuple(step for step in (Step.BILL, Step.SCHEDULE_RECORDINGS) if step in self.undone)
+        return tuple(step for step in SIDE_BY_SIDE if step in self.undone)
+
+    def steps_after(self, step: Step) -> tuple[Step, ...]:
+        """The steps to send when one has ended: not the one beside it, whose message is on its way already.
+
+        >>> Progress(Batch(1, "enigma", 2), frozenset({Step.BILL})).steps_after(Step.SCHEDULE_RECORDINGS)
+        ()
+        >>> Progress(Batch(1, "enigma", 2), frozenset({Step.CLASSIFY, Step.BILL})).steps_after(Step.BILL)
+        (<Step.CLASSIFY: 'classify'>,)
+        """
+        beside = SIDE_BY_SIDE if step in SIDE_BY_SIDE else ()
+        return tuple(following for following in self.next_steps() if following not in beside)
 
 
-_COLUMNS = "id, source, records, resends, normalized_at, classified_at, billed_at, recordings_scheduled_at"
+_COLUMNS: Final = "id, source, records, resends, normalized_at, classified_at, billed_at, recordings_scheduled_at"
+_MARKS: Final = tuple(MARK)
 
 
-def _progress(row: Row[tuple[object, ...]]) -> Progress:
-    undone = frozenset(step for step, column in MARK.items() if getattr(row, column) is None)
-    return Progress(Batch(row.id, row.source, row.records), undone, row.resends)
+def _progress(row: Sequence[Any]) -> Progress:
+    """From the columns above; what may follow them says whether failures are being retried."""
+    batch_id, source, records, resends, *marks = row
+    undone = frozenset(step for step, at in zip(_MARKS, marks, strict=False) if at is None)
+    return Progress(Batch(batch_id, source, records), undone, resends, marks[len(_MARKS) :] == [True])
 
 
 def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | None:
@@ -86,23 +106,30 @@ def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | N
     The same message delivered twice at once therefore works twice in a row, and the second finds nothing to do.
     """
     _lock(connection, batch_id, (step,))
-    return read_progress(connection, batch_id)
+    # A statement of its own after the lock, so that it sees what whoever held it before has done.
+    row = execute(
+        connection,
+        f"SELECT {_COLUMNS}, EXISTS (SELECT FROM failures WHERE record_id BETWEEN %(first)s AND %(last)s "
+        "                            AND step = %(step)s AND state = 'retrying') "
+        "FROM batches WHERE id = %(id)s",
+        {"id": batch_id, "step": step.value, "first": first_record(batch_id), "last": last_record(batch_id)},
+    ).fetchone()
+    return None if row is None else _progress(row)
 
 
 def read_progress(connection: Connection, batch_id: int) -> Progress | None:
     """How far a batch has come; None when there is no such batch."""
-    row = connection.execute(text(f"SELECT {_COLUMNS} FROM batches WHERE id = :id"), {"id": batch_id}).one_or_none()
+    row = execute(connection, f"SELECT {_COLUMNS} FROM batches WHERE id = %(id)s", {"id": batch_id}).fetchone()
     return None if row is None else _progress(row)
 
 
 def _lock(connection: Connection, batch_id: int, steps: Iterable[Step]) -> None:
     for step in steps:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _lock_key(batch_id, step)})
+        execute(connection, "SELECT pg_advisory_xact_lock(%(key)s)", {"key": _lock_key(batch_id, step)})
 
 
 def _lock_key(batch_id: int, step: Step) -> int:
-    order = list(Step)
-    return batch_id * len(order) + order.index(step)
+    return batch_id * len(_MARKS) + _MARKS.index(step)
 
 
 @contextlib.contextmanager
@@ -122,17 +149,22 @@ def step_held(connection: Connection, batch_id: int, step: Step) -> Iterator[Non
 
 def mark_done(connection: Connection, batch_id: int, step: Step, *, resend_after_seconds: float) -> Progress:
     """Mark a step done for the whole batch, finish the batch when it was the last, and say what is left."""
-    others = " AND ".join(f"{column} IS NOT NULL" for other, column in MARK.items() if other is not step)
-    row = connection.execute(
-        text(
-            f"UPDATE batches SET {MARK[step]} = clock_timestamp(), "
-            f"finished_at = CASE WHEN {others} THEN clock_timestamp() END, "
-            "due_at = now() + make_interval(secs => :resend_after), resends = 0 "
-            f"WHERE id = :id RETURNING {_COLUMNS}"
-        ),
-        {"id": batch_id, "resend_after": resend_after_seconds},
-    ).one()
+    row = execute(connection, _MARK_DONE[step], {"id": batch_id, "resend_after": resend_after_seconds}).fetchone()
+    assert row is not None
     return _progress(row)
+
+
+def _mark_done(step: Step) -> LiteralString:
+    others: LiteralString = " AND ".join(f"{column} IS NOT NULL" for other, column in MARK.items() if other is not step)
+    return (
+        f"UPDATE batches SET {MARK[step]} = clock_timestamp(), "
+        f"finished_at = CASE WHEN {others} THEN clock_timestamp() END, "
+        "due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 "
+        f"WHERE id = %(id)s RETURNING {_COLUMNS}"
+    )
+
+
+_MARK_DONE: Final = {step: _mark_done(step) for step in Step}
 
 
 def reopen(connection: Connection, batch_id: int, step: Step) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
@@ -19,6 +20,9 @@ from pipeline.storage.database import make_engine
 from pipeline.storage.migrations import upgrade
 from pipeline.storage.models import PLACES
 from tests.bench.folders import folder
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 RECORDS = 2_000
 
@@ -31,7 +35,9 @@ FILL = [
        FROM generate_series(1, :batches) AS b, generate_series(0, :records - 1) AS n""",
     """INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction,
                           dialed_at, talk_seconds, end_reason, recording_url_sent, content_hash)
-       SELECT record_id, 'enigma', record_id::text, 'campaign' || record_id % 7, true, true, 'outbound', now(),
+       SELECT record_id, 'enigma', (record_id + 1000000000000)::text,
+              'campaign' || record_id % 7, true, true, 'outbound',
+              now(),
               CASE WHEN record_id % 5 < 2 THEN 61 ELSE 0 END, 'hungup', true, '\\x00' FROM inbox""",
     """INSERT INTO dispositions (call_id, disposition, uncertain, why, person_reached, contact_done, can_be_billed,
                                  can_have_audio)
@@ -47,21 +53,26 @@ FILL = [
 ]
 
 
+def fill(engine: Engine, calls: int) -> None:
+    """Make calls, in whole batches; the next batch the ingestor makes comes after them."""
+    values = {"batches": calls // RECORDS, "records": RECORDS, "places": PLACES}
+    for statement in FILL:
+        with engine.begin() as connection:
+            connection.execute(text(statement), {name: v for name, v in values.items() if f":{name}" in statement})
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE"))
+
+
 def main() -> None:
     """Fill a database, then draw up the balance three times."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.balance")
     parser.add_argument("--calls", type=int, default=10_000_000)
     batches = parser.parse_args().calls // RECORDS
-    values = {"batches": batches, "records": RECORDS, "places": PLACES}
     with folder() as place, PostgresServer(place / "postgres", fsync=False, settings={"max_wal_size": "8GB"}) as server:
         engine = make_engine(server.url, application="bench")
         upgrade(engine)
         began = time.monotonic()
-        for statement in FILL:
-            with engine.begin() as connection:
-                connection.execute(text(statement), {name: v for name, v in values.items() if f":{name}" in statement})
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.execute(text("VACUUM ANALYZE"))
+        fill(engine, batches * RECORDS)
         print(f"filled with {batches * RECORDS:,} calls in {time.monotonic() - began:.0f} s", flush=True)
         for turn in range(3):
             began = time.monotonic()

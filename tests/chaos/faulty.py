@@ -35,7 +35,7 @@ POINTS = {
     # a worker
     "message taken, step not begun": ("pipeline.tasks", "run_step", "before"),
     "step locked, nothing read": ("pipeline.steps.run", "lock_step", "after"),
-    "calls written, not committed": ("pipeline.steps.normalize", "insert_calls", "after"),
+    "calls written, not committed": ("pipeline.steps.normalize", "copy_calls", "after"),
     "dispositions written, not committed": ("pipeline.steps.classify", "insert_dispositions", "after"),
     "charges written, not committed": ("pipeline.steps.bill", "insert_lines", "after"),
     "step marked, not committed": ("pipeline.steps.run", "mark_done", "after"),
@@ -87,7 +87,10 @@ GUARDS: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
     "recovery of orphan claims": [("pipeline.ingestor", "Ingestor.recover", lambda _: _nothing)],
     "the claim as the batch's identity": [("pipeline.ingestor", "settle", lambda _: _settle_without_gate)],
     "the reconciler": [("pipeline.steps.reconcile", "take_overdue", lambda _: lambda *_, **__: [])],
-    "the key (source, call_ref)": [("pipeline.steps.normalize", "insert_calls", _insert_every_record)],
+    "the key (source, call_ref)": [
+        ("pipeline.steps.normalize", "copy_calls", _insert_every_record),
+        ("pipeline.steps.normalize", "insert_calls", _insert_every_record),
+    ],
     "careful parts": [
         ("pipeline.tasks", "run_step", _never_suspicious),
         ("pipeline.steps.run", "_suspicious", lambda _: lambda *_: False),

@@ -1,0 +1,178 @@
+"""docs/performance.md, from the results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+COSTS = Path(__file__).with_name("costs.md")
+"""What profiles showed and what was done about it: written by whoever read them."""
+
+
+def page(results: dict[str, Any]) -> str:
+    """The page."""
+    sections = [section(results[name]) for name, section in SECTIONS.items() if name in results]
+    return "\n".join([HEAD, *sections, COSTS.read_text(encoding="utf-8") if COSTS.exists() else ""]).rstrip() + "\n"
+
+
+HEAD = """# Performance
+
+Written by `make bench` from docs/performance.json; edits by hand are lost. Absolute figures are this machine's; the
+ratios, of runs that followed each other on the same servers, are what the design is judged by.
+
+Every run: a real Redis for the dialler, a second for the broker, both with an append-only file; PostgreSQL with
+`fsync`, `full_page_writes` and `synchronous_commit` on. All processes, servers included, share the cores. The records
+are the same for all: every call dials another number, as a fresh list dialled once does, which is the worst case for a
+cache of numbers. The pipeline has everything on: the durable inbox, its four steps, a tariff of 200,000 prefixes, task
+events, the reconciler. What is measured begins when the whole backlog appears on the list and ends when the last step
+of the last batch is marked done. Processes are warm: each worker process has read the tariff before.
+"""
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table; the first column is text, the others are figures.
+
+    >>> print(table(["what", "s"], [["all", 3]]))
+    | what | s |
+    | --- | ---: |
+    | all | 3 |
+    """
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def measured(part: dict[str, Any]) -> str:
+    """When, and on what."""
+    m = part["machine"]
+    return (
+        f"Measured {part['at']} on {m['cores']} cores of {m['processor']}, {m['memory']}, {m['system']}, "
+        f"Python {m['python']}, {m['versions']}."
+    )
+
+
+def contest(part: dict[str, Any]) -> str:
+    """The three contestants."""
+    result = part["result"]
+    names = {
+        "bare": "bare limit: the next, into tables of its own",
+        "limit": "limit: one process, pop, decode, COPY, no promises",
+        "plain": "plain Celery: a task a step a CDR",
+        "pipeline": "this pipeline",
+    }
+    medians = result["median"]
+    rates = table(
+        ["", "CDR/s, median", "each run"],
+        [
+            [title, f"{medians[name]['rate']:,}", ", ".join(f"{rate:,}" for rate in result["rates"][name])]
+            for name, title in names.items()
+        ],
+    )
+    ratios = table(
+        ["", "bar", "each round"],
+        [
+            ["pipeline / plain Celery", "80", ", ".join(str(each) for each in result["over_plain"])],
+            ["pipeline / limit", "0.35", ", ".join(str(each) for each in result["over_limit"])],
+            ["pipeline / bare limit", "", ", ".join(str(each) for each in result["over_bare"])],
+        ],
+    )
+    costs = "\n\n".join(f"{names[name]}:\n\n{_costs(medians[name])}" for name in names)
+    return f"## Against the limit and the alternative\n\n{measured(part)}\n\n{rates}\n\n{ratios}\n\n{costs}\n"
+
+
+def _costs(run: dict[str, Any]) -> str:
+    rows = [
+        [name, run["processes"][name], f"{micros:,.1f}", f"{run['peak_mb'][name]:,.0f}"]
+        for name, micros in run["cpu_us"].items()
+    ]
+    total = sum(run["cpu_us"].values())
+    return table(
+        ["process", "processes", "processor µs a CDR", "peak MB of the largest"],
+        [*rows, ["all", "", f"{total:,.1f}", ""]],
+    )
+
+
+def batch_sizes(part: dict[str, Any]) -> str:
+    """The rate by batch size."""
+    rows = [
+        [f"{int(size):,}", f"{run['records']:,}", f"{run['rate']:,}", f"{sum(run['cpu_us'].values()):,.0f}"]
+        for size, run in part["result"].items()
+    ]
+    head = ["records a batch, at most", "records", "CDR/s", "processor µs a CDR"]
+    return f"## By batch size\n\n{measured(part)}\n\n{table(head, rows)}\n"
+
+
+def latency(part: dict[str, Any]) -> str:
+    """Push to committed charge, by rate."""
+    rows = [
+        [
+            *(f"{result['rate']:,}", result["p50_ms"], result["p95_ms"], result["p99_ms"], result["max_ms"]),
+            *(result["batch_size"], result["between_claims_ms"], result["cores"], "yes" if result["grows"] else "no"),
+        ]
+        for result in part["result"].values()
+    ]
+    head = ["CDR/s", "p50 ms", "p95 ms", "p99 ms", "most ms", "batch", "ms between claims", "cores busy", "grows"]
+    text = "From the push to the committed charge, at a steady rate. Bar at 100 and at 500: p50 50 ms, p99 250 ms."
+    return f"## Latency\n\n{text}\n\n{measured(part)}\n\n{table(head, rows)}\n"
+
+
+def backlogs(part: dict[str, Any]) -> str:
+    """Time and memory by length of the backlog."""
+    title = "## A million waiting" if len(part["result"]) == 1 else "## Longer backlogs"
+    return f"{title}\n\n{measured(part)}\n\n{_runs('waiting', part['result'])}\n"
+
+
+def scale_out(part: dict[str, Any]) -> str:
+    """More worker processes."""
+    return f"## More worker processes\n\n{measured(part)}\n\n{_runs('workers', part['result'])}\n"
+
+
+def stored(part: dict[str, Any]) -> str:
+    """Full tables."""
+    count = part["result"]["stored"]
+    runs = {name: run for name, run in part["result"].items() if name != "stored"}
+    title = f"## With {count:,} calls stored"
+    return f"{title}\n\n{measured(part)}\n\n{_runs('database', runs)}\n"
+
+
+def _runs(what: str, runs: dict[str, Any]) -> str:
+    rows = [
+        [
+            *(f"{int(name):,}" if name.isdigit() else name, f"{run['records']:,}", run["seconds"], f"{run['rate']:,}"),
+            f"{sum(run['cpu_us'].values()):,.0f}",
+            f"{run['cpu_us']['postgres']:,.0f}",
+            f"{run['peak_mb']['ingestor']:,.0f}",
+            f"{max(run['peak_mb'][pool] for pool in _pools(run)):,.0f}",
+            f"{run['peak_mb']['postgres']:,.0f}",
+        ]
+        for name, run in runs.items()
+    ]
+    head = [
+        what,
+        "records",
+        "s",
+        "CDR/s",
+        "µs a CDR",
+        "of them PostgreSQL",
+        "ingestor MB",
+        "worker MB",
+        "PostgreSQL MB",
+    ]
+    return table(head, rows)
+
+
+def _pools(run: dict[str, Any]) -> list[str]:
+    return [name for name in run["peak_mb"] if name.endswith(", pool")]
+
+
+SECTIONS = {
+    "contest": contest,
+    "batch_sizes": batch_sizes,
+    "latency": latency,
+    "backlogs": backlogs,
+    "million": backlogs,
+    "stored": stored,
+    "scale_out": scale_out,
+}
