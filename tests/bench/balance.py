@@ -35,9 +35,8 @@ FILL = [
        FROM generate_series(1, :batches) AS b, generate_series(0, :records - 1) AS n""",
     """INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction,
                           dialed_at, talk_seconds, end_reason, recording_url_sent, content_hash)
-       SELECT record_id, 'enigma', (record_id + 1000000000000)::text,
-              'campaign' || record_id % 7, true, true, 'outbound',
-              now(),
+       SELECT record_id, 'enigma', (record_id + 1000000000000)::text, 'campaign' || record_id % 7, true, true,
+              'outbound', now(),
               CASE WHEN record_id % 5 < 2 THEN 61 ELSE 0 END, 'hungup', true, '\\x00' FROM inbox""",
     """INSERT INTO dispositions (call_id, disposition, uncertain, why, person_reached, contact_done, can_be_billed,
                                  can_have_audio)

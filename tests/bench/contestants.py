@@ -34,7 +34,7 @@ WORKER = (
     "env REMAP_SIGTERM=SIGQUIT celery -A pipeline worker --hostname {name}@%h --concurrency {processes} --queues "
     "cdr.normalize,cdr.classify,cdr.bill,cdr.schedule_recordings,pipeline --without-mingle --without-gossip"
 )
-WARM_UP = 2_000
+WARM_UP = 400
 WARM_UPS = 30
 TARIFF_MB = 30
 """A worker process that has read the tariff is larger than its parent by more than this."""
@@ -261,7 +261,7 @@ def _through_plain(bench: Bench, stack: Stack, feeder: str, records: int) -> Run
         ).fetchone()
     assert last is not None
     after = spent(before, costs(roots))
-    first = json.loads(stack.log_of(feeder).read_text().splitlines()[0])["first_pop"]
+    first = json.loads(stack.log_of(feeder).read_text().splitlines()[-1])["first_pop"]
     stack.processes.pop(feeder).wait()
     return Run(records, last[0] - first, after)
 
