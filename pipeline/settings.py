@@ -138,6 +138,8 @@ class Settings(BaseSettings):
     """The most records one batch holds."""
     pipeline_max_unfinished_batches: Annotated[int, Field(ge=1, le=10_000)] = 50
     """The ingestor stops claiming while this many batches are unfinished."""
+    pipeline_stop_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
+    """Seconds that a worker's running tasks get at a stop; what is cut off then is done again."""
     pipeline_log_format: Literal["auto", "json", "console"] = "auto"
     """``auto`` is JSON outside a terminal."""
     pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"
