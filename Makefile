@@ -49,6 +49,10 @@ check: setup ## Format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+.PHONY: audit
+audit: ## Compare what runs with the known vulnerabilities, where they can be reached
+	@.ci/audit
+
 .PHONY: format
 format: setup ## Format and mend what can be
 	$(BIN)/ruff format .
