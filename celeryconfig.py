@@ -17,6 +17,9 @@ except SettingsError as error:
 _redis_broker = _settings.celery_broker_url.startswith(("redis", "sentinel"))
 
 broker_url = _settings.celery_broker_url
+if broker_url.startswith("rediss://") and "ssl_cert_reqs" not in broker_url:
+    # kombu would take any certificate; the other connections of this project would not.
+    broker_url += f"{'&' if '?' in broker_url else '?'}ssl_cert_reqs=required"
 broker_connection_retry = True
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
