@@ -33,7 +33,7 @@ test: setup ## Run all tests
 
 .PHONY: unit
 unit: setup ## Run the tests that open no socket
-	$(BIN)/python -m pytest tests/unit pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py --ignore pipeline/storage/migrations
+	$(BIN)/python -m pytest tests/unit tests/deploy pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py --ignore pipeline/storage/migrations
 
 .PHONY: chaos
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")
@@ -54,6 +54,10 @@ check: setup ## Format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
+.PHONY: audit
+audit: ## Compare what runs with the known vulnerabilities, where they can be reached
+	@.ci/audit
+
 .PHONY: format
 format: setup ## Format and mend what can be
 	$(BIN)/ruff format .
@@ -63,6 +67,8 @@ format: setup ## Format and mend what can be
 lock: ## Pin the newest versions the project allows
 	uv pip compile pyproject.toml --extra dev --extra sandbox --extra s3 --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --generate-hashes --upgrade --quiet --output-file requirements.lock
+	uv pip compile pyproject.toml --extra s3 --constraint requirements.lock --universal --python-version 3.11 \
+		--no-emit-index-url --no-annotate --no-header --generate-hashes --quiet --output-file deploy/requirements.lock
 
 .PHONY: clean
 clean: ## Remove what make built

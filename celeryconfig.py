@@ -18,6 +18,9 @@ except SettingsError as error:
 _redis_broker = _settings.celery_broker_url.startswith(("redis", "sentinel"))
 
 broker_url = _settings.celery_broker_url
+if broker_url.startswith("rediss://") and "ssl_cert_reqs" not in broker_url:
+    # kombu would take any certificate; the other connections of this project would not.
+    broker_url += f"{'&' if '?' in broker_url else '?'}ssl_cert_reqs=required"
 broker_connection_retry = True
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
@@ -133,7 +136,7 @@ beat_max_loop_interval = 1
 worker_disable_prefetch = _redis_broker
 worker_prefetch_multiplier = 1
 worker_cancel_long_running_tasks_on_connection_loss = True
-worker_soft_shutdown_timeout = 2.0  # honcho kills after 5 s; raise it where the supervisor waits longer
+worker_soft_shutdown_timeout = _settings.pipeline_stop_seconds  # honcho kills after 5 s; other supervisors wait longer
 worker_enable_soft_shutdown_on_idle = False
 worker_eta_task_limit = 100
 worker_max_tasks_per_child = 5000

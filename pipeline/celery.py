@@ -48,6 +48,7 @@ class PipelineTask(Task):  # type: ignore[misc]
     """
 
     abstract = True
+    Strategy = "pipeline.receiving:strategy"
     # Of `task_retry_on_worker_lost`: how often a message may take a worker process down with it, and how soon again.
     max_retries = 3
     default_retry_delay = 1

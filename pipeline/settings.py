@@ -146,6 +146,8 @@ class Settings(BaseSettings):
     """The first port on which processes answer Prometheus; 0: none does."""
     pipeline_metrics_address: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Where they listen; anybody who reaches it may read."""
+    pipeline_stop_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
+    """Seconds that a worker's running tasks get at a stop; what is cut off then is done again."""
     pipeline_log_format: Literal["auto", "json", "console"] = "auto"
     """``auto`` is JSON outside a terminal."""
     pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"

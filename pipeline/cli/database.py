@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Annotated
 
 import typer
 
@@ -11,6 +12,7 @@ from pipeline.cli.output import console
 from pipeline.logging import configure_logging
 from pipeline.settings import current_settings
 from pipeline.storage.database import make_engine
+from pipeline.storage.roles import ROLES, apply_roles, renew_grants, statements
 
 app = typer.Typer(help="The database's tables.", no_args_is_help=True)
 
@@ -28,7 +30,27 @@ def upgrade() -> None:
     before, newest = revisions(engine)
     migrate(engine)
     done = "is up to date" if before == newest else f"went from revision {before or 'none'} to {newest}"
-    console.print(f"The database {done}.", highlight=False)
+    with engine.begin() as connection:
+        renewed = renew_grants(connection)
+    console.print(f"The database {done}.{' Its roles have their rights.' if renewed else ''}", highlight=False)
+
+
+@app.command("roles")
+def roles(
+    *,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it, rather than show the SQL that would.")] = False,
+) -> None:
+    """A role for each kind of process, with the least it needs. As the owner of the tables, who may make roles."""
+    engine = make_engine(current_settings().database_url, application="cdr-roles", pool_size=1)
+    if not apply:
+        database = engine.url.database
+        assert database is not None
+        for statement in statements(database):
+            print(f"{statement};")  # noqa: T201 - for psql, without the terminal's width
+        return
+    with engine.begin() as connection:
+        apply_roles(connection)
+    console.print(f"{', '.join(ROLES)} have their rights. None can log in until you say ALTER ROLE … LOGIN PASSWORD.")
 
 
 def release() -> None:

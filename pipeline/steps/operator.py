@@ -15,7 +15,7 @@ from pipeline.storage.calls import RawRecord, calls_by_ref, replace_call
 from pipeline.storage.failure_list import FailureFilter, list_failures
 from pipeline.storage.failures import release
 from pipeline.storage.inbox import batch_of
-from pipeline.storage.ledger import reverse_charges
+from pipeline.storage.ledger import reverse_charge_of_conflict
 from pipeline.storage.progress import Step, reopen
 
 if TYPE_CHECKING:
@@ -137,7 +137,9 @@ def accept(engine: Engine, failure_id: int, *, who: str, region: str, now: datet
         call = calls_by_ref(connection, failure.source, [cdr.call_ref])[cdr.call_ref]
         reopen(connection, batch_of(call.call_id), Step.CLASSIFY)
         replace_call(connection, call.call_id, record.record_id, cdr, who)
-        reversed_charges = reverse_charges(connection, [call.call_id], f"record {record.record_id} accepted by {who}")
+        reversed_charges = reverse_charge_of_conflict(
+            connection, failure_id, call.call_id, f"record {record.record_id} accepted by {who}"
+        )
         connection.execute(
             text("UPDATE failures SET state = 'resolved', retry_at = NULL WHERE id = :id"), {"id": failure_id}
         )

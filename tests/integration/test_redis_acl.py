@@ -1,0 +1,94 @@
+"""deploy/redis-users.acl on real Redis: the ingestor works as that user, which can do nothing else."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import text
+
+from pipeline.adapters import cdr_list as scripts
+from pipeline.adapters.cdr_list import CdrList
+from pipeline.ingestor import Ingestor, Turn
+from tests.conftest import LIST
+from tests.factories import make_record
+
+[USER] = (Path(__file__).resolve().parents[2] / "deploy" / "redis-users.acl").read_text(encoding="utf-8").splitlines()
+PASSWORD = "change-this-password"
+
+# Used by our client library, by Python code beside the scripts, and by `pipeline doctor`.
+OUTSIDE_SCRIPTS = {
+    *("evalsha", "script|load", "hello", "client|setname"),
+    *("info", "hkeys", "lrange", "llen"),
+    *("eval", "type", "time", "ping", "hgetall"),
+}
+
+
+@pytest.fixture
+def guest_url(servers, dialler_redis):
+    """The dialler's Redis, as its operator lets us in."""
+    _, name, *rules = USER.split()
+    dialler_redis.execute_command("ACL", "SETUSER", name, *rules)
+    yield servers.dialler_redis.url.replace("://", f"://{name}:{PASSWORD}@")
+    dialler_redis.execute_command("ACL", "DELUSER", name)
+
+
+def test_only_what_is_used_is_allowed():
+    """Each command of the line is in a script or used beside them, and the other way round."""
+    sources = (scripts.CLAIM, scripts.DROP, scripts.LEASE, scripts.RELEASE)
+    called = {name.lower() for source in sources for name in re.findall(r"redis\.call\('(\w+)'", source)}
+    assert set(re.findall(r" \+(\S+)", USER)) == called | OUTSIDE_SCRIPTS
+
+
+@pytest.mark.parametrize("end", ["left", "right"])
+@pytest.mark.parametrize("has_lmove", [True, False], ids=["LMOVE", "RPOPLPUSH"])
+def test_the_ingestor_works_as_this_user(engine, guest_url, dialler_redis, end, has_lmove):
+    """Look, lead, claim, settle, drop, recover what a crash left, give up the lease: nothing is refused."""
+    dialler_redis.script_flush()
+    dialler_redis.rpush(LIST, *(make_record(call_ref=number) for number in range(4)))
+    cdr_list = CdrList(guest_url, LIST, owner="test", pop_end=end)
+    if not has_lmove:
+        cdr_list._has_lmove = False
+    crashed = cdr_list.claim(2)
+    assert crashed is not None
+    ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda _: True)
+    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.CLAIMED, Turn.EMPTY]
+    assert cdr_list.waiting() == 0
+    assert cdr_list.open_claims() == []
+    ingestor.stop()
+    ingestor.run()  # leaves at once, and gives up the lease
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT sum(records) FROM batches")) == 4
+    assert dialler_redis.keys("*") == []
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "FLUSHALL",
+        "KEYS *",
+        "SCAN 0",
+        "CONFIG GET *",
+        "CONFIG SET save x",
+        "ACL LIST",
+        "SHUTDOWN",
+        "MONITOR",
+        "GET dialler:secret",
+        "SET dialler:secret x",
+        "LRANGE dialler:queue 0 -1",
+        f"RENAME {LIST} mine",
+        f"LMOVE {LIST} elsewhere LEFT LEFT",
+        "SUBSCRIBE dialler:events",
+        "EVAL return(redis.call('GET','dialler:secret')) 0",
+        "SCRIPT FLUSH",
+        "REPLICAOF 127.0.0.1 1",
+    ],
+)
+def test_it_can_do_nothing_else(guest_url, command):
+    """Neither the dialler's other keys nor its server can be read or changed."""
+    client = redis.Redis.from_url(guest_url)
+    with pytest.raises(redis.ResponseError, match=r"(?i)no permissions|NOPERM|can't access|not allowed"):
+        client.execute_command(*command.split())
+    client.close()
