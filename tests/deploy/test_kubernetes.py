@@ -12,6 +12,7 @@ from pipeline.storage.models import metadata
 from tests.deploy.places import KUBERNETES, manifests, pods, procfile, tool
 
 PODS = pods()
+WORKER = "enigma-cdr-worker"
 LASTING = [name for name in procfile() if name != "release"]
 
 
@@ -82,15 +83,28 @@ def test_workers_are_scaled_by_what_the_database_says():
     assert "FROM batches WHERE finished_at IS NULL AND received_at <" in query
 
 
-@pytest.mark.parametrize("folder", ["base", "keda"])
-def test_kustomize_puts_it_together(folder, tmp_path):
-    """Every file is found, every patch applies, and the schemas of Kubernetes agree with what comes out."""
-    built = subprocess.run(
-        [tool("kubectl"), "kustomize", KUBERNETES / folder], capture_output=True, text=True, check=True
+def built(folder):
+    """What kustomize makes of a folder."""
+    done = subprocess.run(
+        [tool("kubectl"), "kustomize", KUBERNETES / folder], capture_output=True, text=True, check=False
     )
-    objects = list(yaml.safe_load_all(built.stdout))
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+@pytest.mark.parametrize("folder", ["base", "keda"])
+def test_kustomize_puts_it_together(folder):
+    """Every file is found and every patch applies; with KEDA nobody else says how many workers there are."""
+    objects = built(folder)
     assert {each["metadata"].get("namespace", "enigma-cdr") for each in objects} == {"enigma-cdr"}
+    [worker] = [each for each in objects if (each["kind"], each["metadata"]["name"]) == ("Deployment", WORKER)]
+    assert ("replicas" in worker["spec"]) == (folder == "base")
+
+
+@pytest.mark.parametrize("folder", ["base", "keda"])
+def test_the_schemas_of_kubernetes_agree(folder, tmp_path):
+    """All but KEDA's own objects, whose schema is nowhere offline."""
+    validate = tool("kubernetes-validate")
     whole = tmp_path / "whole.yaml"
-    # Objects of KEDA have a schema of their own, which is nowhere offline.
-    whole.write_text(yaml.safe_dump_all(each for each in objects if "keda.sh" not in each["apiVersion"]))
-    subprocess.run([tool("kubernetes-validate"), "--strict", "--quiet", whole], check=True)
+    whole.write_text(yaml.safe_dump_all(each for each in built(folder) if "keda.sh" not in each["apiVersion"]))
+    subprocess.run([validate, "--strict", "--quiet", whole], check=True)

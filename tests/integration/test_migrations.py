@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import IntegrityError
 
 from pipeline.storage.database import make_engine
 from pipeline.storage.migrations import alembic_config, revisions, upgrade
@@ -41,6 +42,27 @@ def test_the_migrations_make_what_the_models_say(engine):
         assert compare_metadata(context, metadata) == []
     current, newest = revisions(engine)
     assert current == newest
+
+
+def test_every_check_of_the_models_is_in_the_database(engine):
+    """Alembic compares no checks: what a column may hold is looked up in the catalogue, and tried."""
+    declared = {str(check.name) for table in metadata.tables.values() for c in table.columns for check in c.constraints}
+    with engine.connect() as connection:
+        found = connection.execute(
+            text(
+                "SELECT conname FROM pg_constraint WHERE contype = 'c' AND convalidated AND conrelid <> 0 "
+                "AND connamespace = current_schema()::regnamespace"
+            )
+        )
+        assert set(found.scalars()) == declared
+    with pytest.raises(IntegrityError, match="calls_talk_seconds_check"), engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, "
+                "direction, dialed_at, talk_seconds, end_reason, recording_url_sent, content_hash) "
+                "VALUES (1, 'e', '1', 'c', false, false, 'outbound', now(), -1, 'hungup', false, '')"
+            )
+        )
 
 
 def test_each_migration_goes_up_down_and_up_again(empty):

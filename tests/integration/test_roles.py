@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
+import yaml
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -252,6 +254,19 @@ def test_a_reader_only_reads(charged, table):
     rows(reader, f"SELECT count(*) FROM {table}")
     for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}", f"INSERT INTO {table} DEFAULT VALUES"):
         refused(reader, statement)
+
+
+def test_keda_asks_as_a_reader(charged):
+    """Its query runs under the role that its connection has, and counts what has waited for five seconds."""
+    manifest = (Path(__file__).resolve().parents[2] / "deploy/kubernetes/keda/scaling.yaml").read_text(encoding="utf-8")
+    [scaled] = [each for each in yaml.safe_load_all(manifest) if each["kind"] == "ScaledObject"]
+    [trigger] = scaled["spec"]["triggers"]
+    reader, owner = charged["cdr_read"], charged["owner"]
+    receive(charged["cdr_ingest"], make_record(call_ref=11), make_record(call_ref=12))
+    assert rows(reader, trigger["metadata"]["query"]) == [(0,)]
+    with owner.begin() as connection:
+        connection.execute(text("UPDATE batches SET received_at = now() - interval '1 minute'"))
+    assert rows(reader, trigger["metadata"]["query"]) == [(2,)]
 
 
 @pytest.mark.parametrize("role", ROLES)
