@@ -16,7 +16,7 @@ from pipeline.adapters import redis_probe
 from pipeline.adapters.cdr_list import CdrList
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore, StoreError
-from pipeline.domain.checkup import cdr_list, database, outside, processes, redis_server
+from pipeline.domain.checkup import cdr_list, database, other_broker, outside, processes, redis_server
 from pipeline.domain.checkup.verdict import Verdict, first_line, ok, problem, unknown
 from pipeline.domain.secrets import secret_values, secrets_of
 from pipeline.storage import database_probe
@@ -27,7 +27,9 @@ from pipeline.storage.stops import all_stops
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from sqlalchemy import Connection
+    import sqlalchemy
+    from celery import Celery
+    from kombu import Connection
 
     from pipeline.settings import Settings
 
@@ -92,13 +94,21 @@ def _check_other_broker(url: str) -> Iterator[Verdict]:
 
     kind = url.partition(":")[0]
     try:
-        with app.connection_for_write(connect_timeout=redis_probe.TIMEOUT_SECONDS) as connection:
+        with _connection_to_broker(app) as connection:
             connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
     except Exception as error:  # noqa: BLE001 - each transport has errors of its own
-        said = f"{type(error).__name__}: {first_line(error)}"
-        yield problem("broker", f"it cannot be used: {said}", "Start it, or correct CELERY_BROKER_URL.")
+        yield other_broker.judge_other_broker_error(kind, error)
         return
     yield ok("broker", f"it answers ({kind})")
+
+
+def _connection_to_broker(app: Celery) -> Connection:
+    """As the processes connect, but without their patience."""
+    limits = {"socket_timeout", "socket_connect_timeout"} & set(app.conf.broker_transport_options)
+    return app.connection_for_write(
+        connect_timeout=redis_probe.TIMEOUT_SECONDS,
+        transport_options=dict.fromkeys(limits, redis_probe.TIMEOUT_SECONDS),
+    )
 
 
 def check_database(settings: Settings) -> Iterator[Verdict]:
@@ -122,14 +132,14 @@ def check_database(settings: Settings) -> Iterator[Verdict]:
         engine.dispose()
 
 
-def _tables(connection: Connection) -> Verdict:
+def _tables(connection: sqlalchemy.Connection) -> Verdict:
     from pipeline.storage.migrations import known_revisions, revision_of  # noqa: PLC0415 - Alembic loads slowly
 
     known, newest = known_revisions()
     return database.judge_tables(revision_of(connection), newest, known)
 
 
-def _check_rows(connection: Connection, settings: Settings) -> Iterator[Verdict]:
+def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterator[Verdict]:
     yield processes.judge_reconciler(next(iter(signs_of(connection, RECONCILER)), None))
     yield from processes.judge_other_ingestors(settings.enigma_source, signs_of(connection, INGESTOR))
     yield from processes.judge_stops(
@@ -187,7 +197,10 @@ def check_workers(settings: Settings) -> Iterator[Verdict]:
     from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
 
     try:
-        answers = app.control.inspect(timeout=WORKERS_ANSWER_WITHIN).active_queues() or {}
+        with _connection_to_broker(app) as connection:
+            connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
+            inspect = app.control.inspect(timeout=WORKERS_ANSWER_WITHIN, connection=connection)
+            answers = inspect.active_queues() or {}
     except Exception:  # noqa: BLE001 - each transport has errors of its own, and check_broker says what they are
         yield unknown("workers", "the broker does not answer")
         return

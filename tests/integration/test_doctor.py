@@ -141,6 +141,7 @@ def test_a_wrong_password_is_told_and_never_shown(look, own_redis, password):
     verdicts |= look(checks.check_broker, CELERY_BROKER_URL=url)
     assert problems(verdicts)["broker"] == "Correct the user and password in CELERY_BROKER_URL."
     assert "hush" not in str(verdicts)
+    assert "***" not in str(verdicts), "what the server said can be read"
 
 
 def test_a_user_that_may_not_run_scripts_is_told(look, own_redis):
@@ -197,7 +198,8 @@ def test_an_amqp_broker_that_is_away_is_told():
     )
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=60, check=True)
     (verdict,) = json.loads(done.stdout)
-    assert (verdict["level"], verdict["remedy"]) == ("problem", "Start it, or correct CELERY_BROKER_URL.")
+    assert verdict["level"] == "problem"
+    assert verdict["remedy"] == "Start it, or correct the host and port in CELERY_BROKER_URL."
     assert "hush" not in done.stdout + done.stderr
 
 
@@ -388,6 +390,18 @@ def test_each_queue_has_a_worker_or_is_told(tmp_path, servers, engine):
     assert found["queue cdr.normalize"]["level"] == "ok"
     assert found["queue cdr.bill"]["level"] == "problem"
     assert "ENIGMA_SOURCE=enigma" in found["queue recordings.enigma"]["remedy"]
+
+
+def test_a_broker_that_takes_and_never_answers_is_one_problem(own_redis):
+    """The check of the workers does not wait for it with the processes' patience."""
+    server, _ = own_redis
+    server.pause()
+    began = time.monotonic()
+    answer = json.loads(doctor("--json", CELERY_BROKER_URL=server.url).stdout)
+    assert time.monotonic() - began < checks.DEADLINE_SECONDS
+    found = {check["check"]: (check["level"], check["says"]) for check in answer["checks"]}
+    assert found["broker"][0] == "problem"
+    assert found["workers"] == ("unknown", "the broker does not answer")
 
 
 def test_the_command_says_each_thing_on_a_line_and_ends_with_1(settings_env):

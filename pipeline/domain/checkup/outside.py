@@ -74,7 +74,7 @@ def judge_api(url: str, answer: FetchResult) -> Verdict:
     if isinstance(answer, Away):
         return problem(
             check,
-            f"{url}: {answer.reason}",
+            f"{url}: {answer.reason.rstrip('.')}",
             "Start it, or correct the host and port in ENIGMA_API_URL. Billing goes on.",
         )
     said = getattr(answer, "reason", "it sent a recording of a call that cannot exist").rstrip(".")

@@ -20,6 +20,36 @@ REFUSED_LOGIN: Final = (
     "AUTHENTICATION REQUIRED",
     "WITHOUT ANY PASSWORD CONFIGURED",
 )
+ERRORS: Final = (
+    # Not "password: …": what stands behind that is masked.
+    (REFUSED_LOGIN, "it refuses our login", "Correct the user and password in {setting}."),
+    (("NOPERM", "NO PERMISSIONS"), "it refuses a command", "Allow its user the commands that deploy/README.md names."),
+    (("LOADING",), "it is still reading its data from disk", "Wait; the processes wait too."),
+    (
+        ("TIMEOUT", "TIMED OUT"),
+        "it does not answer",
+        "Check the host in {setting}, the network and firewalls; and with rediss://, that it speaks TLS.",
+    ),
+    (
+        ("NAME OR SERVICE", "NAME RESOLUTION", "NODENAME"),
+        "its host is not known",
+        "Correct the host in {setting}.",
+    ),
+    (("REQUIREMENTS FLAG",), "TLS fails", "Write ssl_cert_reqs=required, or none, in {setting}."),
+    (
+        ("NO SUCH FILE", "PERMISSION DENIED"),
+        "a certificate cannot be read",
+        "Correct ssl_ca_certs, ssl_certfile and ssl_keyfile in {setting}, or let this user read the files.",
+    ),
+    (
+        ("CLOSED BY SERVER", "RESET BY PEER"),
+        "it hangs up",
+        "Correct the port in {setting}: no Redis is there, or one that speaks TLS, which takes rediss://.",
+    ),
+    (("SSL", "CERTIFICATE"), "TLS fails", "Use rediss:// in {setting} where it speaks TLS, redis:// elsewhere."),
+    (("REFUSED", "CONNECT"), "it cannot be reached", "Start it, or correct the host and port in {setting}."),
+)
+"""Words in what the client library says of an error, what they mean, and what to do; the first that fits."""
 
 
 class RedisFacts(NamedTuple):
@@ -45,25 +75,13 @@ def judge_redis_error(check: str, setting: str, error: BaseException) -> Verdict
     said = first_line(error)
     where = said.upper()
     # By its class too: to a client that sent no password the server speaks of HELLO only.
-    if type(error).__name__ == "AuthenticationError" or any(word in where for word in REFUSED_LOGIN):
-        return problem(check, f"it refuses the password: {said}", f"Correct the user and password in {setting}.")
-    if "NOPERM" in where or "NO PERMISSIONS" in where:
-        return problem(
-            check, f"it refuses a command: {said}", "Allow its user the commands that deploy/README.md names."
-        )
-    if "LOADING" in where:
-        return problem(check, "it is still reading its data from disk", "Wait; the processes wait too.")
-    if "TIMEOUT" in where or "TIMED OUT" in where:
-        return problem(check, f"it does not answer: {said}", f"Check the host in {setting}, the network and firewalls.")
-    if "NAME OR SERVICE" in where or "NAME RESOLUTION" in where or "NODENAME" in where:
-        return problem(check, f"its host is not known: {said}", f"Correct the host in {setting}.")
-    if "SSL" in where or "CERTIFICATE" in where:
-        return problem(
-            check, f"TLS fails: {said}", f"Use rediss:// in {setting} where it speaks TLS, redis:// elsewhere."
-        )
-    if "REFUSED" in where or "CONNECT" in where:
-        return problem(check, f"it cannot be reached: {said}", f"Start it, or correct the host and port in {setting}.")
-    return problem(check, f"it cannot be used: {said}", f"Check {setting} and the server's own log.")
+    if type(error).__name__ == "AuthenticationError":
+        where = REFUSED_LOGIN[0]
+    kind, advice = next(
+        ((kind, advice) for words, kind, advice in ERRORS if any(word in where for word in words)),
+        ("it cannot be used", "Check {setting} and the server's own log."),
+    )
+    return problem(check, f"{kind}: {said}", advice.format(setting=setting))
 
 
 def judge_server(check: str, facts: RedisFacts) -> Verdict:

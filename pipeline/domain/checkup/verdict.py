@@ -64,9 +64,13 @@ def unknown(check: str, says: str) -> Verdict:
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, on one line."""
+    r"""What an error says, on one line, without the full stop that whoever quotes it sets.
+
+    >>> first_line(OSError("Connection refused.\nIs it up?"))
+    'Connection refused'
+    """
     lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
+    return lines[0].strip().rstrip(".") if lines else type(error).__name__
 
 
 def size(count: float) -> str:

@@ -60,6 +60,9 @@ def test_a_good_dialler_has_nothing_to_do():
         ("Timeout connecting to server", "Check the host in X_URL"),
         ("Error -2 connecting to nowhere:1. Name or service not known.", "Correct the host in X_URL"),
         ("Error 111 connecting to 127.0.0.1:1. Connection refused.", "Start it, or correct the host and port"),
+        ("Error 2 connecting to 127.0.0.1:1. No such file or directory.", "Correct ssl_ca_certs"),
+        ("Invalid SSL Certificate Requirements Flag: CERT_REQUIRED", "Write ssl_cert_reqs=required"),
+        ("Connection closed by server.", "Correct the port in X_URL"),
         ("[SSL: WRONG_VERSION_NUMBER] wrong version number", "rediss://"),
         ("", "Check X_URL"),
     ],
@@ -69,6 +72,8 @@ def test_each_error_has_its_advice(said, advice):
     verdict = judge_redis_error("broker", "X_URL", OSError(said) if said else ValueError())
     assert verdict.level is Level.PROBLEM
     assert verdict.remedy.startswith(advice) or advice in verdict.remedy
+    assert verdict.without([]) == verdict, "nothing in it looks like a password"
+    assert not verdict.says.endswith(".")
 
 
 @pytest.mark.parametrize(
