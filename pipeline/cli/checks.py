@@ -21,7 +21,8 @@ from pipeline.domain.checkup.verdict import Verdict, first_line, ok, problem, un
 from pipeline.domain.secrets import secret_values, secrets_of
 from pipeline.storage import database_probe
 from pipeline.storage.database import make_engine
-from pipeline.storage.heartbeats import INGESTOR, RECONCILER, known_sources, signs_of, sources_with_recordings_waiting
+from pipeline.storage.heartbeats import INGESTOR, RECONCILER, signs_of, sources_with_recordings_waiting
+from pipeline.storage.inbox import known_sources
 from pipeline.storage.stops import all_stops
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from tornado import web
 from pipeline.flower import filters
 from pipeline.flower.actions import DONE, LONGEST_REASON, act_on, asked_action
 from pipeline.flower.handlers import RefusalError, TabHandler, is_id
-from pipeline.storage.backlog import sources_known
 from pipeline.storage.bulk_actions import recent_bulk_actions
 from pipeline.storage.failure_list import (
     FailureFilter,
@@ -17,6 +16,7 @@ from pipeline.storage.failure_list import (
     failure_stats,
     page_failures,
 )
+from pipeline.storage.inbox import known_sources
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -56,7 +56,7 @@ class ListHandler(TabHandler):
                 page_failures(connection, wanted, limit=PAGE, before=before, after=after),
                 count_failures(connection, wanted),
                 failure_stats(connection, wanted),
-                sources_known(connection),
+                known_sources(connection),
                 recent_bulk_actions(connection, limit=5),
             )
 

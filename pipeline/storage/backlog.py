@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.storage.inbox import known_sources
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -46,20 +48,6 @@ class Throughput(NamedTuple):
 
     received: list[float]
     finished: list[float]
-
-
-def sources_known(connection: Connection) -> list[str]:
-    """Every dialler that ever sent a record, by one look into the index for each."""
-    rows = connection.execute(
-        text(
-            "WITH RECURSIVE known AS ("
-            "  (SELECT source FROM batches ORDER BY source LIMIT 1) UNION ALL "
-            "  SELECT (SELECT b.source FROM batches AS b WHERE b.source > known.source ORDER BY b.source LIMIT 1) "
-            "  FROM known WHERE known.source IS NOT NULL"
-            ") SELECT source FROM known WHERE source IS NOT NULL"
-        )
-    )
-    return list(rows.scalars())
 
 
 def backlog(connection: Connection) -> list[Waiting]:
@@ -108,7 +96,7 @@ def throughput(connection: Connection) -> Throughput:
             "FROM seen WHERE at > now() - make_interval(secs => :span) GROUP BY 1, 2"
         ),
         {
-            "sources": sources_known(connection),
+            "sources": known_sources(connection),
             "seconds": BUCKET_SECONDS,
             "span": BUCKET_SECONDS * BUCKETS,
         },

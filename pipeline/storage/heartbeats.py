@@ -1,4 +1,4 @@
-"""Signs of life: when a process last showed that it works, and the sources that are known here at all."""
+"""Signs of life: when a process last showed that it works, and who is asked to clean up."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from pipeline.domain.checkup.processes import Sign
 from pipeline.domain.pace import may_ask
+from pipeline.storage.inbox import known_sources
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -39,21 +40,6 @@ def signs_of(connection: Connection, name: str) -> list[Sign]:
         {"name": name},
     )
     return [Sign(*row) for row in rows]
-
-
-def known_sources(connection: Connection) -> list[str]:
-    """Every dialler that anything was received from; reads one index entry a source, however many batches there are."""
-    rows = connection.execute(
-        text(
-            "WITH RECURSIVE sources AS ("
-            "  (SELECT source FROM batches ORDER BY source LIMIT 1) "
-            "  UNION ALL "
-            "  SELECT (SELECT b.source FROM batches AS b WHERE b.source > s.source ORDER BY b.source LIMIT 1) "
-            "  FROM sources AS s WHERE s.source IS NOT NULL) "
-            "SELECT source FROM sources WHERE source IS NOT NULL"
-        )
-    )
-    return list(rows.scalars())
 
 
 def sources_with_recordings_waiting(connection: Connection) -> list[str]:

@@ -9,9 +9,9 @@ from pipeline.storage.backlog import (
     BUCKETS,
     backlog,
     recordings_by_state,
-    sources_known,
     throughput,
 )
+from pipeline.storage.inbox import known_sources
 from pipeline.storage.progress import Step
 from tests.factories import make_record
 from tests.integration.flow import load, receive, walk
@@ -50,7 +50,7 @@ def test_throughput_counts_records_of_every_source_by_when(engine):
                 {"ago": seconds},
             )
     with engine.connect() as connection:
-        assert sources_known(connection) == ["one", "two"]
+        assert known_sources(connection) == ["one", "two"]
         moved = throughput(connection)
     assert len(moved.received) == len(moved.finished) == BUCKETS
     assert (moved.received[-1], moved.received[-3], sum(moved.received)) == (1.0, 1.0, 2.0)

@@ -20,11 +20,11 @@ from pipeline.ingestor import Ingestor, Turn
 from pipeline.steps import bulk, operator
 from pipeline.steps.reconcile import reconcile
 from pipeline.steps.recordings import dispatch
-from pipeline.storage.backlog import sources_known
 from pipeline.storage.balance import balance_sheet
 from pipeline.storage.bulk_actions import ask_for, recent_bulk_actions
 from pipeline.storage.database import make_engine
 from pipeline.storage.failure_list import FailureFilter, failure_stats, page_failures, read_failure
+from pipeline.storage.inbox import known_sources
 from pipeline.storage.models import metadata
 from pipeline.storage.progress import hurry
 from pipeline.storage.roles import ROLES, apply_roles
@@ -117,7 +117,7 @@ def test_flower_reads_all_that_its_tabs_show(charged, monkeypatch):
         connection.execute(text("SET TRANSACTION READ ONLY"))
         assert len(page_failures(connection, FailureFilter(), limit=50).failures) == 3
         assert failure_stats(connection, FailureFilter())
-        assert sources_known(connection) == ["enigma"]
+        assert known_sources(connection) == ["enigma"]
         assert recent_bulk_actions(connection, limit=5) == []
         conflict = read_failure(connection, failure_ids(flower, "conflict")[0])
         assert conflict is not None
