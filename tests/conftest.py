@@ -71,6 +71,21 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def empty(servers: Servers) -> Iterator[Engine]:
+    """A database with nothing in it, not even tables."""
+    url = make_url(servers.postgres.url)
+    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("CREATE DATABASE empty"))
+    engine = make_engine(url.set(database="empty").render_as_string(hide_password=False), application="test")
+    yield engine
+    engine.dispose()
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE empty WITH (FORCE)"))
+    server.dispose()
+
+
+@pytest.fixture
 def dialler_redis(servers: Servers) -> Iterator[redis.Redis]:
     """The dialler's Redis, empty."""
     client = redis.Redis.from_url(servers.dialler_redis.url)

@@ -23,7 +23,7 @@ from pipeline.storage import database_probe
 from pipeline.storage.database import make_engine
 from pipeline.storage.heartbeats import INGESTOR, RECONCILER, signs_of, sources_with_recordings_waiting
 from pipeline.storage.inbox import known_sources
-from pipeline.storage.stops import all_stops
+from pipeline.storage.stops import standing_stops
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -146,8 +146,7 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
     yield from processes.judge_stops(
         [
             processes.Standing(stop.source, stop.kind, stop.reason, stop.stopped_at)
-            for stop in all_stops(connection)
-            if stop.released_at is None
+            for stop in standing_stops(connection)
         ]
     )
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))

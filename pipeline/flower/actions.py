@@ -31,6 +31,18 @@ def asked_action(handler: TabHandler) -> Action:
     raise RefusalError(400, "Choose retry or discard.")
 
 
+def asked_reason(handler: TabHandler, action: Action) -> str:
+    """The reason that a form gives; empty where none is needed.
+
+    Raises:
+        RefusalError: something is to be discarded, and nobody says why.
+    """
+    reason = handler.get_argument_as_typed("reason")[:LONGEST_REASON]
+    if action == "discard" and not reason:
+        raise RefusalError(400, "Give a reason: it is kept with what is discarded.")
+    return reason
+
+
 def act_on(action: str, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
     """Do it to every open failure that matches; yields how many each part held."""
     if action == "retry":

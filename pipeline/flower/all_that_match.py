@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tornado import web
 
 from pipeline.flower import filters
-from pipeline.flower.actions import LONGEST_REASON, asked_action
+from pipeline.flower.actions import LONGEST_REASON, asked_action, asked_reason
 from pipeline.flower.handlers import RefusalError, TabHandler
 from pipeline.storage.bulk_actions import ask_for, read_bulk_action
 from pipeline.storage.failure_list import (
@@ -20,7 +20,7 @@ from pipeline.tasks import act_in_bulk
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pipeline.storage.bulk_actions import Action
+    from pipeline.storage.bulk_actions import Action, BulkAction
 
 
 class BulkHandler(TabHandler):
@@ -51,9 +51,7 @@ class BulkHandler(TabHandler):
         """Write the choice down, wake a worker, and show how far it is."""
         who = self.acting_person()
         action, _, wanted = self._asked()
-        reason = self.get_argument_as_typed("reason")[:LONGEST_REASON] or None
-        if action == "discard" and reason is None:
-            raise RefusalError(400, "Give a reason: it is kept with what is discarded.")
+        reason = asked_reason(self, action) or None
         bulk_id = await self.ask(
             lambda connection: ask_for(connection, action, wanted, who=who, reason=reason),
             writes=True,
@@ -76,21 +74,27 @@ class ProgressHandler(TabHandler):
     @web.authenticated
     async def get(self, bulk_id: str) -> None:
         """Show it."""
+        self.render("bulk_progress.html", bulk=await self.read(bulk_id))
+
+    async def read(self, bulk_id: str) -> BulkAction:
+        """The action of this id.
+
+        Raises:
+            RefusalError: there is none.
+        """
         bulk = await self.ask(lambda connection: read_bulk_action(connection, int(bulk_id)))
         if bulk is None:
             raise RefusalError(404, f"There is no action {bulk_id}.")
-        self.render("bulk_progress.html", bulk=bulk)
+        return bulk
 
 
-class ProgressStateHandler(TabHandler):
+class ProgressStateHandler(ProgressHandler):
     """How far an action on many failures is, for the page that shows it."""
 
     @web.authenticated
     async def get(self, bulk_id: str) -> None:
         """Answer with JSON."""
-        bulk = await self.ask(lambda connection: read_bulk_action(connection, int(bulk_id)))
-        if bulk is None:
-            raise RefusalError(404, f"There is no action {bulk_id}.")
+        bulk = await self.read(bulk_id)
         self.write(
             {
                 "total": bulk.total,

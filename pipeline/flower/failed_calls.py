@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tornado import web
 
 from pipeline.flower import filters
-from pipeline.flower.actions import DONE, LONGEST_REASON, act_on, asked_action
+from pipeline.flower.actions import DONE, LONGEST_REASON, act_on, asked_action, asked_reason
 from pipeline.flower.handlers import RefusalError, TabHandler, is_id
 from pipeline.storage.bulk_actions import recent_bulk_actions
 from pipeline.storage.failure_list import (
@@ -90,12 +90,10 @@ class SelectedHandler(TabHandler):
         """Do it, and go back to the list."""
         who = self.acting_person()
         action = asked_action(self)
-        reason = self.get_argument_as_typed("reason")[:LONGEST_REASON]
         values = [value.decode("utf-8", "replace") for value in self.request.body_arguments.get("id", [])]
         if not values or len(values) > PAGE or not all(is_id(value) for value in values):
             raise RefusalError(400, "Tick the failures in the list first.")
-        if action == "discard" and not reason:
-            raise RefusalError(400, "Give a reason: it is kept with what is discarded.")
+        reason = asked_reason(self, action)
         wanted = FailureFilter(states=("open",), ids=tuple(int(value) for value in values))
         count = await self.beside(lambda: sum(act_on(action, wanted, who=who, reason=reason)))
         query = filters.as_query(self.given(filters.NAMES), did=action, count=count)

@@ -16,7 +16,7 @@ from pipeline.storage.backlog import BUCKET_SECONDS, backlog, recordings_by_stat
 from pipeline.storage.balance import balance_sheet
 from pipeline.storage.progress import Step, hurry
 from pipeline.storage.recording_pauses import standing
-from pipeline.storage.stops import all_stops
+from pipeline.storage.stops import standing_stops
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -134,9 +134,7 @@ def _moving(connection: Connection) -> dict[str, Any]:
         "finished": moved.finished,
         "bucket_seconds": BUCKET_SECONDS,
         "stops": [
-            {"source": stop.source, "kind": stop.kind, "reason": stop.reason}
-            for stop in all_stops(connection)
-            if stop.released_at is None
+            {"source": stop.source, "kind": stop.kind, "reason": stop.reason} for stop in standing_stops(connection)
         ],
         "pauses": [
             {"source": pause.source, "kind": str(pause.kind), "reason": pause.reason, "until": pause.until.isoformat()}

@@ -46,6 +46,12 @@ def standing_stop(connection: Connection, source: str) -> Stop | None:
     return None if row is None else Stop(*row)
 
 
+def standing_stops(connection: Connection) -> list[Stop]:
+    """What keeps ingestors from claiming, of every source."""
+    rows = connection.execute(text(f"SELECT {_COLUMNS} FROM stops WHERE released_at IS NULL ORDER BY id DESC"))
+    return [Stop(*row) for row in rows]
+
+
 def all_stops(connection: Connection) -> list[Stop]:
     """Every stop there ever was, newest first."""
     return [Stop(*row) for row in connection.execute(text(f"SELECT {_COLUMNS} FROM stops ORDER BY id DESC"))]

@@ -11,28 +11,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.storage.database import make_engine
 from pipeline.storage.migrations import alembic_config, revisions, upgrade
 from pipeline.storage.models import metadata
-
-
-@pytest.fixture
-def empty(servers):
-    """A database with nothing in it."""
-    url = make_url(servers.postgres.url)
-    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("CREATE DATABASE migrations"))
-    engine = make_engine(url.set(database="migrations").render_as_string(hide_password=False), application="test")
-    yield engine
-    engine.dispose()
-    with server.connect() as connection:
-        connection.execute(text("DROP DATABASE migrations WITH (FORCE)"))
-    server.dispose()
 
 
 def test_the_migrations_make_what_the_models_say(engine):

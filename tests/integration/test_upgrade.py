@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, text
-from sqlalchemy.engine import make_url
+from sqlalchemy import text
 
-from pipeline.storage.database import make_engine
 from pipeline.storage.migrations import alembic_config, upgrade
 
 FIRST_HELD = "0004"
@@ -36,21 +34,6 @@ def _later() -> list[tuple[str, str]]:
         assert isinstance(script.down_revision, str)
         found.append((script.down_revision, script.revision))
     return found
-
-
-@pytest.fixture
-def empty(servers):
-    """A database with nothing in it."""
-    url = make_url(servers.postgres.url)
-    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text("CREATE DATABASE upgrades"))
-    engine = make_engine(url.set(database="upgrades").render_as_string(hide_password=False), application="test")
-    yield engine
-    engine.dispose()
-    with server.connect() as connection:
-        connection.execute(text("DROP DATABASE upgrades WITH (FORCE)"))
-    server.dispose()
 
 
 def _look(engine):
