@@ -10,9 +10,12 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from pipeline.sandbox.process import signal_all, state
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 _LOG_TAIL = 3000  # bytes of a server's log that an error shows
 _PORT_TRIES = 5
@@ -145,8 +148,7 @@ class Server(ABC):
             return
         shot = signal_all(self.pid, signal.SIGKILL) if self.running else []
         self._process.wait()
-        while not all(state(child) in "ZX" for child in shot):  # it cannot be ignored, and takes milliseconds
-            time.sleep(_POLL_SECONDS)
+        _await_states(shot, "ZX")
         self._gone()
 
     def pause(self) -> None:
@@ -155,8 +157,9 @@ class Server(ABC):
         Raises:
             ServerError: it is not running.
         """
-        signal_all(self.pid, signal.SIGSTOP)
+        family = [self.pid, *signal_all(self.pid, signal.SIGSTOP)]
         self._paused = True
+        _await_states(family, "TtZX")
 
     def resume(self) -> None:
         """SIGCONT: it goes on as if nothing had been.
@@ -215,6 +218,12 @@ class Server(ABC):
 
     def _tail(self) -> str:
         return self._log_since(0)[-_LOG_TAIL:].decode(errors="replace")
+
+
+def _await_states(pids: Iterable[int], letters: str) -> None:
+    """Wait until a signal that cannot be ignored has been heeded: milliseconds, or longer on a busy machine."""
+    while not all(state(pid) in letters for pid in pids):
+        time.sleep(_POLL_SECONDS)
 
 
 def package_folder(name: str) -> Path:
