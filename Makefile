@@ -4,6 +4,8 @@ BIN := .venv/bin
 SETUP := .venv/.setup
 SEED ?= 1
 PARTS ?=
+# Each test process starts servers of its own, and most of a test is their work: more than four gain little.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 
 .PHONY: help
 help: ## What can be made
@@ -29,11 +31,11 @@ up: setup ## Start everything and stay up until Ctrl-C
 
 .PHONY: test
 test: setup ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) --durations 10
 
 .PHONY: unit
 unit: setup ## Run the tests that open no socket
-	$(BIN)/python -m pytest tests/unit tests/deploy pipeline/domain pipeline/storage pipeline/steps pipeline/ingestor.py --ignore pipeline/storage/migrations
+	$(BIN)/python -m pytest $(PARALLEL) --disable-socket --allow-unix-socket tests/unit tests/deploy pipeline
 
 .PHONY: chaos
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import time
 from typing import TYPE_CHECKING, Any
 
 import kombu
@@ -13,12 +12,15 @@ import pytest
 import redis
 from playwright.sync_api import sync_playwright
 
+from pipeline.sandbox import stack as sandbox
 from pipeline.sandbox.dialler import SimulatedDialler
-from pipeline.sandbox.stack import Stack
+from tests import commands
 from tests.chaos.harness import QUEUES
 from tests.conftest import LIST
+from tests.patience import eventually
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -37,18 +39,27 @@ BROWSER_FLAGS = [
     "--disable-sync",
 ]
 
+__all__ = ["TARIFF", "Stack", "balance", "eventually"]
+
 TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n,0.60,0.20,60,1\n"
 
 
-def eventually(condition: Callable[[], Any], *, seconds: float = 30.0, check: Callable[[], None] = lambda: None) -> Any:
-    """What ``condition`` returns once it is true; fails after ``seconds``."""
-    deadline = time.monotonic() + seconds
-    while True:
-        check()
-        if result := condition():
-            return result
-        assert time.monotonic() < deadline, f"not true after {seconds} s: {condition}"
-        time.sleep(0.05)
+class Stack(sandbox.Stack):
+    """A stack whose commands are called in this process where they can be, and that is not waited for at a test's end.
+
+    What its processes do when they are told to end is what some tests are about; these tell them.
+    """
+
+    def __exit__(self, *_: object) -> None:
+        for name in list(self.processes):
+            self.kill(name)
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end with the stack's settings."""
+        program, *words = command
+        if program == "pipeline" and words[0] not in commands.NEEDS_A_PROCESS:
+            return commands.call(*words, env=self.env)
+        return super().run(*command)
 
 
 def balance(stack: Stack) -> dict[str, Any]:
@@ -76,7 +87,6 @@ def stack(servers: Servers, database_url: str, dialler: SimulatedDialler, tmp_pa
     tariff.write_text(TARIFF)
     env = {"DATABASE_URL": database_url}
     with Stack(servers, tmp_path / "stack", api_url=dialler.api_url, env=env) as stack:
-        stack.release()
         loaded = stack.run("pipeline", "tariff", "load", str(tariff))
         assert loaded.returncode == 0, loaded.stderr
         yield stack

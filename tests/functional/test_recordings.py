@@ -11,9 +11,8 @@ import redis
 from sqlalchemy import create_engine, text
 
 from pipeline.sandbox.audio import recording_body
-from pipeline.sandbox.stack import Stack
 from tests.factories import make_record
-from tests.functional.conftest import TARIFF, balance, eventually
+from tests.functional.conftest import TARIFF, Stack, balance, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +29,6 @@ def stack(servers, database_url, dialler, tmp_path) -> Iterator[Stack]:
     (tmp_path / "tariff.csv").write_text(TARIFF)
     env = {"DATABASE_URL": database_url, "RECORDINGS_RETRY_SECONDS": "0.5", "RECORDINGS_DELAY_SECONDS": "0"}
     with Stack(servers, tmp_path / "stack", api_url=dialler.api_url, env=env) as stack:
-        stack.release()
         assert stack.run("pipeline", "tariff", "load", str(tmp_path / "tariff.csv")).returncode == 0
         yield stack
 

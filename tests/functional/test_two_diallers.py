@@ -11,8 +11,7 @@ from sqlalchemy import create_engine, text
 from pipeline.sandbox.audio import recording_body
 from pipeline.sandbox.dialler import SimulatedDialler
 from pipeline.sandbox.servers import RedisServer
-from pipeline.sandbox.stack import Stack
-from tests.functional.conftest import TARIFF, balance, eventually
+from tests.functional.conftest import TARIFF, Stack, balance, eventually
 
 CALLS = 60
 
@@ -44,7 +43,6 @@ def both(servers, database_url, dialler, south, tmp_path):
         f"RECORDINGS_URL={(tmp_path / 'south').as_uri()} "
     )
     with Stack(servers, tmp_path / "stack", api_url=dialler.api_url, env=north) as stack:
-        stack.release()
         assert stack.run("pipeline", "tariff", "load", str(tmp_path / "tariff.csv")).returncode == 0
         stack.start(["ingestor", "worker", "recordings", "beat"])
         stack.start_as("ingestor-south", differs + stack.commands["ingestor"])

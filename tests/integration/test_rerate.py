@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -26,6 +25,7 @@ from pipeline.storage.progress import Step, lock_step
 from pipeline.storage.rerates import Selection
 from tests.factories import DIALED_AT, make_record
 from tests.integration.flow import receive, rows, sheet, walk
+from tests.patience import eventually
 
 ZONE = "Africa/Johannesburg"
 AT = datetime.fromtimestamp(DIALED_AT, UTC)
@@ -228,7 +228,7 @@ def test_the_bill_step_is_held(engine):
             target=rerate, args=(engine, ALL, TariffCache(ZONE)), kwargs={"who": "me", "progress": lambda *_: None}
         )
         thread.start()
-        time.sleep(0.3)
+        eventually(lambda: rows(engine, "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
         assert len(lines(engine)) == 1
     thread.join(10)
     assert len(lines(engine)) == 3

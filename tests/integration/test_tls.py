@@ -17,7 +17,7 @@ from pipeline.adapters.cdr_list import CdrList
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.server import free_port
 from tests.conftest import LIST
-from tests.functional.conftest import eventually
+from tests.patience import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 AUTHORITY = "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=authority"

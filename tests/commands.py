@@ -1,0 +1,60 @@
+"""``pipeline …`` called in this process: the same entry and the same words, without the second that a new one costs."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from pipeline.__main__ import main
+from pipeline.settings import current_settings
+from pipeline.storage import database
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+NEEDS_A_PROCESS = {"ingest", "doctor", "release", "db"}
+"""Those that run until a signal, set up this process's logging, or load Celery, which reads its settings once."""
+
+
+def call(*words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """What running ``pipeline`` with these words and this environment comes to."""
+    said, complained = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, env, clear=True),
+        mock.patch.object(sys, "argv", ["pipeline", *words]),
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(complained),
+        _connections_closed(),
+    ):
+        current_settings.cache_clear()
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            current_settings.cache_clear()
+    return subprocess.CompletedProcess(words, code, said.getvalue(), complained.getvalue())
+
+
+@contextlib.contextmanager
+def _connections_closed() -> Iterator[None]:
+    """Do what the end of a process does to its connections."""
+    made = []
+
+    def make(*args: Any, **options: Any) -> Any:
+        made.append(real(*args, **options))
+        return made[-1]
+
+    real = database.create_engine
+    with mock.patch.object(database, "create_engine", make):
+        try:
+            yield
+        finally:
+            for engine in made:
+                engine.dispose()

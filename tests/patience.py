@@ -1,0 +1,22 @@
+"""Waiting for what takes a moment: a test that looks once passes on an idle machine and fails on a busy one."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOK_EVERY_SECONDS = 0.05
+
+
+def eventually(condition: Callable[[], Any], *, seconds: float = 30.0, check: Callable[[], None] = lambda: None) -> Any:
+    """What ``condition`` returns once it is true; fails after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    while True:
+        check()
+        if result := condition():
+            return result
+        assert time.monotonic() < deadline, f"not true after {seconds} s: {condition}"
+        time.sleep(LOOK_EVERY_SECONDS)
