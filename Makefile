@@ -4,6 +4,7 @@ BIN := .venv/bin
 SETUP := .venv/.setup
 SEED ?= 1
 PARTS ?=
+NAMES ?=
 # Each test process starts servers of its own, and most of a test is their work: more than four gain little.
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist worksteal
 
@@ -36,6 +37,10 @@ test: setup ## Run all tests
 .PHONY: unit
 unit: setup ## Run the tests that open no socket
 	$(BIN)/python -m pytest $(PARALLEL) --disable-socket --allow-unix-socket tests/unit tests/deploy pipeline
+
+.PHONY: mutants
+mutants: setup ## Break the code in ways that tests must notice (NAMES="lease fuse")
+	@$(BIN)/python -m tests.mutants $(NAMES)
 
 .PHONY: chaos
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")

@@ -1,15 +1,18 @@
 """Runs a process of the pipeline with one thing wrong: it dies at a chosen point, or lacks one of its guards.
 
     python -m tests.chaos.faulty die POINT MARKER -- pipeline ingest
+    python -m tests.chaos.faulty armed ingestor FOLDER -- pipeline ingest
     python -m tests.chaos.faulty poison -- celery -A pipeline worker …
     python -m tests.chaos.faulty without GUARD die POINT MARKER -- pipeline ingest
 
 The production code knows nothing of this: functions are wrapped from outside, before the process starts. A process dies
-once: it leaves MARKER behind, and whoever finds that file goes on living.
+once: it leaves MARKER behind, and whoever finds that file goes on living. An armed one dies at whichever of its points
+has a file of that name in FOLDER, and takes the file with it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import os
@@ -107,18 +110,18 @@ def wrap(module_name: str, name: str, change: Callable[[Any], Any]) -> None:
     setattr(owner, last, change(getattr(owner, last)))
 
 
-def dying(marker: Path, when: str) -> Callable[[Any], Any]:
-    """What makes a function fatal, once."""
+def dying(die: Callable[[], None], when: str) -> Callable[[Any], Any]:
+    """What makes a function fatal."""
 
     def change(real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)
         def fatal(*args: Any, **options: Any) -> Any:
             if when == "before":
-                _die(marker)
+                die()
             result = real(*args, **options)
             nothing_claimed = real.__name__ == "claim" and result is None
             if when == "after" and not nothing_claimed:
-                _die(marker)
+                die()
             return result
 
         return fatal
@@ -126,12 +129,16 @@ def dying(marker: Path, when: str) -> Callable[[Any], Any]:
     return change
 
 
-def _die(marker: Path) -> None:
-    try:
+def _die_once(marker: Path) -> None:
+    with contextlib.suppress(FileExistsError):
         marker.open("x").close()
-    except FileExistsError:
-        return
-    os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_if_armed(point: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        point.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def poisonous(real: Callable[..., Any]) -> Callable[..., Any]:
@@ -156,9 +163,15 @@ def main() -> None:
                 wrap(module, name, change)
         elif fault == "poison":
             wrap("pipeline.steps.normalize", "read_cdr", poisonous)
+        elif fault == "armed":
+            points = INGESTOR_POINTS if next(faults) == "ingestor" else WORKER_POINTS
+            folder = Path(next(faults))
+            for point in points:
+                module, name, when = POINTS[point]
+                wrap(module, name, dying(functools.partial(_die_if_armed, folder / point), when))
         else:
             module, name, when = POINTS[next(faults)]
-            wrap(module, name, dying(Path(next(faults)), when))
+            wrap(module, name, dying(functools.partial(_die_once, Path(next(faults))), when))
     program = shutil.which(command[0])
     assert program is not None
     sys.argv = [program, *command[1:]]
