@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from typing import TYPE_CHECKING
@@ -48,9 +49,9 @@ def template(servers: Servers) -> str:
     return servers.postgres.url
 
 
-@pytest.fixture
-def database_url(template: str) -> Iterator[str]:
-    """A database of this test's own."""
+@contextlib.contextmanager
+def own_database(template: str) -> Iterator[str]:
+    """The URL of a database that is new and gone afterwards."""
     url = make_url(template)
     name = f"test_{next(_numbers)}"
     server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
@@ -60,6 +61,13 @@ def database_url(template: str) -> Iterator[str]:
     with server.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     server.dispose()
+
+
+@pytest.fixture
+def database_url(template: str) -> Iterator[str]:
+    """A database of this test's own."""
+    with own_database(template) as url:
+        yield url
 
 
 @pytest.fixture

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import hashlib
 import json
 import os
 import shutil
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import kombu
 import pytest
 import redis
 from playwright.sync_api import sync_playwright
+from psycopg.errors import DeadlockDetected
+from sqlalchemy import NullPool, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from pipeline.sandbox import stack as sandbox
 from pipeline.sandbox.dialler import SimulatedDialler
+from pipeline.storage.models import metadata
 from tests import commands
 from tests.chaos.harness import QUEUES
-from tests.conftest import LIST
+from tests.conftest import LIST, own_database
 from tests.patience import eventually
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from playwright.sync_api import Browser, Page
 
@@ -39,7 +47,7 @@ BROWSER_FLAGS = [
     "--disable-sync",
 ]
 
-__all__ = ["TARIFF", "Stack", "balance", "eventually"]
+__all__ = ["TARIFF", "Stack", "as_new", "balance", "eventually", "load_tariff"]
 
 TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n,0.60,0.20,60,1\n"
 
@@ -80,16 +88,67 @@ def dialler(servers: Servers, dialler_redis: redis.Redis) -> Iterator[SimulatedD
 @pytest.fixture
 def stack(servers: Servers, database_url: str, dialler: SimulatedDialler, tmp_path: Path) -> Iterator[Stack]:
     """A migrated database with a tariff, and processes ready to be started."""
-    broker = redis.Redis.from_url(servers.broker.url)
-    broker.flushall()
-    broker.close()
-    tariff = tmp_path / "tariff.csv"
-    tariff.write_text(TARIFF)
+    with redis.Redis.from_url(servers.broker.url) as broker:
+        broker.flushall()
     env = {"DATABASE_URL": database_url}
     with Stack(servers, tmp_path / "stack", api_url=dialler.api_url, env=env) as stack:
-        loaded = stack.run("pipeline", "tariff", "load", str(tariff))
-        assert loaded.returncode == 0, loaded.stderr
+        load_tariff(stack)
         yield stack
+
+
+@pytest.fixture(scope="module")
+def lasting_stack(servers: Servers, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One for all tests of a module, which have ``as_new`` make it what ``stack`` would be, its processes running."""
+    for url in (servers.broker.url, servers.dialler_redis.url):
+        with redis.Redis.from_url(url) as client:
+            client.flushall()
+    with (
+        own_database(template) as database_url,
+        SimulatedDialler(servers.dialler_redis.url, seed=7) as dialler,
+        Stack(
+            servers,
+            tmp_path_factory.mktemp("lasting") / "stack",
+            api_url=dialler.api_url,
+            env={"DATABASE_URL": database_url},
+        ) as stack,
+    ):
+        yield stack
+
+
+def load_tariff(stack: Stack, content: str = TARIFF) -> None:
+    """Make this the default tariff."""
+    file = stack.folder / "tariff.csv"
+    file.write_text(content)
+    loaded = stack.run("pipeline", "tariff", "load", str(file))
+    assert loaded.returncode == 0, loaded.stderr
+
+
+def as_new(stack: Stack) -> None:
+    """Empty the tables under running processes, once nothing is on its way, and load the tariff.
+
+    Ids go on, so what a process remembers by an id of before is never taken for something of now.
+    """
+    engine = create_engine(stack.settings["DATABASE_URL"], poolclass=NullPool)
+    tables = ", ".join(table.name for table in metadata.sorted_tables)
+
+    def nothing_on_its_way() -> bool:
+        with engine.connect() as connection:
+            return not connection.scalar(text("SELECT count(*) FROM batches WHERE finished_at IS NULL"))
+
+    def emptied() -> bool:
+        try:
+            with engine.begin() as connection:
+                connection.execute(text("SET LOCAL session_replication_role = replica"))  # the ledger's guard says no
+                connection.execute(text(f"TRUNCATE {tables}"))
+        except OperationalError as error:  # a tick came in between
+            if not isinstance(error.orig, DeadlockDetected):
+                raise
+            return False
+        return True
+
+    eventually(nothing_on_its_way)
+    eventually(emptied)
+    load_tariff(stack)
 
 
 @pytest.fixture
@@ -131,13 +190,28 @@ def page(chromium: Browser) -> Iterator[Page]:
     assert not wrong, wrong
 
 
+@contextlib.contextmanager
+def turn(name: str) -> Iterator[None]:
+    """Hold a lock of this name among all processes on this machine; the end of a process lets go of it."""
+    with (Path(tempfile.gettempdir()) / name).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture
 def rabbitmq() -> Iterator[str]:
-    """A RabbitMQ somebody else runs: its queues are ours for the test, and gone afterwards."""
+    """A RabbitMQ somebody else runs: its queues are ours for the test, and gone afterwards.
+
+    It is the one server that test processes share, so they take turns.
+    """
     url = os.environ.get("TEST_AMQP_URL")
     if not url:
         pytest.skip("TEST_AMQP_URL names no RabbitMQ")
-    with kombu.Connection(url, connect_timeout=5) as connection, connection.channel() as channel:
+    with (
+        turn(f"cdr-tests-{os.getuid()}-{hashlib.sha256(url.encode()).hexdigest()[:16]}.lock"),
+        kombu.Connection(url, connect_timeout=5) as connection,
+        connection.channel() as channel,
+    ):
         for when in ("before", "after"):
             for queue in QUEUES:
                 channel.queue_delete(queue)

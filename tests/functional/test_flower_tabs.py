@@ -14,20 +14,13 @@ from sqlalchemy import text
 
 from pipeline.storage.stops import raise_stop
 from tests.factories import make_record
-from tests.functional.conftest import TARIFF, balance, eventually
+from tests.functional.conftest import TARIFF, as_new, balance, eventually, load_tariff
 
 expect.set_options(timeout=30_000)
 
 HEADER = TARIFF.splitlines()[0]
 NARROW = f"{HEADER}\n1,0.60,0.20,60,1\n"
 """A tariff somebody broke: no prefix in it fits a South African number."""
-
-
-def load(stack, tmp_path, content):
-    file = tmp_path / "tariff.csv"
-    file.write_text(content)
-    done = stack.run("pipeline", "tariff", "load", str(file))
-    assert done.returncode == 0, done.stderr
 
 
 def failures(engine, state="open"):
@@ -46,12 +39,25 @@ def open_tab(page, stack, path="/failed-calls"):
     page.goto(f"{stack.flower_url}{path}")
 
 
-@pytest.fixture
-def everything(stack):
+@pytest.fixture(scope="module")
+def running(lasting_stack):
     """All processes up, and Flower answering."""
-    stack.start()
-    eventually(lambda: answers(f"{stack.flower_url}/healthcheck"), check=stack.check)
-    return stack
+    lasting_stack.start()
+    eventually(lambda: answers(f"{lasting_stack.flower_url}/healthcheck"), check=lasting_stack.check)
+    return lasting_stack
+
+
+@pytest.fixture
+def everything(running):
+    """The same, with nothing received yet."""
+    as_new(running)
+    return running
+
+
+@pytest.fixture
+def database_url(running):
+    """That of all tests here."""
+    return running.settings["DATABASE_URL"]
 
 
 def test_a_broken_record_is_found_edited_and_billed(everything, engine, page, push):
@@ -83,22 +89,22 @@ def test_a_broken_record_is_found_edited_and_billed(everything, engine, page, pu
     assert balance(everything)["quarantined"]["records"] == 1
 
 
-def test_a_broken_tariff_is_seen_and_heals_when_the_right_one_is_loaded(everything, engine, page, push, tmp_path):
+def test_a_broken_tariff_is_seen_and_heals_when_the_right_one_is_loaded(everything, engine, page, push):
     """Failures appear in the open tab by themselves, say what is missing, and are gone once it is there."""
-    load(everything, tmp_path, NARROW)
+    load_tariff(everything, NARROW)
     open_tab(page, everything)
     expect(page.locator("#failures-table")).to_contain_text("Nothing failed that matches.")
     push(*(make_record(call_ref=ref) for ref in range(1, 6)))
     expect(page.locator("#total")).to_contain_text("5 failures match")
     expect(page.locator("#failures-table")).to_contain_text("no rate for +27820001234 of campaign")
-    load(everything, tmp_path, TARIFF)
+    load_tariff(everything, TARIFF)
     expect(page.locator("#failures-table")).to_contain_text("Nothing failed that matches.")
     eventually(lambda: balance(everything)["charged"] == {"ZAR": "4.05"}, check=everything.check)
 
 
-def test_all_that_match_are_retried_in_the_background(everything, engine, page, push, tmp_path):
+def test_all_that_match_are_retried_in_the_background(everything, engine, page, push):
     """A thousand failures: their number is shown and confirmed, progress is seen, each is tried once more."""
-    load(everything, tmp_path, NARROW)
+    load_tariff(everything, NARROW)
     push(*(make_record(call_ref=ref, ref="spring") for ref in range(1_000)), make_record(call_ref=5_000, ref="autumn"))
     eventually(lambda: failures(engine) == 1_001, seconds=60, check=everything.check)
     open_tab(page, everything, "/failed-calls?campaign=spring")
@@ -220,7 +226,7 @@ def test_a_batch_that_stands_still_is_seen_and_sent_again(everything, engine, pa
 
 def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path):
     """The tab as README shows it; with CDR_SCREENSHOTS set to a folder it is kept there."""
-    load(everything, tmp_path, NARROW)
+    load_tariff(everything, NARROW)
     push(*(make_record(call_ref=ref, ref="spring") for ref in range(845, 852)))
     push(make_record(call_ref=901, call_time=-5, ref="autumn"), b'{"type": "cdr", "payload"', make_record(call_ref=902))
     eventually(lambda: failures(engine) == 10, check=everything.check)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 
@@ -14,7 +15,8 @@ from tests.functional.conftest import balance, eventually
 
 def four_free_ports():
     """The first of four ports in a row that nobody listens on."""
-    for base in range(21_000, 30_000, 4):
+    # Other test processes look for theirs at the same time.
+    for base in range(21_000 + os.getpid() % 1_000 * 4, 30_000, 4):
         try:
             for port in range(base, base + 4):
                 with socket.socket() as probe:
