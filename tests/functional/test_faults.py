@@ -14,13 +14,12 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from pipeline.adapters.cdr_list import CdrList
 from pipeline.storage.balance import balance_sheet
 from pipeline.storage.inbox import first_record
 from tests.chaos.faulty import INGESTOR_POINTS, POINTS, WORKER_POINTS
 from tests.chaos.harness import LIST, arena
 from tests.factories import make_record
-from tests.functional.conftest import eventually
+from tests.functional.conftest import eventually, hurry
 
 RECORDS = 20
 AWAY_SECONDS = 4.0
@@ -48,16 +47,6 @@ def armed(stack):
 
 def start_mortal(stack, name):
     stack.start_as(name, faulty(stack.commands[name], "armed", name, str(armed(stack))))
-
-
-def hurry(servers, stack):
-    """Time passes: the lease of a dead ingestor runs out, and what stands still is overdue."""
-    with redis.Redis.from_url(servers.dialler_redis.url) as client:
-        client.delete(f"{CdrList.prefix_of(LIST)}lease")
-    engine = create_engine(stack.settings["DATABASE_URL"])
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE batches SET due_at = now() WHERE finished_at IS NULL"))
-    engine.dispose()
 
 
 def sheet(stack):
@@ -122,7 +111,7 @@ def test_death_at(running, point):
         stack.processes["ingestor"].wait(10)
         stack.kill("ingestor")
         start_mortal(stack, "ingestor")
-    hurry(servers, stack)
+    hurry(stack)
 
     def settled():
         found = sheet(stack)

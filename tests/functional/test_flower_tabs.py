@@ -12,9 +12,10 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
+from pipeline.storage.backlog import backlog
 from pipeline.storage.stops import raise_stop
 from tests.factories import make_record
-from tests.functional.conftest import TARIFF, as_new, balance, eventually, load_tariff
+from tests.functional.conftest import TARIFF, as_new, balance, eventually, hurry, load_tariff
 
 expect.set_options(timeout=30_000)
 
@@ -26,6 +27,11 @@ NARROW = f"{HEADER}\n1,0.60,0.20,60,1\n"
 def failures(engine, state="open"):
     with engine.connect() as connection:
         return connection.scalar(text("SELECT count(*) FROM failures WHERE state = :state"), {"state": state})
+
+
+def stands_before(engine, step):
+    with engine.connect() as connection:
+        return [waiting.step for waiting in backlog(connection)] == [step]
 
 
 def answers(url):
@@ -213,6 +219,8 @@ def test_a_batch_that_stands_still_is_seen_and_sent_again(everything, engine, pa
         connection.execute(text("ALTER TABLE dispositions RENAME TO elsewhere"))
     push(make_record(call_ref=7))
     open_tab(page, everything, "/pipeline")
+    eventually(lambda: stands_before(engine, "classify"), check=everything.check)
+    hurry(everything)
     standing = page.locator("#standing-batches")
     expect(standing).to_contain_text("classify")
     with engine.begin() as connection:

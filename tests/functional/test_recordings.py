@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, text
 
 from pipeline.sandbox.audio import recording_body
 from tests.factories import make_record
-from tests.functional.conftest import TARIFF, Stack, balance, eventually
+from tests.functional.conftest import Stack, balance, eventually, hurry, load_tariff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +26,9 @@ def stack(servers, database_url, dialler, tmp_path) -> Iterator[Stack]:
     broker = redis.Redis.from_url(servers.broker.url)
     broker.flushall()
     broker.close()
-    (tmp_path / "tariff.csv").write_text(TARIFF)
     env = {"DATABASE_URL": database_url, "RECORDINGS_RETRY_SECONDS": "0.5", "RECORDINGS_DELAY_SECONDS": "0"}
     with Stack(servers, tmp_path / "stack", api_url=dialler.api_url, env=env) as stack:
-        assert stack.run("pipeline", "tariff", "load", str(tmp_path / "tariff.csv")).returncode == 0
+        load_tariff(stack)
         yield stack
 
 
@@ -47,7 +46,7 @@ def states(database_url):
     engine.dispose()
 
 
-def hurry(database_url):
+def try_again(database_url):
     """Time passes for what waits long: a day's patience is not part of this test."""
     engine = create_engine(database_url)
     with engine.begin() as connection:
@@ -80,13 +79,17 @@ def test_a_bad_dialler_loses_nothing(stack, dialler, states, database_url):
     calls = [call for call in dialler.place_calls(150) if call.has_recording]
     eventually(lambda: states().get("stored", 0) > len(calls) // 4, check=stack.check)
     dialler.api.stop()
-    eventually(lambda: stack.run("pipeline", "recordings", "status").returncode == 1, check=stack.check)
-    status = json.loads(stack.run("pipeline", "recordings", "status", "--json").stdout)
-    assert status["pauses"][0]["kind"] in {"dialler_away", "throttled"}
+
+    def status():
+        done = stack.run("pipeline", "recordings", "status", "--json")
+        return json.loads(done.stdout) if done.returncode == 1 else None
+
+    paused = eventually(status, check=stack.check)
+    assert paused["pauses"][0]["kind"] in {"dialler_away", "throttled"}
     dialler.api.start()
     time.sleep(1)
     dialler.api.faults = type(faults)()
-    hurry(database_url)
+    try_again(database_url)
     eventually(lambda: states() == {"stored": len(calls)}, seconds=40, check=stack.check)
     check_files(stack, calls)
     assert set(dialler.api.served.values()) == {1}
@@ -94,8 +97,11 @@ def test_a_bad_dialler_loses_nothing(stack, dialler, states, database_url):
     assert (missing.returncode, json.loads(missing.stdout)["missing"]) == (0, 0)
     verified = stack.run("pipeline", "recordings", "verify", "--json")
     assert (verified.returncode, json.loads(verified.stdout)["read"]) == (0, len(calls))
-    log = stack.log_of("recordings").read_text()
-    assert log.count("recordings_paused") == log.count("recordings_resumed") > 0
+
+    def said(word):
+        return stack.log_of("recordings").read_text().count(word)
+
+    eventually(lambda: said("recordings_paused") == said("recordings_resumed") > 0)
 
 
 def test_refusal_stops_the_queue_until_an_operator_says_go(stack, dialler, states, push):
@@ -138,8 +144,8 @@ def test_a_killed_worker_leaves_no_half_file_and_no_row_stuck(stack, dialler, st
     stored = states()["stored"]
     assert stored < len(calls)
     dialler.faults.latency_seconds = 0
+    hurry(stack)  # a lease is twelve seconds, and the room of those that were killed is taken until then
     stack.start(["recordings"])
-    # A lease is twelve seconds, and the room of those that were killed is taken until then.
     eventually(lambda: states() == {"stored": len(calls)}, seconds=45, check=stack.check)
     check_files(stack, calls)
     assert max(dialler.api.served.values()) <= 2  # a second time only what was on its way

@@ -11,7 +11,7 @@ import httpx
 
 from pipeline.sandbox.stack import ROOT
 from tests.factories import make_record
-from tests.functional.conftest import balance, eventually
+from tests.functional.conftest import balance, eventually, hurry
 
 
 def explained(stack, call_ref):
@@ -72,6 +72,7 @@ def test_it_goes_on_after_every_process_was_killed(stack, push):
     for name in ("ingestor", "worker", "beat"):
         stack.kill(name)
     push(*(make_record(call_ref=number) for number in range(400, 500)))
+    hurry(stack)
     stack.start(["ingestor", "worker", "beat"])
     sheet = eventually(lambda: (s := balance(stack))["processed"]["records"] == 400 and s, seconds=60)
     assert sheet["closes"], sheet
