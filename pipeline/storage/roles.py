@@ -105,10 +105,9 @@ BEGIN
         RAISE NOTICE 'only a superuser can keep other users from taking advisory locks';
         RETURN;
     END IF;
-    FOR taken IN SELECT oid::regprocedure AS lock FROM pg_proc WHERE {advisory} LOOP
-        EXECUTE format('REVOKE EXECUTE ON FUNCTION %s FROM PUBLIC', taken.lock);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO {names}', taken.lock);
-        EXECUTE format('GRANT EXECUTE ON FUNCTION %s TO %I', taken.lock, owner);
+    FOR taken IN SELECT oid::regprocedure::text AS lock FROM pg_proc WHERE {advisory} LOOP
+        EXECUTE 'REVOKE EXECUTE ON FUNCTION ' || taken.lock || ' FROM PUBLIC';
+        EXECUTE 'GRANT EXECUTE ON FUNCTION ' || taken.lock || ' TO {names}, ' || quote_ident(owner);
     END LOOP;
 END
 $$"""

@@ -173,10 +173,11 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(engine, action):
 
 # A record with something in every column of a call.
 FULL = {
-    "call_time": 600, "hold_time": 7, "number": "082 000 9999", "client_number": "tvc_1", "dial_number": "27 12 345 6789",
-    "end_reason": "callee_hungup", "end_code": 16, "contact_ref": "new", "extension": "3001", "ref": "autumn",
+    "call_time": 600, "hold_time": 7, "number": "082 000 9999", "client_number": "tvc_1",
+    "dial_number": "27 12 345 6789", "end_reason": "callee_hungup",
+    "end_code": 16, "contact_ref": "new", "extension": "3001", "ref": "autumn",
     "dialed_at": "2026-09-21T14:13:20.25+02:00", "call_dir": "Inbound", "recording_url": None,
-    "rating": {"stars": 5, "why": "100 % \\ \"good\" é"},
+    "rating": {"stars": 5, "why": '100 % \\ "good" é'},
 }  # fmt: skip
 
 
