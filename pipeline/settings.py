@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import zoneinfo
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,9 @@ from pipeline.domain.recording_path import TEMPLATE, checked_template
 
 STORES = ("file", "s3", "gs", "memory")
 """What recordings can be kept in; each publishes a file whole or not at all."""
+
+
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*", re.IGNORECASE)
 
 
 class SettingsError(Exception):
@@ -64,9 +68,11 @@ def _timezone(value: str) -> str:
 
 
 def _fsspec_url(value: str) -> str:
+    """Its text is never quoted: there may be credentials in it."""
     scheme, separator, place = value.partition("://")
     if not separator or scheme not in STORES or not place.strip("/"):
-        raise ValueError(f"must be a URL such as file:///srv/recordings or s3://bucket/folder, got {value!r}")
+        got = f"one that begins with {scheme}://" if separator and _SCHEME.fullmatch(scheme) else "something else"
+        raise ValueError(f"must be a URL such as file:///srv/recordings or s3://bucket/folder, got {got}")
     return value.rstrip("/")
 
 

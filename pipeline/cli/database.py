@@ -49,8 +49,13 @@ def roles(
             print(f"{statement};")  # noqa: T201 - for psql, without the terminal's width
         return
     with engine.begin() as connection:
-        apply_roles(connection)
+        locks_are_closed = apply_roles(connection)
     console.print(f"{', '.join(ROLES)} have their rights. None can log in until you say ALTER ROLE … LOGIN PASSWORD.")
+    if not locks_are_closed:
+        console.print(
+            "Any of them can still hold up steps by their locks: only a superuser of the server can end that. "
+            "Have one run the SQL of `pipeline db roles`."
+        )
 
 
 def release() -> None:

@@ -157,10 +157,7 @@ def edit(
 @app.command()
 def accept(failure_id: Id, who: Who = None) -> None:
     """Let a changed record take the place of its call's stored version: reversal and new charge."""
-    accepted = operator.accept(
-        _engine(), failure_id, who=who or operator_name(),
-        region=current_settings().pipeline_region, now=datetime.now(tz=UTC),
-    )  # fmt: skip
+    accepted = operator.accept(_engine(), failure_id, who=who or operator_name())
     console.print(
         f"Call {accepted.call_ref} of {accepted.source} has the new version; "
         f"{accepted.reversed_charges} charge reversed, the new one follows shortly.",

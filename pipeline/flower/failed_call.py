@@ -106,12 +106,12 @@ class ActHandler(DetailHandler):
 
 
 def _act(action: str, failure_id: int, *, who: str, reason: str, draft: str | None) -> None:
-    now, region = datetime.now(tz=UTC), current_settings().pipeline_region
     if action == "edit":
+        now, region = datetime.now(tz=UTC), current_settings().pipeline_region
         record = (draft or "").encode()
         operator.edit(engine(), failure_id, record, who=who, region=region, now=now)
     elif action == "accept":
-        operator.accept(engine(), failure_id, who=who, region=region, now=now)
+        operator.accept(engine(), failure_id, who=who)
     else:
         if action == "discard" and not reason:
             raise operator.RefusedError("give a reason: it is kept with what is discarded")

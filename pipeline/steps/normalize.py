@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 from pipeline.domain.cdr import names_in, read_cdr
 from pipeline.domain.errors import DataError
 from pipeline.steps.isolation import bug, write_isolated
-from pipeline.storage.calls import NewCall, calls_by_ref, copy_calls, insert_calls, insert_duplicates, unread_records
+from pipeline.storage.calls import (
+    NewCall,
+    calls_by_ref,
+    copy_calls,
+    insert_calls,
+    insert_duplicates,
+    keep_conflicts,
+    unread_records,
+)
 from pipeline.storage.failures import Failure
 
 if TYPE_CHECKING:
@@ -48,6 +56,8 @@ def normalize(connection: Connection, span: Span, *, region: str, now: datetime)
         existing = calls_by_ref(connection, span.source, [call.cdr.call_ref for call in known])
         repeats, conflicts = _compare(known, existing)
         insert_duplicates(connection, repeats)
+        in_conflict = {failure.record_id for failure in conflicts}
+        keep_conflicts(connection, span.source, [call for call in known if call.record_id in in_conflict])
         failures += conflicts
     return failures
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
 from pipeline.domain.cdr import read_cdr
-from pipeline.domain.errors import DataError, PipelineError
+from pipeline.domain.errors import PipelineError
 from pipeline.storage.actions import record_actions
-from pipeline.storage.calls import RawRecord, calls_by_ref, replace_call
+from pipeline.storage.conflicts import accept_conflict, read_conflict
 from pipeline.storage.failure_list import FailureFilter, list_failures
 from pipeline.storage.failures import release
 from pipeline.storage.inbox import batch_of
-from pipeline.storage.ledger import reverse_charge_of_conflict
 from pipeline.storage.progress import Step, reopen
 
 if TYPE_CHECKING:
@@ -24,21 +23,14 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Row
 
+    from pipeline.storage.conflicts import Accepted
+
 CHUNK = 500
 """Failures handled in one transaction, so that thousands of them hold no lock for long."""
 
 
 class RefusedError(PipelineError):
     """What was asked for makes no sense for this failure; its text says why."""
-
-
-class Accepted(NamedTuple):
-    """A changed record that took the place of the one stored before."""
-
-    source: str
-    call_ref: str
-    call_id: int
-    reversed_charges: int
 
 
 def retry(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None = None) -> Iterator[int]:
@@ -109,7 +101,7 @@ def edit(engine: Engine, failure_id: int, raw: bytes, *, who: str, region: str, 
         record_actions(connection, who, "edit", [failure.record_id])
 
 
-def accept(engine: Engine, failure_id: int, *, who: str, region: str, now: datetime) -> Accepted:
+def accept(engine: Engine, failure_id: int, *, who: str) -> Accepted:
     """Let a changed record take the place of the stored version of its call.
 
     The charge in force is reversed, and the call is classified and charged anew. The version before is kept, and a
@@ -119,38 +111,27 @@ def accept(engine: Engine, failure_id: int, *, who: str, region: str, now: datet
         engine: the database.
         failure_id: an open conflict.
         who: the operator.
-        region: where national numbers belong.
-        now: the present instant, aware.
 
     Raises:
-        RefusedError: the failure is no open conflict.
+        RefusedError: the failure is no open conflict, or was noticed by a version that did not keep what the record
+            says; then it is read again.
     """
     with engine.begin() as connection:
-        failure = _open_failure(connection, failure_id)
-        if getattr(failure, "class") != "conflict":
+        conflict = read_conflict(connection, failure_id)
+        if conflict is None:
+            _open_failure(connection, failure_id)
             raise RefusedError(f"failure {failure_id} is no conflict: retry it, edit it or discard it")
-        record = _raw_of(connection, failure.record_id)
-        try:
-            cdr = read_cdr(record.raw, region=region, now=now)
-        except DataError as error:
-            raise RefusedError(f"the record of failure {failure_id} can no longer be read: {error}") from error
-        call = calls_by_ref(connection, failure.source, [cdr.call_ref])[cdr.call_ref]
-        reopen(connection, batch_of(call.call_id), Step.CLASSIFY)
-        replace_call(connection, call.call_id, record.record_id, cdr, who)
-        reversed_charges = reverse_charge_of_conflict(
-            connection, failure_id, call.call_id, f"record {record.record_id} accepted by {who}"
-        )
-        connection.execute(
-            text("UPDATE failures SET state = 'resolved', retry_at = NULL WHERE id = :id"), {"id": failure_id}
-        )
-        # What kept the version before from being classified or charged says nothing about this one.
-        connection.execute(
-            text("UPDATE failures SET state = 'retrying', retry_at = NULL WHERE record_id = :id AND state = 'open'"),
-            {"id": call.call_id},
-        )
-        record_actions(connection, who, "accept", [record.record_id])
-        record_actions(connection, who, "replaced by an accepted record", [call.call_id], str(record.record_id))
-    return Accepted(failure.source, cdr.call_ref, call.call_id, reversed_charges)
+        if conflict.is_read:
+            # Steps first, failures after them: the order in which a step itself takes them.
+            reopen(connection, batch_of(conflict.call_id), Step.CLASSIFY)
+            _open_failure(connection, failure_id)
+            return accept_conflict(connection, failure_id, who)
+        release(connection, [failure_id])
+        record_actions(connection, who, "retry", [conflict.record_id])
+    raise RefusedError(
+        f"failure {failure_id} was set aside by a version that did not keep what the record says: "
+        "it is being read again, accept it in a moment"
+    )
 
 
 def readable(raw: bytes) -> str:
@@ -210,14 +191,3 @@ def _open_failure(connection: Connection, failure_id: int) -> Row[tuple[object, 
     if row.state != "open":
         raise RefusedError(f"failure {failure_id} is {row.state}, no longer open")
     return row
-
-
-def _raw_of(connection: Connection, record_id: int) -> RawRecord:
-    raw = connection.execute(
-        text(
-            "SELECT coalesce((SELECT raw FROM edits WHERE record_id = :id ORDER BY revision DESC LIMIT 1), raw) "
-            "FROM inbox WHERE record_id = :id"
-        ),
-        {"id": record_id},
-    ).scalar_one()
-    return RawRecord(record_id, bytes(raw))

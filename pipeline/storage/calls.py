@@ -99,35 +99,6 @@ def unread_records(connection: Connection, span: Span) -> list[RawRecord]:
     return list(map(RawRecord._make, execute(connection, _UNREAD, span.bounds).fetchall()))
 
 
-def replace_call(connection: Connection, call_id: int, record_id: int, cdr: Cdr, who: str) -> None:
-    """Put another version in the place of a stored call, keep the one before, and forget what was made of it.
-
-    Args:
-        connection: the caller's transaction, which holds the steps of the call's batch.
-        call_id: the call.
-        record_id: the record that brought the new version.
-        cdr: the new version.
-        who: the operator who accepted it.
-    """
-    connection.execute(
-        text(
-            "INSERT INTO revisions (record_id, call_id, replaced, replaced_hash, accepted_by) "
-            "SELECT :record_id, id, to_jsonb(calls) - 'content_hash', content_hash, :who FROM calls WHERE id = :call_id"
-        ),
-        {"record_id": record_id, "call_id": call_id, "who": who},
-    )
-    row = _columns([NewCall(call_id, cdr)])
-    assignments = ", ".join(
-        f"{name} = {_EXPRESSIONS.get(name, ':' + name)}" for name in row if name not in ("id", "call_ref")
-    )
-    connection.execute(
-        text(f"UPDATE calls SET {assignments}, normalized_at = now() WHERE id = :id"),
-        {name: values[0] for name, values in row.items()},
-    )
-    for table in ("dispositions", "uncharged"):
-        connection.execute(text(f"DELETE FROM {table} WHERE call_id = :call_id"), {"call_id": call_id})
-
-
 def copy_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> bool:
     """Store calls the fast way; False, and none is stored, when the database refuses any of them.
 
@@ -181,10 +152,6 @@ def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) ->
     return set(rows.scalars())
 
 
-# What a value of a column needs before PostgreSQL takes it.
-_EXPRESSIONS = {"dialed_at": "to_timestamp(:dialed_at)", "extra": "cast(:extra AS jsonb)"}
-
-
 def _columns(new: Sequence[NewCall]) -> dict[str, list[Any]]:
     """The calls as one list a column."""
     cdrs = [call.cdr for call in new]
@@ -228,6 +195,36 @@ def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) 
             row.id, row.call_ref, frozenset(bytes(each) for each in (row.content_hash, *row.replaced))
         )
         for row in rows
+    }
+
+
+def keep_conflicts(connection: Connection, source: str, new: Sequence[NewCall]) -> None:
+    """Keep what records say whose calls are stored with other content, for the one who accepts them.
+
+    A record that was edited and is in conflict again has its newest content.
+    """
+    if new:
+        connection.execute(
+            text(
+                "INSERT INTO conflicts (record_id, content) "
+                "SELECT * FROM unnest(cast(:record_ids AS bigint[]), cast(:contents AS text[])::jsonb[]) "
+                "ON CONFLICT (record_id) DO UPDATE SET content = excluded.content, noticed_at = now()"
+            ),
+            {
+                "record_ids": [call.record_id for call in new],
+                "contents": [json.dumps(_content(source, call)) for call in new],
+            },
+        )
+
+
+def _content(source: str, new: NewCall) -> dict[str, Any]:
+    """A call as PostgreSQL's own `to_jsonb` writes a row of `calls`."""
+    columns = dict(zip(_COPIED, _row(source, new), strict=True))
+    cdr = new.cdr
+    return columns | {
+        "dialed_at": cdr.dialed_at.isoformat(),
+        "content_hash": f"\\x{cdr.content_hash.hex()}",
+        "extra": cdr.extra or None,
     }
 
 

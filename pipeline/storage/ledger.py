@@ -117,19 +117,6 @@ def reverse_charges(
     return int(result.rowcount)
 
 
-def reverse_charge_of_conflict(connection: Connection, failure_id: int, call_id: int, reason: str) -> int:
-    """Take back the charge in force of a call that came a second time with other content; returns how many there were.
-
-    By a function of the database, which looks for itself that the failure is such a conflict: Flower has no right to
-    write to the ledger.
-    """
-    reversed_charges = connection.scalar(
-        text("SELECT reverse_charge_of_conflict(:failure_id, :call_id, :reason)"),
-        {"failure_id": failure_id, "call_id": call_id, "reason": reason},
-    )
-    return int(reversed_charges or 0)
-
-
 _KEPT = (
     "call_id, revision, tariff_version_id, rate_line, prefix, rate_per_minute, connect_fee, talk_seconds, "
     "rated_seconds, billable_seconds, currency"

@@ -424,6 +424,16 @@ revisions = Table(
     Column("accepted_at", AWARE, nullable=False, server_default=NOW),
 )
 
+# What a record says whose call is stored with other content, as the worker read it: the columns of `calls`. Accepting
+# takes it from here, so that who accepts has no say in it.
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", JSONB, nullable=False),
+    Column("noticed_at", AWARE, nullable=False, server_default=NOW),
+)
+
 # Why the ingestor of a source has stopped claiming, until somebody releases it.
 stops = Table(
     "stops",
@@ -458,6 +468,8 @@ actions = Table(
     Column("action", Text, nullable=False),
     Column("record_id", BigInteger, index=True),
     Column("detail", JSONB),
+    # The user of the database that wrote it, whatever it says in `who`. Null in rows older than this column.
+    Column("role", Text, server_default=text("SESSION_USER")),
 )
 
 # Something to be done to every failure that matched a filter when a person asked for it; workers do it, a part at a

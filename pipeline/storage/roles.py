@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.storage.ledger import Line
 from pipeline.storage.models import metadata
 
 if TYPE_CHECKING:
@@ -31,18 +32,26 @@ class Role(NamedTuple):
     what_for: str
     rights: Mapping[str, tuple[str, ...]]
     functions: tuple[str, ...] = ()
+    waits_for_steps: bool = False
+    """Whether it takes the locks of steps."""
 
 
 _REOPENED = "normalized_at, classified_at, billed_at, recordings_scheduled_at, finished_at, due_at, resends"
+_SAID = "who, action, record_id, detail"
+_SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_OF_LIFE}
 
+# Where it can be, a right is one on columns: what the database fills in by itself, such as an instant or who is logged
+# in, cannot be given then, and a whole table cannot be locked.
 ROLES = {
     "cdr_ingest": Role(
         "ingestor",
         {
             "SELECT": ("batches", "stops", *SIGNS_OF_LIFE),
             "SELECT (record_id, step, class)": ("failures",),
-            "INSERT": ("batches", "inbox", "stops", *SIGNS_OF_LIFE),
-            "UPDATE": SIGNS_OF_LIFE,
+            "INSERT": ("inbox",),
+            "INSERT (claim, source, records, due_at)": ("batches",),
+            "INSERT (source, kind, reason)": ("stops",),
+            **_SIGN,
         },
     ),
     "cdr_work": Role(
@@ -50,31 +59,58 @@ ROLES = {
         {
             "SELECT": ALL,
             "INSERT": (
-                *("calls", "duplicates", "dispositions", "ledger", "uncharged", "recordings", "failures", "probes"),
-                *("recording_pauses", "recording_pace", "actions", *SIGNS_OF_LIFE),
+                *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
+                *("recording_pauses", "recording_pace"),
             ),
-            "UPDATE": (
-                *("batches", "recordings", "failures", "probes", "recording_pauses", "recording_pace"),
-                *("bulk_actions", *SIGNS_OF_LIFE),
-            ),
+            f"INSERT ({', '.join(Line._fields)})": ("ledger",),
+            f"INSERT ({_SAID})": ("actions",),
+            "UPDATE": ("recordings", "failures", "probes", "recording_pauses", "recording_pace", "conflicts"),
+            f"UPDATE ({_REOPENED})": ("batches",),
+            "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
             "DELETE": ("probes", "recording_pauses"),
+            **_SIGN,
         },
+        waits_for_steps=True,
     ),
     "cdr_flower": Role(
         "flower",
         {
             "SELECT": ALL,
-            "INSERT": ("actions", "bulk_actions", "edits", "revisions"),
+            f"INSERT ({_SAID})": ("actions",),
+            "INSERT (action, wanted, who, reason, total)": ("bulk_actions",),
+            "INSERT (record_id, revision, raw, edited_by)": ("edits",),
             "UPDATE (state, retry_at)": ("failures",),
             f"UPDATE ({_REOPENED})": ("batches",),
-            # Accepting a conflict replaces a call; its charge is taken back by the function.
-            "UPDATE": ("calls",),
-            "DELETE": ("dispositions", "uncharged"),
         },
-        ("reverse_charge_of_conflict(bigint, bigint, text)",),
+        # Accepting a conflict replaces a call and takes its charge back: all of it by the function.
+        functions=("accept_conflict(bigint, text)",),
+        waits_for_steps=True,
     ),
     "cdr_read": Role("beat, reports, KEDA", {"SELECT": ALL}),
 }
+
+FUNCTIONS = ("accept_conflict(bigint, text)", "reverse_charge_of_conflict(bigint, bigint, text)")
+"""What acts with the owner's rights. The second is of a version before, and nobody's any more."""
+
+# Locks by number are open to whoever may log in, and the numbers of steps are no secret. The functions that take them
+# belong to the server's superuser, so only one can close them.
+_ADVISORY = "proname ~ '^pg_(try_)?advisory_.*lock' AND pronamespace = 'pg_catalog'::regnamespace"
+_CLOSE_LOCKS = """
+DO $$
+DECLARE
+    taken record;
+    owner name := (SELECT tableowner FROM pg_tables WHERE schemaname = {schema} AND tablename = 'batches');
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE NOTICE 'only a superuser can keep other users from taking advisory locks';
+        RETURN;
+    END IF;
+    FOR taken IN SELECT oid::regprocedure::text AS lock FROM pg_proc WHERE {advisory} LOOP
+        EXECUTE 'REVOKE EXECUTE ON FUNCTION ' || taken.lock || ' FROM PUBLIC';
+        EXECUTE 'GRANT EXECUTE ON FUNCTION ' || taken.lock || ' TO {names}, ' || quote_ident(owner);
+    END LOOP;
+END
+$$"""
 
 
 def statements(database: str, schema: str = "public") -> Iterator[str]:
@@ -90,6 +126,11 @@ def statements(database: str, schema: str = "public") -> Iterator[str]:
             f"THEN CREATE ROLE {role} NOLOGIN; END IF; END $$"
         )
     yield from grants(database, schema)
+    yield _CLOSE_LOCKS.format(
+        schema=_literal(schema),
+        advisory=_ADVISORY,
+        names=", ".join(role for role, may in ROLES.items() if may.waits_for_steps),
+    )
 
 
 def grants(database: str, schema: str = "public") -> Iterator[str]:
@@ -97,6 +138,8 @@ def grants(database: str, schema: str = "public") -> Iterator[str]:
     names = ", ".join(ROLES)
     yield f"REVOKE CREATE ON SCHEMA {_quoted(schema)} FROM PUBLIC"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {_quoted(schema)} FROM {names}"
+    for function in FUNCTIONS:
+        yield f"REVOKE ALL ON FUNCTION {_quoted(schema)}.{function} FROM {names}"
     yield f"GRANT CONNECT, TEMPORARY ON DATABASE {_quoted(database)} TO {names}"
     yield f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {names}"
     for role, may in ROLES.items():
@@ -107,9 +150,16 @@ def grants(database: str, schema: str = "public") -> Iterator[str]:
             yield f"GRANT EXECUTE ON FUNCTION {_quoted(schema)}.{function} TO {role}"
 
 
-def apply_roles(connection: Connection) -> None:
-    """Make the roles and give them their rights; whoever does it owns the tables and may make roles."""
+def apply_roles(connection: Connection) -> bool:
+    """Make the roles and give them their rights; whoever does it owns the tables and may make roles.
+
+    Returns:
+        Whether a user that only reads is kept from the locks of steps: a superuser sees to that.
+    """
     _run(connection, statements)
+    return not connection.scalar(
+        text("SELECT has_function_privilege('cdr_read', 'pg_advisory_lock(bigint)', 'EXECUTE')")
+    )
 
 
 def renew_grants(connection: Connection) -> bool:
@@ -133,3 +183,7 @@ def _run(connection: Connection, make: Callable[[str, str], Iterator[str]]) -> N
 
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
 import pytest
@@ -10,6 +12,7 @@ from sqlalchemy import text
 from pipeline.domain.errors import DataError
 from pipeline.steps.operator import RefusedError, accept, discard, edit, retry
 from pipeline.storage.failure_list import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.storage.progress import Step, lock_step
 from tests.factories import make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, walk_overdue
 
@@ -27,7 +30,7 @@ def test_an_accepted_conflict_is_a_reversal_and_a_new_charge(engine):
     walk(engine, receive(engine, make_record(call_ref=7, call_time=61)))
     walk(engine, receive(engine, make_record(call_ref=7, call_time=600, end_reason="callee_hungup")))
     (conflict,) = failure_ids(engine)
-    accepted = accept(engine, conflict, who="thandi", region="ZA", now=NOW)
+    accepted = accept(engine, conflict, who="thandi")
     assert (accepted.call_ref, accepted.reversed_charges) == ("7", 1)
     assert walk_overdue(engine) == 1
     lines = rows(engine, "SELECT kind, revision, amount FROM ledger ORDER BY revision, kind")
@@ -49,7 +52,7 @@ def test_both_versions_of_an_accepted_call_are_duplicates_from_then_on(engine):
     old, new = (make_record(call_ref=7, contact_ref=name) for name in ("old", "new"))
     walk(engine, receive(engine, old))
     walk(engine, receive(engine, new))
-    accept(engine, failure_ids(engine)[0], who="thandi", region="ZA", now=NOW)
+    accept(engine, failure_ids(engine)[0], who="thandi")
     walk_overdue(engine)
     walk(engine, receive(engine, old, new))
     closed = sheet(engine)
@@ -63,7 +66,7 @@ def test_an_accepted_call_that_is_no_longer_billable_ends_without_charge(engine)
     load(engine)
     walk(engine, receive(engine, make_record(call_ref=7)))
     walk(engine, receive(engine, make_record(call_ref=7, end_reason="busy", end_code=17, extension=None, call_time=0)))
-    accept(engine, failure_ids(engine)[0], who="thandi", region="ZA", now=NOW)
+    accept(engine, failure_ids(engine)[0], who="thandi")
     walk_overdue(engine)
     closed = sheet(engine)
     assert closed.closes, closed.violations
@@ -145,20 +148,83 @@ def test_failures_are_found_by_what_an_operator_knows(engine):
         assert sum(row["failures"] for row in failure_stats(connection, FailureFilter())) == 3
 
 
-def edit_to_a_good_record(engine, failure_id, **options):
-    edit(engine, failure_id, make_record(), **options)
+def accept_it(engine, failure_id):
+    accept(engine, failure_id, who="thandi")
 
 
-@pytest.mark.parametrize("action", [accept, edit_to_a_good_record])
+def edit_to_a_good_record(engine, failure_id):
+    edit(engine, failure_id, make_record(), who="thandi", region="ZA", now=NOW)
+
+
+@pytest.mark.parametrize("action", [accept_it, edit_to_a_good_record])
 def test_what_makes_no_sense_is_refused_in_a_sentence(engine, action):
     """Failures that do not exist, are no longer open or are of another kind cannot be accepted or edited."""
     walk(engine, receive(engine, make_record()))
     (reference,) = failure_ids(engine)
     with pytest.raises(RefusedError, match="there is no failure 99"):
-        action(engine, 99, who="thandi", region="ZA", now=NOW)
+        action(engine, 99)
     with pytest.raises(RefusedError):
-        action(engine, reference, who="thandi", region="ZA", now=NOW)
+        action(engine, reference)
     with engine.begin() as connection:
         connection.execute(text("UPDATE failures SET state = 'discarded'"))
     with pytest.raises(RefusedError, match="discarded, no longer open"):
-        action(engine, reference, who="thandi", region="ZA", now=NOW)
+        action(engine, reference)
+
+
+# A record with something in every column of a call.
+FULL = {
+    "call_time": 600, "hold_time": 7, "number": "082 000 9999", "client_number": "tvc_1",
+    "dial_number": "27 12 345 6789", "end_reason": "callee_hungup",
+    "end_code": 16, "contact_ref": "new", "extension": "3001", "ref": "autumn",
+    "dialed_at": "2026-09-21T14:13:20.25+02:00", "call_dir": "Inbound", "recording_url": None,
+    "rating": {"stars": 5, "why": '100 % \\ "good" é'},
+}  # fmt: skip
+
+
+def test_an_accepted_call_is_what_its_record_would_have_been_alone(engine):
+    """Every column of it is what a worker makes of the same record where nothing stood in its way."""
+    walk(engine, receive(engine, make_record(call_ref=7)))
+    changed = make_record(call_ref=7, **FULL)
+    walk(engine, receive(engine, changed))
+    walk(engine, receive(engine, changed, source="another"))
+    accept(engine, failure_ids(engine, FailureFilter(failure_class="conflict"))[0], who="thandi")
+    first, second = rows(
+        engine,
+        "SELECT to_jsonb(calls) - ARRAY['id', 'source', 'normalized_at'] AS call FROM calls ORDER BY source DESC",
+    )
+    assert first.call == second.call
+    assert (first.call["hold_seconds"], first.call["extra"]["rating"]["stars"]) == (7, 5)
+
+
+def test_a_conflict_of_a_version_before_is_read_again_and_then_accepted(engine):
+    """What its record says was not kept then: accepting asks a worker to look, and says so."""
+    load(engine)
+    walk(engine, receive(engine, make_record(call_ref=7, call_time=61)))
+    walk(engine, receive(engine, make_record(call_ref=7, call_time=600)))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM conflicts"))
+    (conflict,) = failure_ids(engine)
+    with pytest.raises(RefusedError, match="it is being read again, accept it in a moment"):
+        accept(engine, conflict, who="thandi")
+    walk_overdue(engine)
+    assert accept(engine, conflict, who="thandi").reversed_charges == 1
+    walk_overdue(engine)
+    assert sheet(engine).charged == {"ZAR": Decimal("6.20")}
+
+
+def test_accepting_takes_steps_before_failures_as_a_step_does(engine):
+    """Whoever holds a step may write to the failure that is to be accepted; the other order is a deadlock."""
+    batch = receive(engine, make_record(call_ref=7), make_record(call_ref=7, call_time=600))
+    walk(engine, batch)
+    (conflict,) = failure_ids(engine, FailureFilter(failure_class="conflict"))
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as step:
+            lock_step(step, batch.batch_id, Step.CLASSIFY)
+            accepted = pool.submit(accept, engine, conflict, who="thandi")
+            deadline = time.monotonic() + 20
+            while rows(engine, waiting) != [(1,)]:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            step.execute(text("UPDATE failures SET attempts = attempts + 1 WHERE id = :id"), {"id": conflict})
+        assert accepted.result(timeout=20).call_ref == "7"

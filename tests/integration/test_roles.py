@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sqlalchemy import text
+from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
@@ -24,9 +25,10 @@ from pipeline.storage.balance import balance_sheet
 from pipeline.storage.bulk_actions import ask_for, recent_bulk_actions
 from pipeline.storage.database import make_engine
 from pipeline.storage.failure_list import FailureFilter, failure_stats, page_failures, read_failure
-from pipeline.storage.inbox import known_sources
+from pipeline.storage.heartbeats import INGESTOR, beat
+from pipeline.storage.inbox import batch_of, known_sources
 from pipeline.storage.models import metadata
-from pipeline.storage.progress import hurry
+from pipeline.storage.progress import Step, hurry, reopen, step_held
 from pipeline.storage.roles import ROLES, apply_roles
 from tests.conftest import LIST
 from tests.factories import make_record
@@ -34,27 +36,35 @@ from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdu
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REFUSED = "permission denied|must be owner"
+MUST_NOT = "may not be|may give no"
 
 
-@pytest.fixture
-def engines(engine, database_url):
+@contextlib.contextmanager
+def opened(engine, database_url):
     """The owner's connections, and each role's own."""
     with engine.begin() as connection:
         apply_roles(connection)
         for role in ROLES:
             connection.execute(text(f"ALTER ROLE {role} LOGIN"))
     url = make_url(database_url)
-    opened = {
+    engines = {
         role: make_engine(url.set(username=role).render_as_string(hide_password=False), application=role)
         for role in ROLES
     }
-    yield {"owner": engine, **opened}
-    for each in opened.values():
+    yield {"owner": engine, **engines}
+    for each in engines.values():
         each.dispose()
 
 
-def refused(engine, statement):
-    with engine.connect() as connection, pytest.raises(DBAPIError, match=REFUSED):
+@pytest.fixture
+def engines(engine, database_url):
+    """A test's own database, as each role sees it."""
+    with opened(engine, database_url) as found:
+        yield found
+
+
+def refused(engine, statement, because=REFUSED):
+    with pytest.raises(DBAPIError, match=because), engine.begin() as connection:
         connection.execute(text(statement))
 
 
@@ -62,8 +72,7 @@ def failure_ids(engine, failure_class):
     return [row.id for row in rows(engine, f"SELECT id FROM failures WHERE class = '{failure_class}' ORDER BY id")]
 
 
-@pytest.fixture
-def charged(engines):
+def with_charges(engines):
     """Two calls billed by the workers' role, one of them sent again with other content, and two bad records."""
     load(engines["owner"])
     worker = engines["cdr_work"]
@@ -71,6 +80,29 @@ def charged(engines):
     walk(worker, receive(engines["cdr_ingest"], first, make_record(call_ref=2)))
     walk(worker, receive(engines["cdr_ingest"], make_record(call_ref=1, call_time=121), b"no call", b"no call either"))
     return engines
+
+
+@pytest.fixture
+def charged(engines):
+    """Something of everything, in a database that the test may change."""
+    return with_charges(engines)
+
+
+@pytest.fixture(scope="module")
+def standing(template):
+    """The same for the many tests of one statement that is refused: nothing in it changes."""
+    url = make_url(template)
+    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE roles TEMPLATE {url.database}"))
+    database_url = url.set(database="roles").render_as_string(hide_password=False)
+    owner = make_engine(database_url, application="test")
+    with opened(owner, database_url) as engines:
+        yield with_charges(engines)
+    owner.dispose()
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE roles WITH (FORCE)"))
+    server.dispose()
 
 
 def test_from_the_list_to_the_ledger(engines, servers, dialler_redis):
@@ -135,7 +167,7 @@ def test_flower_does_all_that_its_buttons_do(charged):
     first, second = failure_ids(flower, "data")
     operator.edit(flower, first, make_record(call_ref=3), who="ann", region="ZA", now=NOW)
     assert sum(operator.discard(flower, FailureFilter(ids=(second,)), who="ann", reason="noise")) == 1
-    accepted = operator.accept(flower, failure_ids(flower, "conflict")[0], who="ann", region="ZA", now=NOW)
+    accepted = operator.accept(flower, failure_ids(flower, "conflict")[0], who="ann")
     assert accepted.reversed_charges == 1
     with flower.begin() as connection:
         ask_for(connection, "retry", FailureFilter(), who="ann", reason=None)
@@ -151,106 +183,317 @@ def test_flower_does_all_that_its_buttons_do(charged):
     assert (str(net.net), net.lines) == ("1.41", 3)
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+A_LINE = (
+    "INSERT INTO ledger (call_id, kind, revision, tariff_version_id, prefix, rate_per_minute, connect_fee, "
+    "talk_seconds, billable_seconds, unrounded, amount, currency, reason) VALUES "
+)
+
+CANNOT = {
+    # Neither money nor what was received nor who did what can be changed from Flower.
+    "cdr_flower": (
         "INSERT INTO ledger SELECT * FROM ledger",
+        f"{A_LINE} (1, 'charge', 1, 1, '27', 1, 0, 60, 60, 1, 1, 'ZAR', '')",
         "UPDATE ledger SET amount = 0",
         "DELETE FROM ledger",
         "TRUNCATE ledger",
+        "UPDATE calls SET id = 1",
+        "UPDATE calls SET source = 'another'",
+        "UPDATE calls SET call_ref = '2' WHERE call_ref = '1'",
+        "UPDATE calls SET talk_seconds = 6000",
+        "UPDATE calls SET client_number = '+27820001234'",
+        "INSERT INTO calls SELECT * FROM calls",
+        "DELETE FROM calls",
+        "DELETE FROM dispositions",
+        "UPDATE dispositions SET disposition = 'answered'",
+        "DELETE FROM uncharged",
+        "INSERT INTO uncharged (call_id, reason) VALUES (1, 'x')",
+        "INSERT INTO duplicates (record_id, call_id) VALUES (1, 1)",
+        "INSERT INTO revisions (record_id, call_id, replaced, replaced_hash, accepted_by) VALUES (1, 1, '{}', '', 'x')",
+        "DELETE FROM revisions",
+        "INSERT INTO conflicts (record_id, content) VALUES (1, '{}')",
+        "UPDATE conflicts SET content = '{}'",
+        "SELECT reverse_charge_of_conflict(1, 1, 'x')",
         "INSERT INTO inbox (record_id, raw) VALUES (1, 'x')",
         "UPDATE inbox SET raw = 'x'",
         "DELETE FROM inbox",
+        (
+            "INSERT INTO failures (record_id, step, class, state, source, reason) "
+            "VALUES (1, 'bill', 'conflict', 'open', '', '')"
+        ),
         "UPDATE failures SET class = 'conflict'",
+        "UPDATE failures SET call_ref = '2'",
+        "UPDATE failures SET record_id = 1",
         "DELETE FROM failures",
         "UPDATE batches SET records = 1",
+        "UPDATE edits SET raw = 'x'",
+        "DELETE FROM edits",
+        "INSERT INTO edits (record_id, revision, raw, edited_by, edited_at) VALUES (1, 1, 'x', 'ann', '2020-01-01')",
         "UPDATE actions SET who = 'somebody else'",
         "DELETE FROM actions",
+        "INSERT INTO actions (who, action, at) VALUES ('ann', 'accept', '2020-01-01')",
+        "INSERT INTO actions (who, action, role) VALUES ('ann', 'accept', 'cdr')",
+        "UPDATE bulk_actions SET who = 'ann'",
+        "INSERT INTO bulk_actions (action, wanted, who, total, ended_at) VALUES ('discard', '{}', 'ann', 1, now())",
         "UPDATE rates SET rate_per_minute = 0",
         "UPDATE tariff_assignments SET tariff_id = 1",
         "UPDATE recordings SET path = '../..'",
+        "INSERT INTO heartbeats (name, source, who) VALUES ('reconciler', '', 'x')",
+        "LOCK TABLE calls IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE failures IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE batches IN SHARE MODE",
         "CREATE TABLE mine (id int)",
-        "ALTER FUNCTION ledger_is_append_only() OWNER TO cdr_flower",
-    ],
-)
-def test_flower_cannot(charged, statement):
-    """Neither money nor what was received nor who did what can be changed from Flower."""
-    refused(charged["cdr_flower"], statement)
-
-
-def test_flower_takes_back_no_charge_but_that_of_a_conflict(charged):
-    """The function looks for itself: another call, another kind of failure and none at all are refused."""
-    flower = charged["cdr_flower"]
-    [conflict], [data, _] = failure_ids(flower, "conflict"), failure_ids(flower, "data")
-    calls = {row.call_ref: row.id for row in rows(flower, "SELECT id, call_ref FROM calls")}
-    for failure, call in ((conflict, calls["2"]), (data, calls["1"]), (10**12, calls["1"])):
-        with flower.connect() as connection, pytest.raises(DBAPIError, match="is no open conflict"):
-            connection.execute(text(f"SELECT reverse_charge_of_conflict({failure}, {call}, 'x')"))
-    for role in ("cdr_ingest", "cdr_work", "cdr_read"):
-        refused(charged[role], f"SELECT reverse_charge_of_conflict({conflict}, {calls['1']}, 'x')")
-
-
-def test_flower_cannot_put_a_table_of_its_own_before_the_function(charged):
-    """A temporary table named like ours is not what the function works on."""
-    flower = charged["cdr_flower"]
-    [conflict] = failure_ids(flower, "conflict")
-    call_id = rows(flower, "SELECT id FROM calls WHERE call_ref = '2'")[0].id
-    with flower.connect() as connection:
-        connection.execute(text("CREATE TEMPORARY TABLE failures AS SELECT * FROM public.failures"))
-        connection.execute(text("UPDATE pg_temp.failures SET call_ref = '2'"))
-        with pytest.raises(DBAPIError, match="is no open conflict"):
-            connection.execute(text(f"SELECT reverse_charge_of_conflict({conflict}, {call_id}, 'x')"))
-
-
-@pytest.mark.parametrize(
-    "table",
-    ["ledger", "calls", "inbox", "dispositions", "recordings", "rates", "edits", "actions", "uncharged", "revisions"],
-)
-def test_an_ingestor_reads_neither_calls_nor_money(charged, table):
-    """It writes what it received and reads what tells it to stop."""
-    refused(charged["cdr_ingest"], f"SELECT * FROM {table}")
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
+        "ALTER FUNCTION accept_conflict(bigint, text) OWNER TO cdr_flower",
+        "CREATE OR REPLACE FUNCTION ledger_line_follows() RETURNS trigger LANGUAGE sql AS 'SELECT NULL'",
+    ),
+    # Neither read calls and money, nor release itself, nor declare its work done, nor speak for others.
+    "cdr_ingest": (
+        *(f"SELECT * FROM {table}" for table in ("ledger", "calls", "inbox", "dispositions", "recordings", "rates")),
+        *(f"SELECT * FROM {table}" for table in ("edits", "actions", "uncharged", "revisions", "conflicts")),
         "SELECT reason FROM failures",
         "UPDATE batches SET finished_at = now()",
+        (
+            "INSERT INTO batches (claim, source, records, due_at, finished_at) "
+            "VALUES (gen_random_uuid(), 'enigma', 1, now(), now())"
+        ),
+        "UPDATE inbox SET raw = 'x'",
         "DELETE FROM stops",
         "UPDATE stops SET released_at = now()",
+        "INSERT INTO stops (source, kind, reason, released_at) VALUES ('enigma', 'wrong_list', 'x', now())",
         "INSERT INTO ledger DEFAULT VALUES",
-    ],
-)
-def test_an_ingestor_cannot(charged, statement):
-    """Neither release itself nor declare its work done."""
-    refused(charged["cdr_ingest"], statement)
-
-
-@pytest.mark.parametrize(
-    "statement",
-    [
+        "INSERT INTO actions (who, action) VALUES ('ann', 'accept')",
+        "INSERT INTO heartbeats (name, source, who, at) VALUES ('ingestor', '', 'x', '2099-01-01')",
+        "UPDATE heartbeats SET name = 'reconciler'",
+        "DELETE FROM heartbeats",
+        "LOCK TABLE heartbeats IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE batches IN SHARE MODE",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT accept_conflict(1, 'x')",
+        "SELECT reverse_charge_of_conflict(1, 1, 'x')",
+    ),
+    # Change what was received, what a call was, what it cost, or a rate; nor act as a person.
+    "cdr_work": (
         "UPDATE ledger SET amount = 0",
         "DELETE FROM ledger",
         "TRUNCATE ledger",
+        (
+            "INSERT INTO ledger (call_id, kind, revision, tariff_version_id, prefix, rate_per_minute, connect_fee, "
+            "talk_seconds, billable_seconds, unrounded, amount, currency, reason, entered_at) VALUES "
+            "(1, 'charge', 1, 1, '27', 1, 0, 60, 60, 1, 1, 'ZAR', '', '2020-01-01')"
+        ),
+        "INSERT INTO inbox (record_id, raw) VALUES (1, 'x')",
         "UPDATE inbox SET raw = 'x'",
         "DELETE FROM inbox",
         "DELETE FROM calls",
         "UPDATE calls SET talk_seconds = 0",
+        "DELETE FROM dispositions",
+        "DELETE FROM uncharged",
+        "DELETE FROM duplicates",
+        "INSERT INTO edits (record_id, revision, raw, edited_by) VALUES (1, 1, 'x', 'ann')",
+        "INSERT INTO revisions (record_id, call_id, replaced, replaced_hash, accepted_by) VALUES (1, 1, '{}', '', 'x')",
+        "SELECT accept_conflict(1, 'x')",
+        "SELECT reverse_charge_of_conflict(1, 1, 'x')",
         "UPDATE rates SET rate_per_minute = 0",
+        "INSERT INTO tariffs (name) VALUES ('mine')",
+        "UPDATE tariff_assignments SET tariff_id = 1",
+        "UPDATE batches SET records = 1",
+        "UPDATE batches SET source = 'another'",
+        "INSERT INTO batches (claim, source, records, due_at) VALUES (gen_random_uuid(), 'enigma', 1, now())",
         "DELETE FROM actions",
+        "UPDATE actions SET who = 'somebody else'",
+        "INSERT INTO actions (who, action, role) VALUES ('ann', 'discard', 'cdr_flower')",
+        "INSERT INTO actions (who, action, at) VALUES ('ann', 'discard', '2020-01-01')",
+        "INSERT INTO bulk_actions (action, wanted, who, total) VALUES ('discard', '{}', 'ann', 1)",
+        "UPDATE bulk_actions SET who = 'ann', wanted = '{}'",
         "DELETE FROM failures",
         "UPDATE stops SET released_at = now()",
+        "DELETE FROM heartbeats",
+        "LOCK TABLE ledger IN SHARE MODE",
+    ),
+    # A lock by number is what steps wait for; whoever only reads has none to wait for.
+    "cdr_read": (
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_advisory_lock_shared(1)",
+        "SELECT pg_advisory_xact_lock(1)",
+        "SELECT pg_advisory_xact_lock(1, 2)",
+        "SELECT pg_try_advisory_lock(1)",
+        "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+        "SELECT FROM batches FOR UPDATE",
+        "SELECT FROM batches FOR KEY SHARE",
+        "LOCK TABLE batches IN ROW SHARE MODE",
+        "SELECT accept_conflict(1, 'x')",
+        "SELECT reverse_charge_of_conflict(1, 1, 'x')",
+        "CREATE TABLE mine (id int)",
+    ),
+}
+"""What no role may do: it is not given the right."""
+
+
+@pytest.mark.parametrize(("role", "statement"), [(role, each) for role, all_ in CANNOT.items() for each in all_])
+def test_a_role_cannot(standing, role, statement):
+    """One statement, refused for want of the right to it."""
+    refused(standing[role], statement)
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("cdr_flower", "UPDATE failures SET state = 'resolved' WHERE state = 'open'"),
+        ("cdr_flower", "UPDATE failures SET state = 'discarded' WHERE class = 'data'"),
+        ("cdr_ingest", "INSERT INTO heartbeats (name, source, who) VALUES ('reconciler', '', 'x')"),
+        ("cdr_ingest", "INSERT INTO heartbeats (name, source, who) VALUES ('recordings_keeper', 'enigma', 'x')"),
+        ("cdr_work", "INSERT INTO heartbeats (name, source, who) VALUES ('ingestor', 'enigma', 'x')"),
     ],
 )
-def test_a_worker_cannot(charged, statement):
-    """Change what was received, what a call was, what it cost, or a rate."""
-    refused(charged["cdr_work"], statement)
+def test_a_role_cannot_use_a_right_for_that(standing, role, statement):
+    """It has the right, and a trigger says what for: no failure vanishes, no discarding without an action."""
+    refused(standing[role], statement, MUST_NOT)
+
+
+def test_what_was_discarded_stays_so_for_flower(charged):
+    """Nor is anything released that is not open."""
+    flower = charged["cdr_flower"]
+    assert sum(operator.discard(flower, FailureFilter(failure_class="data"), who="ann", reason="noise")) == 2
+    refused(flower, "UPDATE failures SET state = 'retrying' WHERE state = 'discarded'", MUST_NOT)
+
+
+def test_an_action_says_which_role_wrote_it(charged):
+    """Whatever name it gives: the database knows who is logged in."""
+    operator.edit(
+        charged["cdr_flower"], failure_ids(charged["owner"], "data")[0], make_record(call_ref=3),
+        who="the owner", region="ZA", now=NOW,
+    )  # fmt: skip
+    operator.accept(charged["cdr_flower"], failure_ids(charged["owner"], "conflict")[0], who="the owner")
+    found = rows(charged["owner"], "SELECT who, action, role FROM actions ORDER BY id")
+    assert found == [
+        ("the owner", "edit", "cdr_flower"),
+        ("the owner", "accept", "cdr_flower"),
+        ("the owner", "replaced by an accepted record", "cdr_flower"),
+    ]
+
+
+def test_when_a_sign_of_life_was_given_is_the_databases_word(charged):
+    """One in the future would hide that nobody works any more."""
+    with charged["cdr_ingest"].begin() as connection:
+        beat(connection, INGESTOR, "enigma", who="test")
+        connection.execute(text("UPDATE heartbeats SET at = '2099-01-01'"))
+    assert rows(charged["cdr_read"], "SELECT at <= clock_timestamp() FROM heartbeats") == [(True,)]
+
+
+A_MILLION = "1, '27', 1, 0, 60, 60, 1000000, 1000000, 'ZAR', ''"
+
+
+@pytest.mark.parametrize(
+    ("role", "line", "because"),
+    [
+        ("cdr_work", f"'charge', 2, {A_MILLION}", "follows no reversal"),
+        ("cdr_work", f"'charge', 3, {A_MILLION}", "follows no reversal"),
+        ("cdr_work", f"'charge', 0, {A_MILLION}", "follows no reversal"),
+        ("cdr_work", f"'charge', 1, {A_MILLION}", "ledger_pkey"),
+        ("cdr_work", "'reversal', 1, 1, '27', 0.60, 0.20, 61, 61, -0.81, -0.81, 'ZAR', ''", "may not be taken back"),
+        ("owner", f"'charge', 2, {A_MILLION}", "follows no reversal"),
+        ("owner", "'reversal', 1, 1, '27', 0.60, 0.20, 61, 61, -0.81, -9.81, 'ZAR', ''", "not the mirror"),
+        ("owner", "'reversal', 1, 1, '27', 0.60, 0.20, 61, 61, -0.81, -0.81, 'USD', ''", "not the mirror"),
+        ("owner", "'reversal', 2, 1, '27', 0.60, 0.20, 61, 61, -0.81, -0.81, 'ZAR', ''", "not the mirror"),
+    ],
+)
+def test_a_line_of_the_ledger_follows_from_those_before(standing, role, line, because):
+    """A call has one charge in force, and a reversal is its charge's mirror, entered by a person."""
+    call_id = rows(standing["owner"], "SELECT id FROM calls WHERE call_ref = '1'")[0].id
+    refused(standing[role], f"{A_LINE} ({call_id}, {line})", because)
+
+
+def test_no_ledger_of_ones_own_is_looked_at(standing):
+    """A temporary table named like ours, with a reversal in it, opens nothing."""
+    call_id = rows(standing["owner"], "SELECT id FROM calls WHERE call_ref = '1'")[0].id
+    line = text(f"{A_LINE.replace('ledger', 'public.ledger')} ({call_id}, 'charge', 2, {A_MILLION})")
+    with standing["cdr_work"].connect() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE ledger AS SELECT * FROM public.ledger"))
+        connection.execute(text("UPDATE pg_temp.ledger SET kind = 'reversal'"))
+        with pytest.raises(DBAPIError, match="follows no reversal"):
+            connection.execute(line)
+
+
+def accept_by_hand(connection, failure_id, *, batch_id=None):
+    """What a Flower that was taken over would send."""
+    if batch_id is not None:
+        reopen(connection, batch_id, Step.CLASSIFY)
+    return connection.execute(text(f"SELECT * FROM accept_conflict({failure_id}, 'ann')")).one()
+
+
+def test_accepting_takes_no_failure_but_an_open_conflict(standing):
+    """The function looks for itself: another kind of failure, none at all, and a batch that would not be done again."""
+    flower = standing["cdr_flower"]
+    [conflict], [data, _] = failure_ids(flower, "conflict"), failure_ids(flower, "data")
+    for failure, because in (
+        (data, "is no open conflict"),
+        (10**12, "is no open conflict"),
+        (conflict, "not reopened"),
+    ):
+        with flower.connect() as connection, pytest.raises(DBAPIError, match=because):
+            accept_by_hand(connection, failure)
+
+
+def test_accepting_happens_once_a_record_and_is_written_down(charged):
+    """A second time is refused; what the call was, and who did it, is kept by the database itself."""
+    flower = charged["cdr_flower"]
+    [conflict] = failure_ids(flower, "conflict")
+    call = rows(flower, "SELECT id, talk_seconds FROM calls WHERE call_ref = '1'")[0]
+    with flower.begin() as connection:
+        accept_by_hand(connection, conflict, batch_id=batch_of(call.id))
+    with flower.connect() as connection, pytest.raises(DBAPIError, match="is no open conflict"):
+        accept_by_hand(connection, conflict, batch_id=batch_of(call.id))
+    kept = rows(flower, "SELECT call_id, replaced->>'talk_seconds', accepted_by FROM revisions")
+    assert kept == [(call.id, "61", "ann")]
+    assert [action.action for action in rows(flower, "SELECT action FROM actions ORDER BY id")] == [
+        "accept",
+        "replaced by an accepted record",
+    ]
+    walk_overdue(charged["cdr_work"])
+    assert sheet(charged["cdr_read"]).closes
+
+
+def test_accepting_takes_what_a_worker_read(charged):
+    """Not what whoever accepts would like; nor is a record taken that no worker has read."""
+    flower = charged["cdr_flower"]
+    [conflict] = failure_ids(flower, "conflict")
+    batch_id = batch_of(rows(flower, "SELECT id FROM calls WHERE call_ref = '1'")[0].id)
+    with flower.begin() as connection:
+        connection.execute(text("CREATE TEMPORARY TABLE conflicts AS SELECT * FROM public.conflicts"))
+        connection.execute(text("UPDATE pg_temp.conflicts SET content = content || '{\"talk_seconds\": 9999}'"))
+        connection.execute(text("CREATE TEMPORARY TABLE failures AS SELECT * FROM public.failures"))
+        connection.execute(text("UPDATE pg_temp.failures SET call_ref = '2'"))
+        connection.execute(text("SET LOCAL search_path = pg_catalog, public"))
+        accept_by_hand(connection, conflict, batch_id=batch_id)
+        seconds = connection.execute(text("SELECT call_ref, talk_seconds FROM public.calls ORDER BY call_ref")).all()
+    assert seconds == [("1", 121), ("2", 61)]
+
+
+def test_accepting_what_no_worker_has_read_is_refused(charged):
+    """The row that says so is missing: nothing is made up."""
+    [conflict] = failure_ids(charged["owner"], "conflict")
+    batch_id = batch_of(rows(charged["owner"], "SELECT id FROM calls WHERE call_ref = '1'")[0].id)
+    with charged["owner"].begin() as connection:
+        connection.execute(text("DELETE FROM conflicts"))
+    with charged["cdr_flower"].connect() as connection, pytest.raises(DBAPIError, match="no worker has read"):
+        accept_by_hand(connection, conflict, batch_id=batch_id)
+
+
+@pytest.mark.parametrize("step", [Step.CLASSIFY, Step.BILL, Step.SCHEDULE_RECORDINGS])
+def test_accepting_waits_for_the_steps_of_the_call(standing, step):
+    """A charge that is being made at this moment is of the version before: the function takes the same locks."""
+    flower = standing["cdr_flower"]
+    [conflict] = failure_ids(flower, "conflict")
+    batch_id = batch_of(rows(flower, "SELECT id FROM calls WHERE call_ref = '1'")[0].id)
+    with standing["cdr_work"].connect() as worker, step_held(worker, batch_id, step), flower.connect() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '50ms'"))
+        with pytest.raises(DBAPIError, match="lock timeout"):
+            accept_by_hand(connection, conflict)
 
 
 @pytest.mark.parametrize("table", metadata.tables)
-def test_a_reader_only_reads(charged, table):
+def test_a_reader_only_reads(standing, table):
     """Every table, and nothing else of it."""
-    reader = charged["cdr_read"]
+    reader = standing["cdr_read"]
     rows(reader, f"SELECT count(*) FROM {table}")
     for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}", f"INSERT INTO {table} DEFAULT VALUES"):
         refused(reader, statement)
@@ -274,6 +517,7 @@ def test_keda_asks_as_a_reader(charged):
     "statement",
     [
         "ALTER TABLE ledger DISABLE TRIGGER ledger_is_append_only",
+        "DROP TRIGGER ledger_line_follows ON ledger",
         "DROP TRIGGER ledger_is_append_only ON ledger",
         "ALTER TABLE ledger RENAME TO other",
         "DROP TABLE ledger",
@@ -281,14 +525,14 @@ def test_keda_asks_as_a_reader(charged):
         "UPDATE alembic_version SET version_num = '0001'",
     ],
 )
-def test_nobody_but_the_owner_touches_the_ledgers_guard(charged, role, statement):
+def test_nobody_but_the_owner_touches_the_ledgers_guard(standing, role, statement):
     """The trigger cannot be taken off, nor gone around."""
-    refused(charged[role], statement)
+    refused(standing[role], statement)
 
 
-def test_the_ledgers_guard_holds_for_the_owner_too(charged):
+def test_the_ledgers_guard_holds_for_the_owner_too(standing):
     """Who may take the trigger off must take it off first."""
-    with charged["owner"].connect() as connection, pytest.raises(DBAPIError, match="append-only"):
+    with standing["owner"].connect() as connection, pytest.raises(DBAPIError, match="append-only"):
         connection.execute(text("UPDATE ledger SET amount = 0"))
 
 
