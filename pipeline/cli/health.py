@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -74,21 +74,11 @@ def _queues_of(ready: Path) -> list[str]:
 def _count_messages(queues: Iterable[str]) -> int | None:
     """How many messages are in queues; None when nobody can tell."""
     from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
+    from pipeline.monitoring.waiting import count_messages  # noqa: PLC0415
 
     try:
         with app.connection_for_read(connect_timeout=5) as connection:
             connection.ensure_connection(max_retries=1, timeout=5)
-            return sum(_count(connection, queue) for queue in queues)
+            return sum(count_messages(connection, queue) for queue in queues)
     except Exception:  # noqa: BLE001 - each transport has errors of its own
         return None
-
-
-def _count(connection: Any, queue: str) -> int:
-    # A channel each: asking an AMQP broker for a queue that is not there closes it.
-    try:
-        with connection.channel() as channel:
-            if hasattr(channel, "_size"):  # Redis; its passive declaration looks without the prefix of our keys
-                return int(channel._size(queue))  # noqa: SLF001
-            return int(channel.queue_declare(queue, passive=True).message_count)
-    except connection.channel_errors:
-        return 0
