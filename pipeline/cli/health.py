@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.monitoring.health import ALIVE_WITHIN_SECONDS, Health, age_of, run_dir, sign_name
+from pipeline.monitoring.health import (
+    ALIVE_WITHIN_SECONDS,
+    Health,
+    age_of,
+    finished_lately,
+    has_queues,
+    run_dir,
+    sign_name,
+)
 from pipeline.monitoring.health import health as look
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ def health(
 ) -> None:
     """Say whether a process on this machine is well. Exit code 1 when it is not."""
     found = look(process, within_seconds=within, ready=ready)
-    if found.well and progress is not None:
+    if found.well and progress is not None and has_queues(process):
         found = progress_of(sign_name(process), progress)
     print(found.says)  # noqa: T201 - as the quick way in pipeline/__main__.py does, which knows no rich
     if not found.well:
@@ -42,10 +50,9 @@ def progress_of(name: str, longest_seconds: float) -> Health:
     A message may have come this instant, so the first time that messages wait is only noted down, in ``NAME.waiting``;
     the worker is unwell when they still do ``longest_seconds`` later and nothing ended in between. Ask regularly.
     """
+    if lately := finished_lately(name, longest_seconds):
+        return lately
     waiting, finished = run_dir() / f"{name}.waiting", age_of(run_dir() / f"{name}.finished")
-    if finished is not None and finished <= longest_seconds:
-        waiting.unlink(missing_ok=True)
-        return Health(well=True, says=f"{name} finished a task {max(0.0, finished):.0f} s ago")
     queues = _queues_of(run_dir() / f"{name}.ready")
     if not queues:
         return Health(well=True, says=f"{name} lives and is not ready; it takes nothing from its queues yet")

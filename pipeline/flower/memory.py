@@ -12,7 +12,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
-from celery.events.state import Worker
 from flower import app as flower_app
 from flower.events import Events
 from kombu.utils.functional import LRUCache
@@ -21,6 +20,7 @@ from tornado.ioloop import PeriodicCallback
 from pipeline.logging import get_logger
 
 if TYPE_CHECKING:
+    from celery.events.state import Worker
     from flower.events import EventsState
 
 log = get_logger(__name__)
@@ -29,7 +29,7 @@ MOST_TASKS: Final = 10_000
 """About 6 kB each in memory, and again as much for a moment while they are loaded."""
 
 SAVE_MILLISECONDS: Final = 300_000
-BYTES_A_TASK: Final = 1_500
+BYTES_A_TASK: Final = 1_000
 """In the file; far more than a task of this project takes."""
 
 
