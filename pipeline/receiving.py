@@ -41,13 +41,13 @@ class RefusedError(Exception):
     """A message is none of ours.
 
     Args:
-        why: one of few words, for the metric.
+        kind: one of few words, for the metric.
         reason: a sentence for the log.
     """
 
-    def __init__(self, why: str, reason: str) -> None:
+    def __init__(self, kind: str, reason: str) -> None:
         super().__init__(reason)
-        self.why = why
+        self.kind = kind
 
 
 class Parameters(NamedTuple):
@@ -85,7 +85,7 @@ def check_message(message: Any, known: Mapping[str, Parameters], *, now: datetim
     _check_arguments(kwargs, known[headers["task"]])
     _check_times(headers, now or datetime.now(tz=UTC))
     # What Flower shows is what runs, not what the message says of it.
-    headers["argsrepr"], headers["kwargsrepr"] = "()", saferepr(kwargs, LONGEST_TEXT)
+    headers["argsrepr"], headers["kwargsrepr"] = "()", repr(kwargs)
     message.headers = headers
 
 
@@ -102,7 +102,7 @@ def _is_text_or_none(value: Any) -> bool:
 
 
 def _is_nothing(value: Any) -> bool:
-    return value is None or value in ([], {}, 0, "", False)
+    return not value
 
 
 def _is_retries(value: Any) -> bool:

@@ -87,8 +87,8 @@ def _passes(raw: Any, place: Any) -> bool:
     try:
         check_envelope(raw)
     except UnreadableError as error:
-        metrics.count(metrics.REFUSED, reason="envelope")
-        log.warning("message_refused", why="envelope", place=repr(place)[:200], reason=str(error), size_bytes=len(raw))
+        metrics.count(metrics.REFUSED, kind="envelope")
+        log.warning("message_refused", kind="envelope", place=repr(place)[:200], reason=str(error), size_bytes=len(raw))
         return False
     return True
 
@@ -126,8 +126,8 @@ class QoS(redis.QoS):  # type: ignore[misc]
         try:
             super().restore_by_tag(tag, client=client, leftmost=leftmost)
         except READ_ERRORS as error:
-            metrics.count(metrics.REFUSED, reason="envelope")
-            log.warning("message_refused", why="envelope", place="unacked", reason=str(error)[:200])
+            metrics.count(metrics.REFUSED, kind="envelope")
+            log.warning("message_refused", kind="envelope", place="unacked", reason=str(error)[:200])
             self._remove_from_indices(tag).execute()
 
 

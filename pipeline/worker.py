@@ -63,7 +63,7 @@ class Consumer(LivingConsumer):
             try:
                 check_message(message, known)
             except RefusedError as refused:
-                self._refuse(message, refused.why, str(refused))
+                self._refuse(message, refused.kind, str(refused))
             else:
                 receive(message)
 
@@ -73,12 +73,12 @@ class Consumer(LivingConsumer):
         """A body that cannot be read, or is compressed."""
         self._refuse(message, "body", str(exc)[:200])
 
-    def _refuse(self, message: Any, why: str, reason: str) -> None:
+    def _refuse(self, message: Any, kind: str, reason: str) -> None:
         """Throw it away and say so; it is not put back, for it would only come again."""
-        metrics.count(metrics.REFUSED, reason=why)
+        metrics.count(metrics.REFUSED, kind=kind)
         place = (message.delivery_info or {}).get("routing_key")
         log.warning(
-            "message_refused", why=why, place=repr(place)[:200], reason=reason, size_bytes=len(message.body or "")
+            "message_refused", kind=kind, place=repr(place)[:200], reason=reason, size_bytes=len(message.body or "")
         )
         message.reject_log_error(celery_log, self.connection_errors)
 
@@ -119,7 +119,7 @@ def _only_look() -> None:
 
 def _refused(name: str) -> Callable[..., dict[str, str]]:
     def refuse(_: Any, **__: Any) -> dict[str, str]:
-        metrics.count(metrics.REFUSED, reason="control")
+        metrics.count(metrics.REFUSED, kind="control")
         log.warning("remote_control_refused", command=name)
         return {"error": f"{name} is refused: PIPELINE_REMOTE_CONTROL lets a worker only be looked at"}
 

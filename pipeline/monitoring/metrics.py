@@ -91,8 +91,8 @@ RECORDING_TRIES: Final = Metric(
 REFUSED: Final = Metric(
     "counter",
     "cdr_refused_messages_total",
-    ("reason",),
-    "What came from the broker and was thrown away unread: no message, or none that this project sends.",
+    ("kind",),
+    "What came from the broker and was thrown away: no message, or none that this project sends.",
 )
 
 METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))

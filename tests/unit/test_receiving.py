@@ -44,7 +44,7 @@ def made(**options):
 def refusal(message):
     with pytest.raises(RefusedError) as refused:
         check_message(message, KNOWN, now=NOW)
-    return refused.value.why
+    return refused.value.kind
 
 
 def changed(**parts):

@@ -105,7 +105,7 @@ def test_the_quick_way_loads_no_library(run):
 
 
 def test_progress_is_told_by_files_while_tasks_end(run):
-    """Only a worker that finished nothing for so long has its queues looked at, which takes a library and the broker."""
+    """Only where a worker finished nothing for so long is the broker asked, which takes a library."""
     sign = Sign(run, "worker")
     sign.alive()
     sign.ready(("cdr.bill",))
