@@ -11,6 +11,8 @@ from pathlib import Path
 from tornado.options import options
 
 LOOPBACK_NAMES = {"localhost"}
+FLOWERS_MOST_TASKS = 100_000
+"""Its own default: 700 MB."""
 
 
 def _is_loopback(host: str) -> bool:
@@ -35,7 +37,11 @@ if not (_is_loopback(address) or options.unix_socket or _logins or options.auth)
 persistent = True
 db = options.db if options.db != "flower" else "var/flower.db"
 Path(db).parent.mkdir(parents=True, exist_ok=True)
-state_save_interval = options.state_save_interval or 30_000
+from pipeline.flower import memory as _memory  # noqa: E402 - only once the above lets Flower start
+
+_memory.install()
+state_save_interval = options.state_save_interval or _memory.SAVE_MILLISECONDS
+max_tasks = options.max_tasks if options.max_tasks != FLOWERS_MOST_TASKS else _memory.MOST_TASKS
 
 tasks_columns = "name,uuid,kwargs,state,received,runtime,result,worker"
 

@@ -5,18 +5,39 @@ from __future__ import annotations
 import os
 import sys
 
-from pipeline.monitoring.health import health
+from pipeline.monitoring.health import Health, finished_lately, has_queues, health, sign_name
 
 
 def main() -> None:
     """Run the command line."""
-    arguments = sys.argv[1:]
-    if len(arguments) == 2 and arguments[0] == "health" and not arguments[1].startswith("-"):
-        # A supervisor asks every few seconds, on a machine that has better things to do than to load libraries.
-        found = health(arguments[1])
+    if found := quick_health(sys.argv[1:]):
         print(found.says)  # noqa: T201 - nothing else is loaded yet
         sys.exit(not found.well)
     run()
+
+
+def quick_health(arguments: list[str]) -> Health | None:
+    """What `pipeline health` says, when the files alone can tell; None: run the command.
+
+    A supervisor asks every few seconds, on a machine that has better things to do than to load libraries.
+
+    Args:
+        arguments: all of them, ``health`` included.
+    """
+    match arguments:
+        case ["health", process, *options] if not process.startswith("-"):
+            pass
+        case _:
+            return None
+    ready = "--ready" in options
+    match [option for option in options if option != "--ready"]:
+        case []:
+            return health(process, ready=ready)
+        case ["--progress", seconds] if seconds.isdecimal():
+            found = health(process, ready=ready)
+            return finished_lately(sign_name(process), float(seconds)) if found.well and has_queues(process) else found
+        case _:
+            return None
 
 
 def run() -> None:

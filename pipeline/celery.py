@@ -15,13 +15,18 @@ from pipeline.monitoring import metrics
 from pipeline.monitoring.living import LoopSign, task_finished
 from pipeline.settings import current_settings
 from pipeline.storage.database import is_outage
+from pipeline.transport import check_what_redis_holds
+from pipeline.wire import Clock, read_plain_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kombu import Queue
 
+read_plain_messages()
+check_what_redis_holds()
 app = Celery("pipeline", include=["pipeline.tasks"])
+app.clock = Clock()
 app.config_from_object("celeryconfig")
 app.steps["worker"].add(LoopSign)
 

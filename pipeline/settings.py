@@ -154,6 +154,8 @@ class Settings(BaseSettings):
     """Where they listen; anybody who reaches it may read."""
     pipeline_stop_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
     """Seconds that a worker's running tasks get at a stop; what is cut off then is done again."""
+    pipeline_remote_control: Literal["look", "all"] = "look"
+    """What ``celery control`` and Flower may do to a worker: ask it, or also stop and change it."""
     pipeline_log_format: Literal["auto", "json", "console"] = "auto"
     """``auto`` is JSON outside a terminal."""
     pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -103,7 +103,7 @@ TASKS: dict[Step, PipelineTask] = {
 
 def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failure]]) -> str:
     """Do one step of a batch, then send what follows."""
-    counted = StepCount(step, batch)
+    counted = StepCount(step)
     result = run_step(
         engine(),
         batch.batch_id,
@@ -117,8 +117,11 @@ def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failu
             send_step(following, result.progress.batch)
     counted.done(result, engine())
     note(set_aside=result.set_aside)
+    if result.progress is None:
+        return result.outcome
+    stored = result.progress.batch  # not what the message says of it
     aside = f", {result.set_aside} set aside" if result.set_aside else ""
-    return f"{result.outcome}: {batch.records} records of {batch.source}{aside}"
+    return f"{result.outcome}: {stored.records} records of {stored.source}{aside}"
 
 
 def send_step(step: Step, batch: Batch) -> bool:
@@ -162,8 +165,9 @@ def dispatch_recordings() -> str:
 
 
 @task("recordings.download")
-def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: str) -> str:  # noqa: ARG001 - one is for whoever reads Flower
+def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: str) -> str:  # noqa: ARG001 - two are for whoever reads Flower
     """Fetch one call's recording and store it, then send what has room now."""
+    own = current_settings().enigma_source  # this queue is our dialler's, whatever the message says
     outcome = recording_steps.download(
         engine(),
         call_id,
@@ -172,17 +176,15 @@ def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: 
         policy=recording_policy(),
         dispatched_at=datetime.fromisoformat(dispatched_at),
     )
-    metrics.count(metrics.RECORDING_TRIES, source=source, state=outcome.state.value if outcome.state else "none")
+    metrics.count(metrics.RECORDING_TRIES, source=own, state=outcome.state.value if outcome.state else "none")
     note(state=outcome.state.value if outcome.state else None, size_bytes=outcome.size_bytes)
     if outcome.pause_began:
         pause = outcome.pause_began
-        log.error(
-            "recordings_paused", source=source, kind=pause.kind, reason=pause.reason, until=pause.until.isoformat()
-        )
+        log.error("recordings_paused", source=own, kind=pause.kind, reason=pause.reason, until=pause.until.isoformat())
     if outcome.pause_ended:
         pause = outcome.pause_ended
-        log.warning("recordings_resumed", source=source, kind=pause.kind, since=pause.since.isoformat())
-    send_downloads(source)
+        log.warning("recordings_resumed", source=own, kind=pause.kind, since=pause.since.isoformat())
+    send_downloads(own)
     return str(outcome)
 
 

@@ -1,18 +1,41 @@
-"""What a worker does otherwise than Celery's own: larger messages to Flower, and fewer looks for garbage."""
+"""What a worker does otherwise than Celery's own.
+
+It reads only messages that this project sends, answers only questions by remote control, sends larger messages to
+Flower, and looks less often for garbage.
+"""
 
 from __future__ import annotations
 
 import gc
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import signals
+from celery.worker.control import Panel
 
+from pipeline.logging import get_logger
+from pipeline.monitoring import metrics
 from pipeline.monitoring.living import LivingConsumer
+from pipeline.receiving import RefusedError, check_message, parameters_of
+from pipeline.settings import current_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = get_logger(__name__)
+celery_log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.2
 EVENTS_HELD = 10_000
 """More than come together in that time; Celery's own limit of 24 makes whoever adds one too many send them."""
 GARBAGE_THRESHOLDS = (50_000, 20, 50)
+
+LOOKS: Final = frozenset({
+    "report", "conf", "clock", "ping", "stats", "registered", "active_queues", "query_task", "enable_events",
+    *("scheduled", "dump_schedule", "reserved", "dump_reserved"),
+    *("active", "dump_active", "revoked", "dump_revoked", "dump_tasks"),
+})  # fmt: skip
+"""What whoever reaches the broker may have a worker do: answer, and send the events that it sends anyway."""
 
 
 class Consumer(LivingConsumer):
@@ -26,6 +49,38 @@ class Consumer(LivingConsumer):
     """
 
     _flush_is_due = False
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        _only_look()
+        super().__init__(*args, **options)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
+        """What is called with each message of a task: Celery, once it was looked at."""
+        receive = super().create_task_handler(*args, **options)
+        known = parameters_of(self.app.tasks)
+
+        def receive_ours(message: Any) -> None:
+            try:
+                check_message(message, known)
+            except RefusedError as refused:
+                self._refuse(message, refused.kind, str(refused))
+            else:
+                receive(message)
+
+        return receive_ours
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """A body that cannot be read, or is compressed."""
+        self._refuse(message, "body", str(exc)[:200])
+
+    def _refuse(self, message: Any, kind: str, reason: str) -> None:
+        """Throw it away and say so; it is not put back, for it would only come again."""
+        metrics.count(metrics.REFUSED, kind=kind)
+        place = (message.delivery_info or {}).get("routing_key")
+        log.warning(
+            "message_refused", kind=kind, place=repr(place)[:200], reason=reason, size_bytes=len(message.body or "")
+        )
+        message.reject_log_error(celery_log, self.connection_errors)
 
     def on_ready(self) -> None:
         """There is a new connection for events, at the start and after each outage."""
@@ -53,3 +108,19 @@ def _look_for_garbage_less_often(**_: Any) -> None:
     """A batch is thousands of short-lived rows and no cycle, and Python would look for one every 700 objects."""
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
+
+
+def _only_look() -> None:
+    """Remote control has no password but the broker's, and this project changes no worker while it runs."""
+    if current_settings().pipeline_remote_control == "look":
+        for name in set(Panel.data) - LOOKS:
+            Panel.data[name] = _refused(name)
+
+
+def _refused(name: str) -> Callable[..., dict[str, str]]:
+    def refuse(_: Any, **__: Any) -> dict[str, str]:
+        metrics.count(metrics.REFUSED, kind="control")
+        log.warning("remote_control_refused", command=name)
+        return {"error": f"{name} is refused: PIPELINE_REMOTE_CONTROL lets a worker only be looked at"}
+
+    return refuse

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.monitoring.health import ALIVE_WITHIN_SECONDS, Health, age_of, run_dir, sign_name
+from pipeline.monitoring.health import (
+    ALIVE_WITHIN_SECONDS,
+    Health,
+    age_of,
+    finished_lately,
+    has_queues,
+    run_dir,
+    sign_name,
+)
 from pipeline.monitoring.health import health as look
 
 if TYPE_CHECKING:
@@ -29,7 +37,7 @@ def health(
 ) -> None:
     """Say whether a process on this machine is well. Exit code 1 when it is not."""
     found = look(process, within_seconds=within, ready=ready)
-    if found.well and progress is not None:
+    if found.well and progress is not None and has_queues(process):
         found = progress_of(sign_name(process), progress)
     print(found.says)  # noqa: T201 - as the quick way in pipeline/__main__.py does, which knows no rich
     if not found.well:
@@ -42,10 +50,9 @@ def progress_of(name: str, longest_seconds: float) -> Health:
     A message may have come this instant, so the first time that messages wait is only noted down, in ``NAME.waiting``;
     the worker is unwell when they still do ``longest_seconds`` later and nothing ended in between. Ask regularly.
     """
+    if lately := finished_lately(name, longest_seconds):
+        return lately
     waiting, finished = run_dir() / f"{name}.waiting", age_of(run_dir() / f"{name}.finished")
-    if finished is not None and finished <= longest_seconds:
-        waiting.unlink(missing_ok=True)
-        return Health(well=True, says=f"{name} finished a task {max(0.0, finished):.0f} s ago")
     queues = _queues_of(run_dir() / f"{name}.ready")
     if not queues:
         return Health(well=True, says=f"{name} lives and is not ready; it takes nothing from its queues yet")
@@ -74,21 +81,11 @@ def _queues_of(ready: Path) -> list[str]:
 def _count_messages(queues: Iterable[str]) -> int | None:
     """How many messages are in queues; None when nobody can tell."""
     from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
+    from pipeline.monitoring.waiting import count_messages  # noqa: PLC0415
 
     try:
         with app.connection_for_read(connect_timeout=5) as connection:
             connection.ensure_connection(max_retries=1, timeout=5)
-            return sum(_count(connection, queue) for queue in queues)
+            return sum(count_messages(connection, queue) for queue in queues)
     except Exception:  # noqa: BLE001 - each transport has errors of its own
         return None
-
-
-def _count(connection: Any, queue: str) -> int:
-    # A channel each: asking an AMQP broker for a queue that is not there closes it.
-    try:
-        with connection.channel() as channel:
-            if hasattr(channel, "_size"):  # Redis; its passive declaration looks without the prefix of our keys
-                return int(channel._size(queue))  # noqa: SLF001
-            return int(channel.queue_declare(queue, passive=True).message_count)
-    except connection.channel_errors:
-        return 0

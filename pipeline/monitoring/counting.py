@@ -24,16 +24,14 @@ if TYPE_CHECKING:
 
 
 class StepCount:
-    """Counts one step of one batch: what its work sets aside, and how long all of it took.
+    """Counts one step of one batch, as its row says it is: what its work sets aside, and how long all of it took.
 
     Args:
         step: the step.
-        batch: the batch.
     """
 
-    def __init__(self, step: Step, batch: Batch) -> None:
+    def __init__(self, step: Step) -> None:
         self._step = step
-        self._batch = batch
         self._began = time.perf_counter()
         self._classes: Counter[str] = Counter()
         self._duplicates = 0
@@ -54,9 +52,11 @@ class StepCount:
 
     def done(self, result: StepResult, engine: Engine) -> None:
         """The step ended; only work that was done by this very run counts."""
-        if not metrics.serving() or not result.outcome.startswith("done") or result.outcome == "done before":
+        worked = result.outcome.startswith("done") and result.outcome != "done before"
+        if not metrics.serving() or not worked or result.progress is None:
             return
-        source, step = self._batch.source, self._step.value
+        batch = result.progress.batch
+        source, step = batch.source, self._step.value
         metrics.observe(metrics.STEP_SECONDS, time.perf_counter() - self._began, step=step)
         metrics.count(metrics.DUPLICATES, self._duplicates, source=source)
         # A record that killed its worker is set aside beside the work.
@@ -66,12 +66,13 @@ class StepCount:
         if self._step is Step.NORMALIZE:
             metrics.count(metrics.QUARANTINED, self._classes.total(), source=source)
         if self._step is Step.BILL:
-            self._observe_latency(engine)
-        metrics.count(metrics.PROCESSED, self._batch.records, source=source, step=step)
+            self._observe_latency(engine, batch)
+        metrics.count(metrics.PROCESSED, batch.records, source=source, step=step)
 
-    def _observe_latency(self, engine: Engine) -> None:
-        span, seconds = self._batch.span, None
+    @staticmethod
+    def _observe_latency(engine: Engine, batch: Batch) -> None:
+        span, seconds = batch.span, None
         with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:  # the charges are committed
-            seconds = receipt_to_charge_seconds(connection, self._batch.batch_id, span.first, span.last)
+            seconds = receipt_to_charge_seconds(connection, batch.batch_id, span.first, span.last)
         if seconds is not None:
-            metrics.observe(metrics.CHARGE_SECONDS, seconds, source=self._batch.source)
+            metrics.observe(metrics.CHARGE_SECONDS, seconds, source=batch.source)

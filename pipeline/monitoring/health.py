@@ -111,6 +111,25 @@ def health(process: str, *, within_seconds: float = ALIVE_WITHIN_SECONDS, ready:
     return Health(well=True, says=f"{name} gave a sign of life {max(0.0, age):.0f} s ago")
 
 
+def finished_lately(name: str, longest_seconds: float) -> Health | None:
+    """Well, when a worker finished a task no longer ago than that; None: somebody must look what waits for it.
+
+    Args:
+        name: of the process's files.
+        longest_seconds: how long it may finish nothing while messages wait.
+    """
+    finished = age_of(run_dir() / f"{name}.finished")
+    if finished is None or finished > longest_seconds:
+        return None
+    _remove(run_dir() / f"{name}.waiting")
+    return Health(well=True, says=f"{name} finished a task {max(0.0, finished):.0f} s ago")
+
+
+def has_queues(process: str) -> bool:
+    """Whether it is a worker: of the others nothing can wait in a queue."""
+    return process not in {"beat", "flower"} and not process.startswith("ingestor")
+
+
 def age_of(path: Path) -> float | None:
     """How many seconds ago a file was touched; None when it is not there."""
     try:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from billiard import current_process
 from celery import bootsteps, signals
 from celery.beat import Scheduler
 from celery.worker.consumer import Consumer
 
+from pipeline.logging import get_logger
 from pipeline.monitoring import metrics
 from pipeline.monitoring.exporter import StateCollector
 from pipeline.monitoring.health import Sign
+from pipeline.monitoring.waiting import count_messages
 from pipeline.settings import current_settings
 from pipeline.storage.database import make_engine
 
+log = get_logger(__name__)
+
 TOUCH_SECONDS = 5.0
+
+TICKS_WAIT_AT_MOST: Final = 10
+"""More messages than that in the queue of the ticks, and nobody reads it, or not fast enough: another helps nobody."""
 
 
 class _Signs:
@@ -147,9 +154,12 @@ class LivingConsumer(Consumer):  # type: ignore[misc]
 class LivingScheduler(Scheduler):  # type: ignore[misc]
     """Celery beat's scheduler; every schedule is an interval, so nothing is remembered across a restart."""
 
+    _held_back = False
+
     def __init__(self, *args: Any, **options: Any) -> None:
         self._sign = sign_of("beat")
         super().__init__(*args, **options)
+        self.app.conf.task_send_sent_event = False  # all that beat sends is ticks
 
     def tick(self, *args: Any, **options: Any) -> Any:
         """One turn of beat's loop."""
@@ -157,6 +167,19 @@ class LivingScheduler(Scheduler):  # type: ignore[misc]
         self._sign.alive()
         self._sign.ready()
         return wait
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None:
+        """Send one tick, unless those before it still wait: without a worker they would fill the broker."""
+        try:
+            waiting = count_messages(producer.connection, self.app.conf.task_routes[entry.task]["queue"])
+        except Exception:  # noqa: BLE001 - each transport has errors of its own, and sending says which it is
+            waiting = 0
+        if waiting < TICKS_WAIT_AT_MOST:
+            super().apply_entry(entry, producer=producer)
+        held_back = waiting >= TICKS_WAIT_AT_MOST
+        if held_back != self._held_back:
+            self._held_back = held_back
+            log.warning("ticks_held_back" if held_back else "ticks_go_on", waiting=waiting)
 
     def close(self) -> None:
         """Beat ends."""

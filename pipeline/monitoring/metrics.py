@@ -88,6 +88,12 @@ RECORDING_TRIES: Final = Metric(
     ("source", "state"),
     "Tries at recordings, by the state it is in afterwards; none: there was nothing to do.",
 )
+REFUSED: Final = Metric(
+    "counter",
+    "cdr_refused_messages_total",
+    ("kind",),
+    "What came from the broker and was thrown away: no message, or none that this project sends.",
+)
 
 METRICS: Final = tuple(value for value in list(globals().values()) if isinstance(value, Metric))
 

@@ -74,11 +74,13 @@ def test_a_worker_does_not_wait_for_its_tasks_without_limit(name):
 @pytest.mark.parametrize("name", LASTING)
 def test_it_is_asked_for_its_own_health(name):
     """Every supervisor asks each process for its health by its own name."""
+    progress = {"worker": ["--progress", "600"], "recordings": ["--progress", "900"]}.get(name, [])
     asked = ["pipeline", "health", name]
-    assert compose()["services"][name]["healthcheck"]["test"] == ["CMD", *asked]
+    assert compose()["services"][name]["healthcheck"]["test"] == ["CMD", *asked, *progress]
     [container] = pods()[name]["containers"]
-    assert container["livenessProbe"]["exec"]["command"] == asked
-    assert container["readinessProbe"]["exec"]["command"] == [*asked, "--ready"]
+    assert container["livenessProbe"]["exec"]["command"] == [*asked, *progress]
+    assert container["readinessProbe"]["exec"]["command"] == [*asked, "--ready", *progress]
+    assert unit("enigma-cdr-health@.service")["Service"]["ExecStart"][0].endswith(" health %i --progress 900")
 
 
 def test_that_command_exists():

@@ -136,3 +136,31 @@ def test_the_tasks_are_on_the_schedule():
     """Beat knows them, and they go to workers that have the store."""
     scheduled_tasks = ask("{entry['task']: 0 for entry in tasks.app.conf.beat_schedule.values()}")
     assert {"recordings.dispatch", "recordings.keep"} <= set(scheduled_tasks)
+
+
+def test_a_forged_source_is_not_believed(engine, broker):
+    """The name of another dialler in a message makes neither a row nor a label; the process knows whose it is."""
+    forged = "source=f'forged{n}', call_ref='x', dispatched_at='2026-01-01T00:00:00+00:00'"
+    labels = "{s.labels['source'] for m in registry.collect() for s in m.samples if 'source' in s.labels}"
+    calls = f"[str(tasks.download_recording(call_id=10**9, {forged})) for n in range(3)]"
+    said = ask(f"(lambda registry: [{calls}, sorted({labels})])(tasks.metrics.count_here())")
+    assert [each.partition(":")[0] for each in said[0]] == ["nothing done"] * 3
+    assert said[1] == ["enigma"]
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT source FROM recording_pace")).scalars().all() == ["enigma"]
+
+
+def test_a_step_counts_what_its_row_says(engine, broker):
+    """A message may name a batch of another dialler, or another number of records."""
+    receive(engine, b"{}", b"{}")
+    found = "for m in registry.collect() for s in m.samples if s.name == 'cdr_processed_records_total'"
+    samples = f"{{(s.labels['source'], s.value) {found}}}"
+    batch = f"batch_id={_batch_of(engine)}, source='forged', records=7"
+    said = ask(f"(lambda registry: [tasks.normalize({batch}), sorted({samples})])(tasks.metrics.count_here())")
+    assert said == ["done: 2 records of enigma, 2 set aside", [["enigma", 2.0]]]
+    assert ask("tasks.normalize(batch_id=10**15, source='forged', records=7)") == "no such batch"
+
+
+def _batch_of(engine):
+    with engine.connect() as connection:
+        return connection.execute(text("SELECT id FROM batches")).scalar_one()

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from pipeline.__main__ import quick_health
 from pipeline.monitoring import health as module
 from pipeline.monitoring.health import Sign, health
 from pipeline.settings import Settings
@@ -101,3 +102,29 @@ def test_the_quick_way_loads_no_library(run):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("beat gave a sign of life")
+
+
+def test_progress_is_told_by_files_while_tasks_end(run):
+    """Only where a worker finished nothing for so long is the broker asked, which takes a library."""
+    sign = Sign(run, "worker")
+    sign.alive()
+    sign.ready(("cdr.bill",))
+    asked = ["health", "worker", "--progress", "300"]
+    assert quick_health(asked) is None
+    sign.finished()
+    (run / "worker.waiting").touch()
+    assert quick_health(asked) == quick_health(["health", "worker", "--ready", "--progress", "300"])
+    assert quick_health(asked).says.startswith("worker finished a task 0 s ago")
+    assert not (run / "worker.waiting").exists()
+    age(run / "worker.finished", 301)
+    assert quick_health(asked) is None
+    age(run / "worker.alive", 61)
+    assert not quick_health(asked).well
+
+
+def test_only_workers_have_queues(run):
+    """A supervisor may ask all processes alike."""
+    Sign(run, "beat").alive()
+    assert quick_health(["health", "beat", "--progress", "1"]) == quick_health(["health", "beat"])
+    assert quick_health(["health", "beat", "--within", "5"]) is None
+    assert quick_health(["health"]) is quick_health(["health", "--help"]) is quick_health(["report", "x"]) is None
