@@ -5,7 +5,7 @@ What the dialler leaves open is settled here, once:
 * Whole numbers may be JSON integers, floats without a fraction (JSON itself does not tell 79 from 79.0) or
   strings of digits. References may be strings or integers; a float or a boolean never names anything.
 * `dialed_at` is epoch seconds, or ISO-8601 with a time of day; one without an offset is taken as UTC.
-* Text loses the blanks around it; an empty optional text is as null.
+* Text loses the blanks around it; an empty optional text is as null, and so is one in which no character shows.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from pipeline.domain.usual_record import (
     WORD_CHARACTERS,
     decode_usual,
 )
+from pipeline.domain.visible import trimmed
 
 if TYPE_CHECKING:
     from pipeline.domain.usual_record import UsualRecord
@@ -122,7 +123,7 @@ def _usual_cdr(record: UsualRecord, region: str, now: datetime) -> Cdr | None:
     payload = record.payload
     call_ref = _usual_reference(payload.call_ref)
     campaign_ref = _usual_reference(payload.ref)
-    end_reason = payload.end_reason.strip()
+    end_reason = trimmed(payload.end_reason)
     seconds = payload.dialed_at
     end_code = payload.end_code
     if isinstance(end_code, str):
@@ -146,7 +147,7 @@ def _usual_cdr(record: UsualRecord, region: str, now: datetime) -> Cdr | None:
         hold_seconds=None if hold_seconds is UNSET else hold_seconds,
         end_reason=end_reason,
         end_code=None if end_code is UNSET else end_code,
-        recording_url=url.strip() or None if isinstance(url, str) else None,
+        recording_url=trimmed(url) or None if isinstance(url, str) else None,
         recording_url_sent=url is not UNSET,
         extra={},
         content_hash=sha256(_canonical(record)).digest(),
@@ -155,13 +156,13 @@ def _usual_cdr(record: UsualRecord, region: str, now: datetime) -> Cdr | None:
 
 def _usual_reference(value: int | str | UnsetType | None) -> str | None:
     if isinstance(value, str):
-        return value.strip() or None
+        return trimmed(value) or None
     return str(value) if isinstance(value, int) else None
 
 
 def _usual_number(value: int | str | UnsetType | None, region: str) -> Number | None:
     if isinstance(value, str):
-        return normalize_number(value.strip(), region)
+        return normalize_number(trimmed(value), region)
     return normalize_number(str(value), region) if isinstance(value, int) else None
 
 
@@ -209,7 +210,7 @@ def _text(payload: dict[str, Any], name: str, limit: int) -> str | None:
         return None
     if not isinstance(value, str):
         raise DataError(f"payload.{name}", f"must be a string, got {shown(value)}")
-    return _limited(value.strip(), name, limit) or None
+    return _limited(trimmed(value), name, limit) or None
 
 
 def _limited(text: str, name: str, limit: int) -> str:
@@ -224,7 +225,7 @@ def _reference(payload: dict[str, Any], name: str, limit: int = REFERENCE_CHARAC
     if value is None:
         return None
     if isinstance(value, str):
-        return _limited(value.strip(), name, limit) or None
+        return _limited(trimmed(value), name, limit) or None
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"payload.{name}", f"must be a string or an integer, got {shown(value)}")
     return str(_bounded(value, f"payload.{name}", HIGHEST_REFERENCE))
