@@ -19,10 +19,11 @@ _INVISIBLE: Final = (
     "\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
 )
-INVISIBLE: Final = re.compile(f"[{_INVISIBLE}]")
-"""One character that shows nothing, wherever it is."""
+INVISIBLE: Final = f"[{_INVISIBLE}]"
+"""A pattern of one character that shows nothing."""
 
-_ALL_INVISIBLE: Final = re.compile(f"[{_INVISIBLE}]*")
+_ONE_INVISIBLE: Final = re.compile(INVISIBLE)
+_ALL_INVISIBLE: Final = re.compile(f"{INVISIBLE}*")
 _SUSPECT: Final = re.compile(r"[^ -~]")
 _SUSPECT_IN_LINES: Final = re.compile(r"[^ -~\n\t]")
 
@@ -83,6 +84,6 @@ def _shown(match: re.Match[str]) -> str:
 
 @lru_cache(maxsize=4_096)
 def _shown_character(character: str) -> str:
-    if character.isprintable() and not INVISIBLE.fullmatch(character):
+    if character.isprintable() and not _ONE_INVISIBLE.fullmatch(character):
         return character
     return json.dumps(character)[1:-1] if character != "\x7f" else "\\u007f"
