@@ -45,14 +45,17 @@ def run() -> None:
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - see main
 
     from pipeline.cli import app  # noqa: PLC0415
-    from pipeline.cli.output import complain  # noqa: PLC0415
+    from pipeline.cli.output import complain, show_traceback  # noqa: PLC0415
     from pipeline.domain.errors import PipelineError  # noqa: PLC0415
     from pipeline.settings import SettingsError  # noqa: PLC0415
     from pipeline.storage.database import is_outage  # noqa: PLC0415
 
     try:
         app()
-    except (SettingsError, PipelineError) as error:
+    except SettingsError as error:
+        what, _, settings = str(error).partition("\n")
+        complain(what, settings)
+    except PipelineError as error:
         complain(str(error))
     except DBAPIError as error:
         if not is_outage(error):
@@ -69,6 +72,8 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     else:
         return
+    finally:
+        sys.excepthook = show_traceback  # typer's would write it as it is
     sys.exit(1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from pipeline.domain.masking import mask_fields
+from pipeline.domain.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
@@ -40,9 +42,11 @@ def configure_logging(log_format: str = "auto", level: str = "info", *, show_num
     renderers: list[Any] = [
         structlog.processors.format_exc_info,
         mask,
-        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-        if console
-        else structlog.processors.JSONRenderer(),
+        *(
+            (_as_text, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
+            if console
+            else (structlog.processors.JSONRenderer(serializer=_as_json),)
+        ),
     ]
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -70,6 +74,26 @@ def configure_logging(log_format: str = "auto", level: str = "info", *, show_num
         "celery.app.trace",
     ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+_OF_SEVERAL_LINES = ("exception", "stack")
+
+
+def _as_text(_: Any, __: str, fields: EventDict) -> EventDict:
+    """A line's fields such that nothing from outside acts on a terminal or begins a line; tracebacks are indented."""
+    shown: EventDict = {}
+    for name, value in fields.items():
+        said = value if isinstance(value, str) else repr(value)
+        if name in _OF_SEVERAL_LINES:
+            shown[name] = "  " + visible_lines(said).replace("\n", "\n  ")
+        else:
+            shown[visible(name)] = visible(said)
+    return shown
+
+
+def _as_json(fields: Any, **options: Any) -> str:
+    """A line as JSON, in ASCII."""
+    return visible(json.dumps(fields, **options))
 
 
 def get_logger(name: str) -> Logger:

@@ -6,9 +6,8 @@ from datetime import datetime  # noqa: TC003 - typer looks it up when it reads t
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from pipeline.cli.output import INSTANTS, aware, complain, console, print_json
+from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, print_json
 from pipeline.settings import current_settings
 from pipeline.storage.balance import balance_sheet
 from pipeline.storage.database import make_engine
@@ -53,7 +52,7 @@ def show(sheet: Balance) -> None:
         table.add_row(f"charged {currency}", f"{amount:,.2f}", "")
     console.print(table)
     if sheet.closes:
-        console.print("[green]The balance closes.[/]")
+        console.print(as_text("The balance closes.", "green"))
         return
     complain("the balance does not close")
     for violation in sheet.violations:

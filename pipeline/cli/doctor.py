@@ -8,7 +8,7 @@ import typer
 from rich.text import Text
 
 from pipeline.cli.checks import run_checks
-from pipeline.cli.output import console, print_json
+from pipeline.cli.output import as_text, console, print_json
 from pipeline.domain.checkup.verdict import Level, Verdict
 from pipeline.logging import configure_logging
 from pipeline.settings import current_settings
@@ -35,5 +35,7 @@ def line(verdict: Verdict) -> Text:
     """A verdict on one line."""
     advice = f". {verdict.remedy}" if verdict.remedy else ""
     return Text.assemble(
-        (f"{verdict.level.value:<8}", STYLE[verdict.level]), (f" {verdict.check}: ", "bold"), verdict.says, advice
+        (f"{verdict.level.value:<8}", STYLE[verdict.level]),
+        (f" {verdict.check}: ", "bold"),
+        as_text(f"{verdict.says}{advice}"),
     )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.output import complain, console, plain, print_json
+from pipeline.cli.output import Table, complain, console, plain, print_heading, print_json
 from pipeline.settings import current_settings
 from pipeline.storage import explanations
 from pipeline.storage.database import make_engine
@@ -56,20 +54,19 @@ def _show(explanation: dict[str, Any]) -> None:
         _show_fields("Charge" if line["kind"] == "charge" else "Reversal", line.items())
     if explanation["recording"] is not None:
         _show_fields("Recording", explanation["recording"].items())
-    console.print("\n[bold]History[/]")
+    print_heading("History")
     table = Table(box=None, show_header=False, pad_edge=False)
     for event in explanation["history"]:
-        table.add_row(f"{event['at']:%Y-%m-%d %H:%M:%S.%f}", Text(event["event"]), Text(event["detail"]))
+        table.add_row(f"{event['at']:%Y-%m-%d %H:%M:%S.%f}", event["event"], event["detail"])
     console.print(table)
 
 
 def _show_fields(title: str, fields: Iterable[tuple[str, Any]]) -> None:
-    console.print(f"\n[bold]{title}[/]")
+    print_heading(title)
     table = Table(box=None, show_header=False, pad_edge=False)
     for name, value in fields:
         if value is not None:
-            # Text, not markup: what the dialler sent is shown as it is.
-            table.add_row(name, Text(value if isinstance(value, str) else str(_shown(value))))
+            table.add_row(name, str(_shown(value)))
     console.print(table)
 
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
 from pipeline.cli.failure_options import chooses_failures
-from pipeline.cli.output import complain, console, operator_name, print_json
+from pipeline.cli.output import (
+    Table,
+    as_lines,
+    as_text,
+    complain,
+    console,
+    operator_name,
+    print_heading,
+    print_json,
+)
 from pipeline.settings import current_settings
 from pipeline.steps import operator
 from pipeline.storage.database import make_engine
@@ -54,8 +61,8 @@ def list_(
     table = Table("id", "class", "step", "call_ref", "campaign", "tries", "last failed (UTC)", "reason", box=None)
     for row in page:
         table.add_row(
-            str(row["id"]), row["class"], row["step"], _text(row["call_ref"]), _text(row["campaign_ref"]),
-            str(row["attempts"]), f"{row['last_failed_at']:%Y-%m-%d %H:%M:%S}", Text(row["reason"]),
+            str(row["id"]), row["class"], row["step"], row["call_ref"] or "", row["campaign_ref"] or "",
+            str(row["attempts"]), f"{row['last_failed_at']:%Y-%m-%d %H:%M:%S}", row["reason"],
         )  # fmt: skip
     console.print(table)
     console.print(f"{len(page)} of {total} shown.", highlight=False)
@@ -76,34 +83,41 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
         return
     for name, value in failure.items():
         if value not in (None, []) and name not in ("raw", "edited", "traceback", "actions"):
-            console.print(Text(f"{name:16} {value}"))
+            console.print(as_text(f"{name:16} {value}"))
     for action in failure["actions"]:
-        console.print(Text(f"{action['at']:%Y-%m-%d %H:%M:%S}  {action['action']} by {action['who']}"))
+        console.print(as_text(f"{action['at']:%Y-%m-%d %H:%M:%S}  {action['action']} by {action['who']}"))
     if failure["traceback"]:
-        console.print("\n[bold]Traceback[/]")
-        console.print(Text(failure["traceback"]))
+        print_heading("Traceback")
+        console.print(as_lines(failure["traceback"]))
     for name, title in (("raw", "Raw record as received"), ("edited", "Raw record as edited")):
         if failure[name] is not None:
-            console.print(f"\n[bold]{title}[/]")
-            console.print(Text(operator.readable(failure[name])[:20_000]))
+            print_heading(title)
+            console.print(as_lines(operator.readable(failure[name])[:20_000]))
 
 
 @app.command()
 @chooses_failures
-def stats(wanted: FailureFilter, *, as_json: AsJson = False) -> None:
-    """Count failures by class, step, state and what they are about."""
+def stats(
+    wanted: FailureFilter,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most kinds to show.")] = 50,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Count failures by class, step, state and what they are about, the most first."""
     with _engine().connect() as connection:
-        rows = failure_stats(connection, wanted)
+        rows, kinds = failure_stats(connection, wanted, limit=limit)
     if as_json:
         print_json(rows)
         return
     table = Table("class", "step", "state", "about", "failures", "oldest (UTC)", box=None)
     for row in rows:
         table.add_row(
-            row["class"], row["step"], row["state"], _text(row["about"]), f"{row['failures']:,}",
+            row["class"], row["step"], row["state"], row["about"], f"{row['failures']:,}",
             f"{row['oldest']:%Y-%m-%d %H:%M:%S}",
         )  # fmt: skip
     console.print(table)
+    if kinds > len(rows):
+        console.print(f"{len(rows):,} of {kinds:,} kinds shown.", highlight=False)
 
 
 @app.command()
@@ -181,10 +195,6 @@ def _finish(chunks: Iterator[int], done: str) -> None:
     console.print(f"{total:,} {done}.", highlight=False)
     if not total:
         raise typer.Exit(1)
-
-
-def _text(value: Any) -> Text:
-    return Text(value or "")
 
 
 def _engine() -> Engine:

@@ -1,30 +1,104 @@
-"""How the commands speak: tables for people, JSON for scripts, complaints on standard error."""
+"""How the commands speak: tables for people, JSON for scripts, complaints on standard error.
+
+Whatever comes from outside is shown as text (`domain.visible`): no markup is read in it, and no terminal obeys it.
+"""
 
 from __future__ import annotations
 
 import getpass
 import json
 import os
+import sys
+import traceback
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+import rich.console
+import rich.table
+from rich.segment import Segment
+from rich.text import Text
+
+from pipeline.domain.visible import visible, visible_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from rich.console import ConsoleOptions, RenderableType
+    from rich.style import Style
+
+
+class Console(rich.console.Console):
+    """A console that reads no markup, and on which a string is one line of text, whatever is in it."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """A string as text."""
+        return super().render_str(visible(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Anything else as it is laid out, with nothing harmful left in it: the net below `as_text`."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
+
+
+class Table(rich.table.Table):
+    """A table each of whose cells is one line of text."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row; strings and texts in it are shown as they are."""
+        super().add_row(*(_cell(cell) for cell in cells), **options)
+
+
+def _cell(cell: RenderableType | None) -> RenderableType | None:
+    if isinstance(cell, Text) and cell.plain != visible(cell.plain):
+        return as_text(cell.plain, cell.style)
+    return as_text(cell) if isinstance(cell, str) else cell
+
 
 console = Console()
 errors = Console(stderr=True, soft_wrap=True)
 
 
+def as_text(value: Any, style: str | Style = "") -> Text:
+    """A value as one line of text."""
+    return Text(visible(str(value)), style)
+
+
+def as_lines(value: str) -> Text:
+    """A text of several lines, as text."""
+    return Text(visible_lines(value))
+
+
+def print_heading(title: str) -> None:
+    """Begin a part of what is shown."""
+    console.print()
+    console.print(as_text(title, "bold"))
+
+
 def complain(what: str, remedy: str = "") -> None:
     """Say what went wrong, and what to do about it, on standard error."""
-    errors.print(f"[bold red]Error:[/] {_literal(what)}", highlight=False)
+    errors.print(Text.assemble(("Error:", "bold red"), " ", as_text(what)))
     if remedy:
-        errors.print(_literal(remedy), highlight=False)
+        errors.print(as_lines(remedy))
+
+
+def show_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Write what Python writes of an error nobody expected; it often quotes a record."""
+    errors.print(as_lines("".join(traceback.format_exception(kind, error, trace))))
 
 
 def print_json(value: Any) -> None:
-    """Write a value as JSON: amounts as strings, instants as ISO-8601 in UTC."""
-    print(json.dumps(value, default=plain, indent=2, ensure_ascii=False))  # noqa: T201 - for scripts, as it is
+    """Write a value as JSON: amounts as strings, instants as ISO-8601 in UTC, what acts or hides as escapes."""
+    print(visible_lines(json.dumps(value, default=plain, indent=2, ensure_ascii=False)))  # noqa: T201 - for scripts
+
+
+def print_csv(lines: Iterable[str]) -> None:
+    """Write lines of CSV: as they are for a file or a script, as a person may see them in a terminal."""
+    sys.stdout.writelines(map(visible_lines, lines) if sys.stdout.isatty() else lines)
 
 
 def plain(value: Any) -> Any:
@@ -55,7 +129,3 @@ def operator_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user may have no name
         return f"uid {os.getuid()}"
-
-
-def _literal(text: str) -> str:
-    return text.replace("[", r"\[")

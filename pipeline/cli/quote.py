@@ -7,10 +7,8 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.output import console, print_json
+from pipeline.cli.output import Table, as_text, console, print_json
 from pipeline.cli.tariffs import database
 from pipeline.domain.disposition import Disposition
 from pipeline.settings import current_settings
@@ -74,7 +72,7 @@ def instant(text: str, zone: ZoneInfo, option: str = "--at") -> datetime:
 
 def _show(quoted: Quote) -> None:
     for step in quoted.steps:
-        console.print(Text(step))
+        console.print(as_text(step))
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_row("billable seconds", str(quoted.billable_seconds))
     table.add_row("unrounded", f"{quoted.unrounded:f} {quoted.currency}")

@@ -7,10 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 from rich.text import Text
 
-from pipeline.cli.output import INSTANTS, aware, complain, console, errors, operator_name, print_json
+from pipeline.cli.output import (
+    INSTANTS,
+    Table,
+    as_text,
+    aware,
+    complain,
+    console,
+    errors,
+    operator_name,
+    print_json,
+)
 from pipeline.cli.tariffs import database
 from pipeline.domain.recording import RecordingState
 from pipeline.settings import current_settings
@@ -90,8 +99,8 @@ def list_(
     table = Table("source", "call_ref", "campaign", "dialled (UTC)", "state", "tries", "next (UTC)", "", box=None)
     for row in rows:
         table.add_row(
-            row["source"], Text(row["call_ref"]), Text(row["campaign_ref"]), _instant(row["dialed_at"]), _state(row),
-            str(row["attempts"]), _instant(row["due_at"]), Text(_remark(row)),
+            row["source"], row["call_ref"], row["campaign_ref"], _instant(row["dialed_at"]), _state(row),
+            str(row["attempts"]), _instant(row["due_at"]), _remark(row),
         )  # fmt: skip
     console.print(table)
     console.print(f"{len(rows)} shown.", highlight=False)
@@ -119,8 +128,8 @@ def missing(
         table = Table("source", "call_ref", "campaign", "dialled (UTC)", "state", "tries", "why", box=None)
         for row in rows:
             table.add_row(
-                row["source"], Text(row["call_ref"]), Text(row["campaign_ref"]), _instant(row["dialed_at"]),
-                row["state"], str(row["attempts"]), Text(row["reason"]),
+                row["source"], row["call_ref"], row["campaign_ref"], _instant(row["dialed_at"]),
+                row["state"], str(row["attempts"]), row["reason"],
             )  # fmt: skip
         console.print(table)
         console.print(f"{len(rows):,} of {total:,} shown.", highlight=False)
@@ -207,7 +216,7 @@ def verify(
                 progress.advance(files)
                 if verified.problem and shown < BAD_FILES_SHOWN:
                     shown += 1
-                    progress.console.print(Text(f"{verified.file.path}: {verified.problem}"))
+                    progress.console.print(as_text(f"{verified.file.path}: {verified.problem}"))
         problems = keeping.problems_of(engine, run)
     if as_json:
         print_json({"read": read, "differing": problems, "resumed": run.resumed, "began_at": run.began_at})
@@ -283,16 +292,16 @@ def _show_queues(queues: list[dict[str, Any]]) -> None:
     console.print(table)
     for row in queues:
         if row["not_begun"]:
-            console.print(
-                f"[yellow]{row['not_begun']:,} of {row['source']} were sent more than once and not begun:[/] "
-                f"is a recordings worker with ENIGMA_SOURCE={row['source']} running?",
-                highlight=False,
+            not_begun = as_text(
+                f"{row['not_begun']:,} of {row['source']} were sent more than once and not begun:", "yellow"
             )
+            advice = as_text(f" is a recordings worker with ENIGMA_SOURCE={row['source']} running?")
+            console.print(Text.assemble(as_text(not_begun, "yellow"), advice))
 
 
 def _show_pause(pause: Pause) -> None:
-    console.print(f"[bold red]{pause.source} is paused[/] since {_instant(pause.since)} UTC: ", end="", highlight=False)
-    console.print(Text(pause.reason))
+    paused = as_text(f"{pause.source} is paused", "bold red")
+    console.print(Text.assemble(paused, as_text(f" since {_instant(pause.since)} UTC: {pause.reason}")))
     tried = f"{pause.failed_probes} tries in vain; " if pause.failed_probes else ""
     console.print(
         f"  {tried}one recording is tried at {_instant(pause.until)} UTC, or at once after: pipeline recordings resume",

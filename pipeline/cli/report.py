@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.output import console, print_json
+from pipeline.cli.output import Table, as_text, console, print_csv, print_json
 from pipeline.cli.tariffs import database
 from pipeline.domain.csv_cells import csv_lines
 from pipeline.domain.errors import DataError
@@ -52,7 +49,7 @@ def charges(
     with database() as engine, engine.connect() as connection:
         entries = charges_by(connection, of, by, source=source)
     if format_ is Format.CSV:
-        sys.stdout.writelines(csv_lines([(by.value, *_COLUMNS), *entries]))
+        print_csv(csv_lines([(by.value, *_COLUMNS), *entries]))
     elif format_ is Format.JSON:
         print_json(
             {
@@ -82,9 +79,9 @@ def _show(entries: list[Entry], by: GroupBy) -> None:
     for name in (by.value, "calls", "billable seconds", "amount", ""):
         table.add_column(name, justify="left" if name in {by.value, ""} else "right")
     for entry in entries:
-        table.add_row(Text(entry.group or _NAMELESS.get(by, "")), *_cells(entry))
+        table.add_row(entry.group or _NAMELESS.get(by, ""), *_cells(entry))
     for total in totals(entries):
-        table.add_row(Text("all", style="bold"), *_cells(total))
+        table.add_row(as_text("all", "bold"), *_cells(total))
     console.print(table, highlight=False)
 
 

@@ -9,10 +9,8 @@ from zoneinfo import ZoneInfo
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.output import complain, console, errors, operator_name, print_json
+from pipeline.cli.output import Table, as_text, complain, console, errors, operator_name, print_json
 from pipeline.cli.quote import instant
 from pipeline.cli.tariffs import database, read_file
 from pipeline.domain.tariff_file import TariffFileError
@@ -115,10 +113,10 @@ def _show(comparison: Comparison) -> None:
     for name in ("campaign", "calls", "change", "no rate", "charged", "by the tariff", "difference", ""):
         table.add_column(name, justify="left" if name in {"campaign", ""} else "right", no_wrap=name != "campaign")
     for (campaign, currency), each in sorted(comparison.differences.items()):
-        table.add_row(Text(campaign), *_cells(each), Text(currency or "not charged"))
+        table.add_row(campaign, *_cells(each), currency or "not charged")
     for currency in sorted({currency for _, currency in comparison.differences if currency}):
         difference = sum(each.difference for (_, of), each in comparison.differences.items() if of == currency)
-        table.add_row(Text("all", style="bold"), *[""] * 5, f"{difference:+,f}", currency)
+        table.add_row(as_text("all", "bold"), *[""] * 5, f"{difference:+,f}", currency)
     console.print(table, highlight=False)
 
 
@@ -141,7 +139,7 @@ def _conclude(comparison: Comparison, rerated: int, *, dry_run: bool) -> None:
     if comparison.unratable:
         complain(f"calls that cannot be rated now, and keep what they have: {comparison.unratable:,}. The first:")
         for reason in comparison.reasons:
-            errors.print(Text(f"  {reason}"))
+            errors.print(as_text(f"  {reason}"))
 
 
 def _as_dict(selection: Selection, comparison: Comparison, rerated: int, *, dry_run: bool) -> dict[str, Any]:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.output import complain, console, operator_name, print_json
+from pipeline.cli.output import Table, as_text, complain, console, operator_name, print_json
 from pipeline.settings import current_settings
 from pipeline.storage.actions import record_action
 from pipeline.storage.database import make_engine
@@ -27,10 +25,10 @@ def list_(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts."
     else:
         table = Table("source", "kind", "stopped (UTC)", "released (UTC)", "by", "reason", box=None)
         for stop in stops:
-            released = f"{stop.released_at:%Y-%m-%d %H:%M:%S}" if stop.released_at else "[red]still stopped[/]"
+            released = f"{stop.released_at:%Y-%m-%d %H:%M:%S}" if stop.released_at else as_text("still stopped", "red")
             table.add_row(
-                stop.source, stop.kind, f"{stop.stopped_at:%Y-%m-%d %H:%M:%S}", released, Text(stop.released_by or ""),
-                Text(stop.reason),
+                stop.source, stop.kind, f"{stop.stopped_at:%Y-%m-%d %H:%M:%S}", released, stop.released_by or "",
+                stop.reason,
             )  # fmt: skip
         console.print(table)
     if any(stop.released_at is None for stop in stops):

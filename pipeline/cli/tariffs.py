@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from pipeline.cli.output import complain, console, errors, operator_name, print_json
+from pipeline.cli.output import Table, complain, console, errors, operator_name, print_csv, print_json
 from pipeline.domain.disposition import Disposition  # noqa: TC001 - typer reads the annotations
 from pipeline.domain.errors import shown
 from pipeline.domain.rating import DurationBasis, Rounding  # noqa: TC001
@@ -173,9 +170,9 @@ def list_(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts."
             version.terms.currency,
             f"{version.terms.rounding}, {version.terms.decimals} decimals",
             _charged(version.terms),
-            Text(_campaigns(campaigns) if in_force else ""),
-            Text(version.file_name),
-            Text(f"{version.loaded_at.astimezone(zone):%Y-%m-%d %H:%M} by {version.loaded_by}"),
+            _campaigns(campaigns) if in_force else "",
+            version.file_name,
+            f"{version.loaded_at.astimezone(zone):%Y-%m-%d %H:%M} by {version.loaded_by}",
         )
     console.print(table, highlight=False)
 
@@ -192,7 +189,7 @@ def export(
         exported = find_version(connection, tariff, version)
         assert exported is not None
         if output is None:
-            sys.stdout.writelines(lines)
+            print_csv(lines)
         else:
             try:
                 with output.open("w", encoding="utf-8", newline="") as file:
@@ -201,7 +198,7 @@ def export(
                 complain(f"cannot write {output}: {error.strerror}")
                 raise typer.Exit(1) from None
         hint = f"The settings are not in the file. Load it with: {' '.join(_options(exported.terms))}"
-        errors.print(hint, highlight=False, markup=False)
+        errors.print(hint, highlight=False)
 
 
 def read_file(file: Path) -> bytes:
@@ -253,7 +250,7 @@ def _show_assigned(assigned: Assigned) -> None:
     else:
         done = f"{whose} has the tariff {assigned.tariff} already"
     released = f"; {assigned.retried:,} failures released" if assigned.retried else ""
-    console.print(f"{done[0].upper()}{done[1:]}{released}.", highlight=False, markup=False)
+    console.print(f"{done[0].upper()}{done[1:]}{released}.", highlight=False)
 
 
 def _show_bad_lines(bad_lines: tuple[BadLine, ...]) -> None:
@@ -262,8 +259,7 @@ def _show_bad_lines(bad_lines: tuple[BadLine, ...]) -> None:
     table.add_column("column", no_wrap=True)
     table.add_column("reason", overflow="fold")
     for line, column, reason in bad_lines[:BAD_LINES_SHOWN]:
-        # Text, not markup: what the file says is shown as it is.
-        table.add_row(str(line), Text(column or ""), Text(reason))
+        table.add_row(str(line), column or "", reason)
     console.print(table)
     if len(bad_lines) > BAD_LINES_SHOWN:
         console.print(f"… and {len(bad_lines) - BAD_LINES_SHOWN:,} more; --json lists all.", highlight=False)

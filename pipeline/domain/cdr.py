@@ -5,7 +5,7 @@ What the dialler leaves open is settled here, once:
 * Whole numbers may be JSON integers, floats without a fraction (JSON itself does not tell 79 from 79.0) or
   strings of digits. References may be strings or integers; a float or a boolean never names anything.
 * `dialed_at` is epoch seconds, or ISO-8601 with a time of day; one without an offset is taken as UTC.
-* Text loses the blanks around it; an empty optional text is as null.
+* Text loses the blanks around it; an empty optional text is as null, and so is one in which no character shows.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ from pipeline.domain.usual_record import (
     URL_CHARACTERS,
     WORD_CHARACTERS,
     decode_usual,
+    without_blanks,
 )
+from pipeline.domain.visible import trimmed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pipeline.domain.usual_record import UsualRecord
 
 DIRECTIONS: Final = frozenset({"inbound", "outbound"})
@@ -77,7 +81,7 @@ class Cdr(msgspec.Struct, frozen=True, gc=False):
 def read_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536) -> Cdr:
     """Read one element of the dialler's list; raises `DataError`, and nothing else, for any bytes at all."""
     usual = decode_usual(raw, max_bytes)
-    if usual is not None and (cdr := _usual_cdr(usual, region, now)) is not None:
+    if usual is not None and (cdr := _usual_cdr(usual, region, now, without_blanks(raw))) is not None:
         return cdr
     return read_any_cdr(raw, region=region, now=now, max_bytes=max_bytes)
 
@@ -117,12 +121,12 @@ def read_any_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_
     )
 
 
-def _usual_cdr(record: UsualRecord, region: str, now: datetime) -> Cdr | None:
+def _usual_cdr(record: UsualRecord, region: str, now: datetime, text: Callable[[str], str]) -> Cdr | None:
     """The same as `read_any_cdr`, in a quarter of the time; None when a value needs a closer look."""
     payload = record.payload
-    call_ref = _usual_reference(payload.call_ref)
-    campaign_ref = _usual_reference(payload.ref)
-    end_reason = payload.end_reason.strip()
+    call_ref = _usual_reference(payload.call_ref, text)
+    campaign_ref = _usual_reference(payload.ref, text)
+    end_reason = text(payload.end_reason)
     seconds = payload.dialed_at
     end_code = payload.end_code
     if isinstance(end_code, str):
@@ -136,32 +140,32 @@ def _usual_cdr(record: UsualRecord, region: str, now: datetime) -> Cdr | None:
     return Cdr(
         call_ref=call_ref,
         campaign_ref=campaign_ref,
-        contact_ref=_usual_reference(payload.contact_ref),
-        extension=_usual_reference(payload.extension),
-        client_number=_usual_number(payload.number, region),
-        dial_number=_usual_number(payload.dial_number, region),
+        contact_ref=_usual_reference(payload.contact_ref, text),
+        extension=_usual_reference(payload.extension, text),
+        client_number=_usual_number(payload.number, region, text),
+        dial_number=_usual_number(payload.dial_number, region, text),
         direction=payload.call_dir,
         dialed_at=datetime.fromtimestamp(seconds, UTC),
         talk_seconds=payload.call_time,
         hold_seconds=None if hold_seconds is UNSET else hold_seconds,
         end_reason=end_reason,
         end_code=None if end_code is UNSET else end_code,
-        recording_url=url.strip() or None if isinstance(url, str) else None,
+        recording_url=text(url) or None if isinstance(url, str) else None,
         recording_url_sent=url is not UNSET,
         extra={},
         content_hash=sha256(_canonical(record)).digest(),
     )
 
 
-def _usual_reference(value: int | str | UnsetType | None) -> str | None:
+def _usual_reference(value: int | str | UnsetType | None, text: Callable[[str], str]) -> str | None:
     if isinstance(value, str):
-        return value.strip() or None
+        return text(value) or None
     return str(value) if isinstance(value, int) else None
 
 
-def _usual_number(value: int | str | UnsetType | None, region: str) -> Number | None:
+def _usual_number(value: int | str | UnsetType | None, region: str, text: Callable[[str], str]) -> Number | None:
     if isinstance(value, str):
-        return normalize_number(value.strip(), region)
+        return normalize_number(text(value), region)
     return normalize_number(str(value), region) if isinstance(value, int) else None
 
 
@@ -209,7 +213,7 @@ def _text(payload: dict[str, Any], name: str, limit: int) -> str | None:
         return None
     if not isinstance(value, str):
         raise DataError(f"payload.{name}", f"must be a string, got {shown(value)}")
-    return _limited(value.strip(), name, limit) or None
+    return _limited(trimmed(value), name, limit) or None
 
 
 def _limited(text: str, name: str, limit: int) -> str:
@@ -224,7 +228,7 @@ def _reference(payload: dict[str, Any], name: str, limit: int = REFERENCE_CHARAC
     if value is None:
         return None
     if isinstance(value, str):
-        return _limited(value.strip(), name, limit) or None
+        return _limited(trimmed(value), name, limit) or None
     if isinstance(value, bool) or not isinstance(value, int):
         raise DataError(f"payload.{name}", f"must be a string or an integer, got {shown(value)}")
     return str(_bounded(value, f"payload.{name}", HIGHEST_REFERENCE))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from pipeline.domain.secrets import mask
+from pipeline.domain.visible import INVISIBLE
 
 SHOWN_DIGITS: Final = 2
 """Enough to tell two numbers of one line apart, too few to call anybody."""
@@ -32,8 +33,10 @@ NUMBER_KEYS: Final = frozenset(
 NO_NUMBER_KEYS: Final = frozenset({"timestamp", "call_ref", "claim", "owner", "who", "level", "logger", "task"})
 """These hold none, and must stay as they are; so do all that end in _id or _at."""
 
-# A run of digits as people and machines write numbers. Not within a word, an identifier, a time or a decimal.
-_RUN: Final = re.compile(r"(?<![\w.-])(?:\+|\(\+?)?\d(?:[ ().-]{0,2}\d)+(?![\w-])")
+# A run of digits as people and machines write numbers. Not within a word, an identifier, a time or a decimal. What is
+# invisible in it does not part it, as nobody would see that.
+_UNSEEN: Final = rf"(?:(?!\s){INVISIBLE}){{0,4}}"
+_RUN: Final = re.compile(rf"(?<![\w.-])(?:\+|\(\+?)?{_UNSEEN}\d(?:{_UNSEEN}(?:[ ().-]{_UNSEEN}){{0,2}}\d)+(?![\w-])")
 _NO_NUMBER: Final = re.compile(
     r"\d{4}-\d\d-\d\d(?: \d\d)?"  # a date, and the hour behind it
     r"|\d{1,3}(?:\.\d{1,3}){3}"  # an address

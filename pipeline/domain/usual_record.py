@@ -6,10 +6,15 @@ is wrong with the others. So nothing here needs to be complete; it needs to be r
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
+
+from pipeline.domain.visible import trimmed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LONGEST_CALL_SECONDS: Final = 7 * 24 * 3600
 HIGHEST_END_CODE: Final = 999  # Q.850 ends at 127; some pages call it a SIP code, and those have three digits
@@ -65,3 +70,13 @@ def decode_usual(raw: bytes, max_bytes: int) -> UsualRecord | None:
         return _decode(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def without_blanks(raw: bytes) -> Callable[[str], str]:
+    r"""What takes the blanks off the texts of this record: `trimmed`, or the same for less where nothing is invisible.
+
+    >>> without_blanks(b'{"ref": " spring "}')(" spring ")
+    'spring'
+    """
+    # JSON writes a control character behind a backslash or not at all, all but DEL.
+    return str.strip if raw.isascii() and b"\\" not in raw and b"\x7f" not in raw else trimmed

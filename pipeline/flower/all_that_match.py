@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tornado import web
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.storage.bulk_actions import Action, BulkAction
+    from pipeline.storage.failure_list import Stats
+
+KINDS = 20
 
 
 class BulkHandler(TabHandler):
@@ -31,8 +34,8 @@ class BulkHandler(TabHandler):
         """Say how many match, and ask."""
         action, given, wanted = self._asked()
 
-        def find(connection: Connection) -> tuple[int, list[dict[str, Any]]]:
-            return count_failures(connection, wanted), failure_stats(connection, wanted)
+        def find(connection: Connection) -> tuple[int, Stats]:
+            return count_failures(connection, wanted), failure_stats(connection, wanted, limit=KINDS)
 
         total, stats = await self.ask(find)
         self.render(

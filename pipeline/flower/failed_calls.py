@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tornado import web
 
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.storage.bulk_actions import BulkAction
-    from pipeline.storage.failure_list import Page
+    from pipeline.storage.failure_list import Page, Stats
 
 PAGE = 50
+KINDS = 12
 
 
 class Listed(NamedTuple):
@@ -32,7 +33,7 @@ class Listed(NamedTuple):
 
     page: Page
     total: int
-    stats: list[dict[str, Any]]
+    stats: Stats
     sources: list[str]
     bulk_actions: list[BulkAction]
 
@@ -55,7 +56,7 @@ class ListHandler(TabHandler):
             return Listed(
                 page_failures(connection, wanted, limit=PAGE, before=before, after=after),
                 count_failures(connection, wanted),
-                failure_stats(connection, wanted),
+                failure_stats(connection, wanted, limit=KINDS),
                 known_sources(connection),
                 recent_bulk_actions(connection, limit=5),
             )

@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from pipeline.domain.cdr import read_cdr
 from pipeline.domain.errors import PipelineError
+from pipeline.domain.visible import visible_lines
 from pipeline.storage.actions import record_actions
 from pipeline.storage.conflicts import accept_conflict, read_conflict
 from pipeline.storage.failure_list import FailureFilter, list_failures
@@ -154,7 +155,7 @@ def readable(raw: bytes) -> str:
         return _hex_dump(raw)
     with contextlib.suppress(ValueError, RecursionError):
         decoded = json.dumps(json.loads(decoded), indent=2, ensure_ascii=False)
-    return "".join(char if char.isprintable() or char in "\n\t" else json.dumps(char)[1:-1] for char in decoded)
+    return visible_lines(decoded)
 
 
 def _hex_dump(raw: bytes) -> str:

@@ -137,18 +137,36 @@ def count_failures(connection: Connection, wanted: FailureFilter) -> int:
     return int(connection.scalar(text(f"SELECT count(*) FROM failures WHERE {where}"), values) or 0)
 
 
-def failure_stats(connection: Connection, wanted: FailureFilter) -> list[dict[str, Any]]:
-    """How many failures match, by class, step, state and reason's kind, the most first."""
+class Stats(NamedTuple):
+    """What failures there are, by kind.
+
+    Attributes:
+        rows: the kinds with the most failures.
+        kinds: how many kinds there are in all.
+    """
+
+    rows: list[dict[str, Any]]
+    kinds: int
+
+
+def failure_stats(connection: Connection, wanted: FailureFilter, *, limit: int) -> Stats:
+    """How many failures match, by class, step, state and reason's kind, the most first, and at most so many kinds.
+
+    A record chooses the name of the field that is wrong with it, so there may be as many kinds as failures.
+    """
     where, values = wanted.conditions()
     rows = connection.execute(
         text(
             f"SELECT class, step, state, {_ABOUT} AS about, count(*) AS failures, "
-            "  min(first_failed_at) AS oldest, max(last_failed_at) AS newest, min(reason) AS example "
-            f"FROM failures WHERE {where} GROUP BY 1, 2, 3, 4 ORDER BY failures DESC, 1, 2, 3, 4"
+            "  min(first_failed_at) AS oldest, max(last_failed_at) AS newest, min(reason) AS example, "
+            "  count(*) OVER () AS kinds "
+            f"FROM failures WHERE {where} GROUP BY 1, 2, 3, 4 ORDER BY failures DESC, 1, 2, 3, 4 LIMIT :limit"
         ),
-        values,
+        {**values, "limit": limit},
     )
-    return [dict(row) for row in rows.mappings()]
+    found = [dict(row) for row in rows.mappings()]
+    kinds = [row.pop("kinds") for row in found]
+    return Stats(found, kinds[0] if kinds else 0)
 
 
 class FailureState(NamedTuple):

@@ -148,7 +148,7 @@ def test_flower_reads_all_that_its_tabs_show(charged, monkeypatch):
     with flower.begin() as connection:
         connection.execute(text("SET TRANSACTION READ ONLY"))
         assert len(page_failures(connection, FailureFilter(), limit=50).failures) == 3
-        assert failure_stats(connection, FailureFilter())
+        assert failure_stats(connection, FailureFilter(), limit=50)
         assert known_sources(connection) == ["enigma"]
         assert recent_bulk_actions(connection, limit=5) == []
         conflict = read_failure(connection, failure_ids(flower, "conflict")[0])

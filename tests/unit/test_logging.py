@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import subprocess
 import sys
 
@@ -89,3 +90,36 @@ def test_no_number_is_written_unless_asked_for(log_format, numbers):
         lines = [json.loads(line) for line in done.stderr.splitlines()]
         assert [line["event"].split()[0] for line in lines] == ["step_failed", "could", "amqp://me:***@host//"]
         assert lines[0]["batch_id"] == 7
+
+
+HOSTILE = r"""
+import logging, sys
+from pipeline.logging import configure_logging, get_logger
+configure_logging(sys.argv[1])
+text = "[/]\x1b[2J\x7f\x9b\u202e\u200b\r\n2026-11-24 [info] fake"
+try:
+    raise ValueError(text)
+except ValueError:
+    get_logger("ours").exception("step_failed", call_ref=text, **{text: {text: [text]}})
+    logging.getLogger("theirs").exception("could not do %s", text)
+logging.getLogger("theirs").error("plain %s", text, extra={"data": text, text: text})
+"""
+
+
+def test_a_log_line_is_text_and_one_line():
+    """On a console nothing acts, and what was logged begins no line; only a traceback has more than one."""
+    done = subprocess.run([sys.executable, "-c", HOSTILE, "console"], capture_output=True, text=True, check=True)
+    said = re.sub(r"\x1b\[\d*m", "", done.stderr)
+    assert "[/]\\u001b[2J\\u007f\\u009b\\u202e\\u200b\\r" in said
+    lines = said.splitlines()
+    assert [line for line in lines if not line.isprintable()] == []
+    assert len([line for line in lines if line.startswith("20")]) == 3
+
+
+def test_a_line_of_json_is_ascii_that_nothing_obeys():
+    """And is read back as what was logged."""
+    done = subprocess.run([sys.executable, "-c", HOSTILE, "json"], capture_output=True, text=True, check=True)
+    assert done.stderr.replace("\n", "").isprintable()
+    assert done.stderr.isascii()
+    first, _, last = (json.loads(line) for line in done.stderr.splitlines())
+    assert first["call_ref"] == last["data"] == "[/]\x1b[2J\x7f\x9b\u202e\u200b\r\n2026-11-24 [info] fake"

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -52,6 +53,7 @@ ODD: tuple[Any, ...] = (
         "hungup",
     ),
     *("u" * 2_000, "u" * 2_001, 604_800, 604_801),
+    *("\u200b", " \u2066\u2069 ", "\u3164", "\x7f", "\x1b", "a\u200b", "\u200ba", "é", "\ufe0f" * 231),
 )
 FIELDS = (*GOOD, "client_number", "more")
 
@@ -77,6 +79,44 @@ def test_both_readings_agree(changed: dict[str, Any], missing: set[str]) -> None
 def test_both_readings_agree_on_anything(raw: bytes) -> None:
     """Also on what is no record."""
     assert outcome(read_cdr, raw) == outcome(read_any_cdr, raw)
+
+
+INVISIBLE = st.text(st.sampled_from("\x01\x1b\x7f\x9b \xa0\xad\u200b\u202e\u2066\u2800\u3164\ufe0f\ufeff\U000e0041"))
+REFERENCES = ("call_ref", "ref", "contact_ref", "extension", "number", "dial_number", "end_reason", "recording_url")
+
+
+def unescaped(record: Any) -> str:
+    return json.dumps(record, ensure_ascii=False)
+
+
+@given(st.sampled_from(REFERENCES), INVISIBLE, st.sampled_from([json.dumps, unescaped]))
+@settings(deadline=None, max_examples=300)
+def test_a_text_in_which_nothing_shows_is_an_empty_one(name: str, nothing: str, write: Any) -> None:
+    """In every field and by both ways of reading, however the characters are written: no call without a name."""
+    raw = write({"type": "cdr", "payload": {**GOOD, name: nothing[:60]}}).encode()
+    empty = envelope({**GOOD, name: ""})
+    for read in (read_cdr, read_any_cdr):
+        assert alike(outcome(read, raw)) == alike(outcome(read, empty))
+
+
+def alike(read: Cdr | str) -> object:
+    """Without what is made of the bytes themselves."""
+    if isinstance(read, str):
+        return read
+    named = not read.call_ref.startswith("sha256:")
+    return msgspec.structs.replace(read, content_hash=b"", call_ref=read.call_ref if named else "")
+
+
+@given(
+    st.text("aZ09-é東\N{COMBINING ACUTE ACCENT}", min_size=1, max_size=60),
+    INVISIBLE.map(lambda text: f"\u200b{text[:9]}\u200b"),
+)
+def test_a_text_in_which_something_shows_is_kept(shown: str, nothing: str) -> None:
+    """What does not show beside it included: two references are one only where they are the same."""
+    for reference in (shown, shown + nothing, nothing + shown):
+        for read in (read_cdr, read_any_cdr):
+            cdr = read(envelope({**GOOD, "call_ref": reference}), region="ZA", now=NOW)
+            assert cdr.call_ref == reference
 
 
 def test_what_the_dialler_sends_is_usual() -> None:
