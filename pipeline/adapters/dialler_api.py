@@ -51,7 +51,7 @@ class DiallerApi:
             another call here.
         connect_seconds: the longest wait for a connection.
         read_seconds: the longest wait for the head of an answer, and the longest silence while a recording comes.
-        total_seconds: the longest a whole recording may take, from the first request to the last byte of whatever comes.
+        total_seconds: the longest a whole recording may take, whatever comes instead of it included.
         size_limit: the most bytes a recording may have.
         connections: the most connections at once; a further request waits for one.
     """

@@ -8,7 +8,6 @@ Here every wait for the socket, whatever it is for, may last only as long as wha
 from __future__ import annotations
 
 import contextlib
-import ssl
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ import httpcore
 import httpx
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable, Iterator
 
 HEAD_BYTES: Final = 256 * 1024

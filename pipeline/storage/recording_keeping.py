@@ -69,7 +69,7 @@ def retry(
             "         WHERE calls.id = call_id AND calls.campaign_ref = :campaign)) "
             "  FOR UPDATE), "
             "again AS (UPDATE recordings SET state = 'scheduled', due_at = now(), counts_from = now(), attempts = 0, "
-            "    ended_at = NULL, released_at = NULL, releases = 0, suspect = false, "
+            "    ended_at = NULL, released_at = NULL, releases = 0, suspect = false, losses = 0, "
             "    reason = 'An operator had it tried again.' "
             "  FROM chosen WHERE recordings.call_id = chosen.call_id AND NOT nameless "
             "  RETURNING recordings.call_id, chosen.state AS was, chosen.reason AS said, chosen.attempts AS tries), "

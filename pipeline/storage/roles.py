@@ -51,7 +51,7 @@ ROLES = {
             "SELECT": ALL,
             "INSERT": (
                 *("calls", "duplicates", "dispositions", "ledger", "uncharged", "recordings", "failures", "probes"),
-                *("recording_pauses", "recording_pace", "actions", *SIGNS_OF_LIFE),
+                *("recording_pauses", "recording_pace", "recording_stores", "actions", *SIGNS_OF_LIFE),
             ),
             "UPDATE": (
                 *("batches", "recordings", "failures", "probes", "recording_pauses", "recording_pace"),
