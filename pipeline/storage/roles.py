@@ -55,7 +55,7 @@ ROLES = {
             ),
             "UPDATE": (
                 *("batches", "recordings", "failures", "probes", "recording_pauses", "recording_pace"),
-                *("bulk_actions", *SIGNS_OF_LIFE),
+                *("recording_stores", "bulk_actions", *SIGNS_OF_LIFE),
             ),
             "DELETE": ("probes", "recording_pauses"),
         },
