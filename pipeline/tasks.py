@@ -230,10 +230,13 @@ def expire_stored() -> str:
     if days is None:
         kept()
         return "done: recordings are kept for ever"
-    deleted = recording_keeping.expire(engine(), recording_store(), older_than_days=days, source=settings.enigma_source)
+    done = recording_keeping.expire(engine(), recording_store(), older_than_days=days, source=settings.enigma_source)
     kept()
-    note(deleted=deleted)
-    return f"done: {deleted} recordings deleted that are older than {days} days"
+    note(deleted=done.deleted, undeleted=done.undeleted)
+    if done.undeleted:
+        log.error("recordings_not_deleted", source=settings.enigma_source, files=done.undeleted, example=done.example)
+    aside = f", {done.undeleted} could not be: {done.example}" if done.undeleted else ""
+    return f"done: {done.deleted} recordings deleted that are older than {days} days{aside}"
 
 
 @task("recordings.clean_partials")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import email.utils
 import time
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
+from pipeline.adapters.exchange import HEAD_BYTES, BoundedTransport, Exchange, bounded
 from pipeline.adapters.recording_body import Received
 from pipeline.adapters.transfer import Interrupted, Transfer, whole_number
 from pipeline.domain.errors import cut
@@ -48,8 +50,8 @@ class DiallerApi:
         source: the dialler's name. Only its own calls may be asked for: another dialler's ``call_ref`` means
             another call here.
         connect_seconds: the longest wait for a connection.
-        read_seconds: the longest silence while a recording comes.
-        total_seconds: the longest a whole recording may take.
+        read_seconds: the longest wait for the head of an answer, and the longest silence while a recording comes.
+        total_seconds: the longest a whole recording may take, whatever comes instead of it included.
         size_limit: the most bytes a recording may have.
         connections: the most connections at once; a further request waits for one.
     """
@@ -79,7 +81,8 @@ class DiallerApi:
             # As it lies there: encoded, Content-Length would speak of other bytes than the recording's.
             headers={"Accept": "*/*", "Accept-Encoding": "identity"},
             timeout=httpx.Timeout(read_seconds, connect=connect_seconds, pool=connect_seconds),
-            limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+            transport=BoundedTransport(connections=connections),
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none: what we sent back could only grow
             trust_env=False,  # a proxy set for something else is not the way to the dialler
         )
 
@@ -112,16 +115,27 @@ class DiallerApi:
         return self._ask(call_ref, transfer)
 
     def _ask(self, call_ref: str, transfer: Transfer) -> FetchResult | Interrupted:
+        exchange = Exchange(until=transfer.until, head_seconds=self._read_seconds)
         try:
-            with self._client.stream("GET", self._url(call_ref), headers=transfer.headers()) as response:
+            with (
+                bounded(exchange),
+                self._client.stream("GET", self._url(call_ref), headers=transfer.headers()) as response,
+            ):
+                exchange.answered()
                 return self._answered(response, transfer)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             return Away(f"The dialler's API cannot be reached: {_said(error)}.")
         except httpx.PoolTimeout:
             return Away("Every connection to the dialler's API is busy.")
         except httpx.TimeoutException:
+            if transfer.is_late():
+                return self._too_slow()
+            if exchange.lacks_its_answer():
+                return Interrupted(f"The dialler's API gave no answer within {self._read_seconds:g} s.")
             return Interrupted(f"The dialler's API was silent for {self._read_seconds:g} s.")
         except httpx.HTTPError as error:
+            if exchange.flooded:
+                return Interrupted(f"The dialler's API sent {HEAD_BYTES} bytes, and no answer among them.")
             return Interrupted(f"The connection to the dialler's API broke: {_said(error)}.")
 
     def _url(self, call_ref: str) -> httpx.URL:
@@ -138,7 +152,7 @@ class DiallerApi:
             transfer.begin(response.headers)
             return self._receive(response, transfer)
         if status not in {206, 416} or not transfer.received.size:
-            return _refusal(response, transfer.until)
+            return _refusal(response)
         if status == 206 and transfer.goes_on(response.headers):
             return self._receive(response, transfer)
         transfer.received.restart()
@@ -172,15 +186,15 @@ class DiallerApi:
         )
 
 
-def _refusal(response: httpx.Response, until: float) -> FetchResult:
+def _refusal(response: httpx.Response) -> FetchResult:
     """What an answer other than 200 means."""
     status = response.status_code
     if status in {401, 403}:
         return Refused(status)
     asked = response.headers.get("Retry-After")
     if status == 429 or (status == 503 and asked is not None):
-        return Throttled(status, _retry_after(asked, response.headers.get("Date")))
-    errors = list(_errors(_short_body(response, until)))
+        return Throttled(status, retry_after(asked, response.headers.get("Date")))
+    errors = list(_errors(_short_body(response)))
     if status == 404:
         # By their ends: the first quotes the call_ref, which may say anything.
         if any(error.endswith("does not exist") for error in errors):
@@ -191,11 +205,11 @@ def _refusal(response: httpx.Response, until: float) -> FetchResult:
     return Broken(f"The dialler's API answered {status}{said}.")
 
 
-def _short_body(response: httpx.Response, until: float) -> bytes:
+def _short_body(response: httpx.Response) -> bytes:
     body = bytearray()
     for chunk in response.iter_raw():
         body += chunk
-        if len(body) > ERROR_BODY_BYTES or time.monotonic() > until:
+        if len(body) > ERROR_BODY_BYTES:
             break
     return bytes(body[:ERROR_BODY_BYTES])
 
@@ -203,7 +217,8 @@ def _short_body(response: httpx.Response, until: float) -> bytes:
 def _errors(body: bytes) -> Iterator[str]:
     """The sentences of an error body, lower case: ``{"errors": […]}`` or ``{"message": …}``."""
     try:
-        answer: Any = msgspec.json.decode(body)
+        # What is no UTF-8 in it, a name perhaps, does not hide what it says.
+        answer: Any = msgspec.json.decode(body.decode(errors="replace"))
     except (msgspec.DecodeError, RecursionError):
         return
     if not isinstance(answer, dict):
@@ -214,17 +229,21 @@ def _errors(body: bytes) -> Iterator[str]:
             yield error.strip().rstrip(".").lower()
 
 
-def _retry_after(asked: str | None, date: str | None) -> float | None:
+def retry_after(asked: str | None, date: str | None) -> float | None:
     """The seconds a ``Retry-After`` asks for; a moment is measured against the answer's own ``Date``."""
     seconds = whole_number(asked)
     if seconds is not None or asked is None:
         return seconds
+    then, now = _moment(asked), _moment(date)
+    return None if then is None else max(0.0, then - (time.time() if now is None else now))
+
+
+def _moment(text: str | None) -> float | None:
+    """A header's moment as seconds of the epoch; None when it is none, or none that a clock could show."""
     try:
-        then = email.utils.parsedate_to_datetime(asked).timestamp()
-        now = email.utils.parsedate_to_datetime(date).timestamp() if date else time.time()
-    except ValueError:
+        return email.utils.parsedate_to_datetime(text).timestamp() if text else None
+    except (ValueError, OverflowError, TypeError):
         return None
-    return max(0.0, then - now)
 
 
 def _said(error: Exception) -> str:

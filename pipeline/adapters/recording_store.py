@@ -35,6 +35,9 @@ DAY_SECONDS: Final = 86_400.0
 PARTIALS: Final = ".partial"
 SUFFIX: Final = ".part"
 
+MARKER: Final = ".enigma-cdr-store"
+"""The file by which a store is known; no recording's path has a hidden part."""
+
 # What their put_file is told: refuse to overwrite, and keep no more than two chunks in memory. Other kinds of
 # store cannot publish in one step, or have not been tried.
 _PUT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -44,6 +47,7 @@ _PUT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
     "memory": {"mode": "create"},
 }
 _READ_BYTES: Final = 1024 * 1024
+_MARKER_BYTES: Final = 200
 
 
 class StoreError(PipelineError):
@@ -223,6 +227,45 @@ class RecordingStore:
                 return False
         return True
 
+    def size(self, path: str) -> int | None:
+        """The size of a stored recording; None when there is no file of that name.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        with _trouble("read", self._secrets):
+            try:
+                found = self._files.info(self._full(path))
+            except FileNotFoundError:
+                return None
+        return int(found["size"]) if found["type"] == "file" else None
+
+    def marker(self) -> str | None:
+        """What the store's marker says; None when it has none.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with _trouble("read", self._secrets):
+            try:
+                with self._files.open(self._full(MARKER), "rb") as marker:
+                    said = marker.read(_MARKER_BYTES)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+        return str(said.decode("ascii", "replace").strip()) or None
+
+    def mark(self, said: str) -> str:
+        """Put a marker into the store, unless there is one; returns what the marker says.
+
+        Raises:
+            StoreError: it cannot be put there.
+        """
+        self._put_small(MARKER, said.encode("ascii"))
+        marker = self.marker()
+        if marker is None:
+            raise StoreError(f"its marker {MARKER} is empty or no file: remove it")
+        return marker
+
     def clean_partials(self, *, older_than_seconds: float = DAY_SECONDS) -> int:
         """Remove partial files that nobody has written to for so long; returns how many."""
         oldest, removed = time.time() - older_than_seconds, 0
@@ -242,14 +285,10 @@ class RecordingStore:
         """
         began = time.monotonic()
         path, content = f".probe-{uuid.uuid4()}", b"pipeline doctor"
-        with self.partial() as partial:
-            partial.write(content)
-            size = partial.seal()
-            with _trouble("write to", self._secrets):
-                if not (self._link if self._local else self._put)(partial.path, path):
-                    raise StoreError("a name that nobody can have taken is taken")
+        if not self._put_small(path, content):
+            raise StoreError("a name that nobody can have taken is taken")
         try:
-            if self.checksum(path) != Checksum(size, hashlib.sha256(content).digest()):
+            if self.checksum(path) != Checksum(len(content), hashlib.sha256(content).digest()):
                 raise StoreError("it gives back other bytes than it was given")
         finally:
             self.delete(path)
@@ -258,6 +297,14 @@ class RecordingStore:
             return StoreFacts(seconds)
         disk = shutil.disk_usage(self._root)
         return StoreFacts(seconds, disk.free, disk.total)
+
+    def _put_small(self, path: str, content: bytes) -> bool:
+        """Put a file there in one step; False when its name is taken."""
+        with self.partial() as partial:
+            partial.write(content)
+            partial.seal()
+            with _trouble("write to", self._secrets):
+                return (self._link if self._local else self._put)(partial.path, path)
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"

@@ -84,12 +84,13 @@ def list_(
     held: Annotated[bool | None, typer.Option("--held/--not-held", help="Under legal hold or not.")] = None,
     deleted: Annotated[bool | None, typer.Option("--deleted/--kept", help="File deleted or not.")] = None,
     differs: Annotated[bool | None, typer.Option("--differs/--sound", help="Found to differ by `verify`.")] = None,
+    undeleted: Annotated[bool, typer.Option("--undeleted", help="Past retention, and cannot be deleted.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show recordings, newest call first. Exit code 0, whether there are any or not."""
     wanted = RecordingFilter(
         [each.value for each in state] if state else None, source, campaign, call_ref, aware(since), aware(until),
-        reason, held, differs, deleted,
+        reason, held, differs, deleted, undeleted or None,
     )  # fmt: skip
     with database() as engine, engine.connect() as connection:
         rows = recording_list.list_recordings(connection, wanted, limit=limit)
@@ -191,7 +192,7 @@ def verify(
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, and do not go on where a run ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read every stored file and compare it with its size and SHA-256.
+    """Read every stored file of this environment's dialler and compare it with its size and SHA-256.
 
     A run that was interrupted is gone on with. Exit code 1 when a file differs, in this part of the run or before.
     """
@@ -204,7 +205,15 @@ def verify(
         settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
     )
     with database() as engine:
-        run = keeping.begin_verification(engine, who=who or operator_name(), afresh=restart)
+        run = keeping.begin_verification(
+            engine, who=who or operator_name(), source=settings.enigma_source, afresh=restart
+        )
+        if run.cleared:
+            errors.print(
+                f"{run.cleared:,} mark(s) that an earlier version set on other diallers' files are cleared: it looked "
+                "for them in one store. Verify those where their ENIGMA_SOURCE and RECORDINGS_URL are set.",
+                highlight=False,
+            )
         if run.resumed:
             errors.print(f"Going on with the run of {_instant(run.began_at)} UTC.", highlight=False)
         columns = (TextColumn("verifying"), BarColumn(40), MofNCompleteColumn(), TextColumn("files"))
@@ -219,9 +228,18 @@ def verify(
                     progress.console.print(as_text(f"{verified.file.path}: {verified.problem}"))
         problems = keeping.problems_of(engine, run)
     if as_json:
-        print_json({"read": read, "differing": problems, "resumed": run.resumed, "began_at": run.began_at})
+        print_json(
+            {
+                "source": run.source,
+                "read": read,
+                "differing": problems,
+                "resumed": run.resumed,
+                "began_at": run.began_at,
+                "cleared": run.cleared,
+            }
+        )
     else:
-        console.print(f"{read:,} files read; {problems:,} differ.", highlight=False)
+        console.print(f"{read:,} files of {run.source} read; {problems:,} differ.", highlight=False)
         if problems:
             console.print("List them with: pipeline recordings list --differs", highlight=False)
     if problems:
@@ -296,7 +314,13 @@ def _show_queues(queues: list[dict[str, Any]]) -> None:
                 f"{row['not_begun']:,} of {row['source']} were sent more than once and not begun:", "yellow"
             )
             advice = as_text(f" is a recordings worker with ENIGMA_SOURCE={row['source']} running?")
-            console.print(Text.assemble(as_text(not_begun, "yellow"), advice))
+            console.print(Text.assemble(not_begun, advice))
+        if row["undeleted"]:
+            undeleted = as_text(
+                f"{row['undeleted']:,} recordings of {row['source']} are past their retention and could not be deleted:",
+                "yellow",
+            )
+            console.print(Text.assemble(undeleted, " pipeline recordings list --undeleted"))
 
 
 def _show_pause(pause: Pause) -> None:
@@ -315,7 +339,7 @@ def _state(row: dict[str, Any]) -> str:
 
 
 def _remark(row: dict[str, Any]) -> str:
-    remark: str | None = row["verify_problem"] or row["deleted_reason"]
+    remark: str | None = row["verify_problem"] or row["deleted_reason"] or row["delete_problem"]
     if remark is None:
         remark = row["path"] if row["state"] == "stored" else row["reason"]
     return remark or ""

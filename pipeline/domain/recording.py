@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 FEWEST_TRIES: Final = 3
 """However old a recording is, it is asked for this often before it ends: its time may have passed in an outage."""
 
+LOST_AT_MOST: Final = 5
+"""So many workers lost in a row while they had one and the same recording, and it is taken for the cause."""
+
+LOST_WAIT_SECONDS: Final = 10.0
+"""How long a recording waits when a second worker was lost with it; twice as long for each one more."""
+
 SHORTEST_SECONDS: Final = 1.0
 """No two tries follow each other sooner than this."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.adapters.recording_store import Checksum, StoreError
-from pipeline.storage import recording_keeping
+from pipeline.adapters.recording_store import MARKER, Checksum, StoreError
+from pipeline.steps import recording_marker
+from pipeline.storage import recording_keeping, recording_stores
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,21 +21,45 @@ if TYPE_CHECKING:
 EXPIRED_AT_ONCE = 50
 """Files deleted in one transaction, which holds their rows meanwhile: seconds at the most, even in an object store."""
 
+UNDELETED_IN_A_ROW = 100
+"""So many files that cannot be deleted, one after the other, and the run ends; the next begins behind them."""
+
 VERIFIED_AT_ONCE = 50
 """Files read between two commits: as many are read again after a kill."""
 
 UNREADABLE_IN_A_ROW = 3
 """So many files that cannot be read, one after the other, and the store is taken to be away."""
 
+UNKNOWN_STORE = (
+    f"The file is missing, and so is what shows that this is the store it was in, its marker {MARKER}: is the store "
+    "mounted, and is it the right one? If so, run: pipeline recordings verify"
+)
+
+
+class Expired(NamedTuple):
+    """What a run of retention came to.
+
+    Attributes:
+        deleted: files that are gone.
+        undeleted: files that are past their retention and could not be deleted.
+        example: why one of these could not.
+    """
+
+    deleted: int
+    undeleted: int
+    example: str | None
+
 
 class Verification(NamedTuple):
-    """A run over all stored files."""
+    """A run over all stored files of a dialler; ``cleared`` wrong marks of other diallers' were taken back before."""
 
     run_id: int
+    source: str
     began_at: datetime
     resumed: bool
     files: int
     size_bytes: int
+    cleared: int
 
 
 class Verified(NamedTuple):
@@ -43,11 +69,12 @@ class Verified(NamedTuple):
     problem: str | None
 
 
-def expire(engine: Engine, store: RecordingStore, *, older_than_days: int, source: str | None = None) -> int:
-    """Delete the files of calls dialled longer ago than that, and say so in their rows; returns how many.
+def expire(engine: Engine, store: RecordingStore, *, older_than_days: int, source: str | None = None) -> Expired:
+    """Delete the files of calls dialled longer ago than that, and say so in their rows; each has its own outcome.
 
     A file goes before its row says so, under the row's lock: a crash between finds the row unchanged and the file gone,
-    and the next run takes that for done. A hold that is placed meanwhile waits for the lock and then sees the deletion.
+    and the next run takes that for done, if the store is the one that held it. A hold that is placed meanwhile waits
+    for the lock and then sees the deletion.
 
     Args:
         engine: the database.
@@ -56,35 +83,105 @@ def expire(engine: Engine, store: RecordingStore, *, older_than_days: int, sourc
         source: only this dialler's; None: all.
 
     Raises:
-        StoreError: a file cannot be deleted; those before it are, and the next run goes on.
+        StoreError: the store is away. What was deleted before is written down, and the next run goes on.
     """
-    reason = f"Older than RECORDINGS_RETENTION_DAYS={older_than_days}."
-    deleted = 0
-    while True:
-        with engine.begin() as connection:
+    run = _Expiry(engine, store, older_than_days, source)
+    for tried_before in (None, run.began_at):
+        while run.delete_some(tried_before) == EXPIRED_AT_ONCE:
+            if run.in_a_row >= UNDELETED_IN_A_ROW:
+                return run.outcome()
+    return run.outcome()
+
+
+class _Expiry:
+    """One run of retention."""
+
+    def __init__(self, engine: Engine, store: RecordingStore, older_than_days: int, source: str | None) -> None:
+        self._engine, self._store, self._days, self._source = engine, store, older_than_days, source
+        self._deleted, self._problems = 0, 0
+        self._example: str | None = None
+        self.in_a_row = 0
+        """How many could not be deleted since the last that could."""
+        with engine.connect() as connection:
+            self.began_at = recording_keeping.now(connection)
+            sources = [source] if source is not None else recording_stores.sources_with_files(connection)
+        # Before anything is deleted: it is told by the files that are there.
+        self._markers = {
+            each: recording_marker.get_to_know(engine, store, each, older_than_days=older_than_days) for each in sources
+        }
+
+    def outcome(self) -> Expired:
+        return Expired(self._deleted, self._problems, self._example)
+
+    def delete_some(self, tried_before: datetime | None) -> int:
+        """Delete some files in one transaction; returns how many were tried."""
+        deleted: list[int] = []
+        problems: list[tuple[int, str]] = []
+        with self._engine.begin() as connection:
             batch = recording_keeping.take_expired(
-                connection, older_than_days=older_than_days, limit=EXPIRED_AT_ONCE, source=source
+                connection,
+                older_than_days=self._days,
+                limit=EXPIRED_AT_ONCE,
+                source=self._source,
+                tried_before=tried_before,
             )
-            for file in batch:
-                store.delete(file.path)
-            recording_keeping.mark_deleted(connection, [file.call_id for file in batch], reason=reason)
-        deleted += len(batch)
-        if len(batch) < EXPIRED_AT_ONCE:
-            return deleted
+            away = self._delete(batch, deleted, problems)
+            reason = f"Older than RECORDINGS_RETENTION_DAYS={self._days}."
+            recording_keeping.mark_deleted(connection, deleted, reason=reason)
+            recording_keeping.mark_undeleted(connection, problems)
+        self._deleted += len(deleted)
+        self._problems += len(problems)
+        if away is not None:
+            raise away
+        return len(batch)
+
+    def _delete(self, batch: list[KeptFile], deleted: list[int], problems: list[tuple[int, str]]) -> StoreError | None:
+        """Delete files one by one; returns what the store says if it is away, and then no file is to blame."""
+        for file in batch:
+            try:
+                problem = self._delete_one(file)
+            except StoreError as error:
+                return error
+            if problem is None:
+                deleted.append(file.call_id)
+                self.in_a_row = 0
+                continue
+            problems.append((file.call_id, problem))
+            self._example = self._example or f"{file.path}: {problem}"
+            self.in_a_row += 1
+        return None
+
+    def _delete_one(self, file: KeptFile) -> str | None:
+        """Why a file could not be deleted, or None.
+
+        Raises:
+            StoreError: not even the store's marker can be asked for.
+        """
+        try:
+            if self._store.delete(file.path):
+                return None
+        except StoreError as error:
+            self._store.marker()
+            return f"The file cannot be deleted: {error}."
+        known = self._markers.get(file.source)
+        return None if known is not None and self._store.marker() == known else UNKNOWN_STORE
 
 
-def begin_verification(engine: Engine, *, who: str, afresh: bool = False) -> Verification:
-    """Begin a run over all files that are stored now, or go on with the one that was interrupted.
+def begin_verification(engine: Engine, *, who: str, source: str, afresh: bool = False) -> Verification:
+    """Begin a run over all files of a dialler that are stored now, or go on with the one that was interrupted.
 
     Args:
         engine: the database.
         who: does it.
+        source: the dialler. Only its own, for another's may be in a store that is not known here.
         afresh: leave an interrupted run as it is and begin another.
     """
     with engine.begin() as connection:
-        run_id, began_at, resumed = recording_keeping.begin_verification(connection, who=who, afresh=afresh)
-        files, size_bytes = recording_keeping.count_unverified(connection, began_at=began_at)
-    return Verification(run_id, began_at, resumed, files, size_bytes)
+        run_id, began_at, resumed, cleared = recording_keeping.begin_verification(
+            connection, who=who, source=source, afresh=afresh
+        )
+        files, size_bytes = recording_keeping.count_unverified(connection, source=source, began_at=began_at)
+    return Verification(run_id, source, began_at, resumed, files, size_bytes, cleared)
 
 
 def verify(engine: Engine, store: RecordingStore, run: Verification) -> Iterator[Verified]:
@@ -98,7 +195,7 @@ def verify(engine: Engine, store: RecordingStore, run: Verification) -> Iterator
     while True:
         with engine.connect() as connection:
             batch = recording_keeping.next_unverified(
-                connection, began_at=run.began_at, after=after, limit=VERIFIED_AT_ONCE
+                connection, source=run.source, began_at=run.began_at, after=after, limit=VERIFIED_AT_ONCE
             )
         if not batch:
             break
@@ -114,6 +211,8 @@ def verify(engine: Engine, store: RecordingStore, run: Verification) -> Iterator
     with engine.begin() as connection:
         recording_keeping.mark_verified(connection, [(each.file.call_id, each.problem) for each in unreadable])
         recording_keeping.end_verification(connection, run.run_id)
+    with contextlib.suppress(StoreError):  # whoever verifies may have no right to write there
+        recording_marker.know_again(engine, store, run.source, began_at=run.began_at)
     yield from unreadable
 
 
@@ -134,7 +233,7 @@ def _read(store: RecordingStore, batch: list[KeptFile], unreadable: list[Verifie
 def problems_of(engine: Engine, run: Verification) -> int:
     """How many files the run found to differ, in all its parts."""
     with engine.connect() as connection:
-        return recording_keeping.count_problems(connection, began_at=run.began_at)
+        return recording_stores.count_read(connection, run.source, began_at=run.began_at)[1]
 
 
 def _problem(file: KeptFile, found: Checksum | None) -> str | None:

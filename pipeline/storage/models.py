@@ -194,6 +194,8 @@ recordings = Table(
     Column("releases", Integer, nullable=False, server_default=text("0")),
     # It paused the whole queue, and then others went through.
     Column("suspect", Boolean, nullable=False, server_default=text("false")),
+    # How many workers in a row were lost while they had it.
+    Column("losses", Integer, nullable=False, server_default=text("0")),
     # When the stored file was last read and compared, and what was wrong with it.
     Column("verified_at", AWARE),
     Column("verify_problem", Text),
@@ -203,6 +205,9 @@ recordings = Table(
     # The row stays `stored`, for it was; its file is gone.
     Column("deleted_at", AWARE),
     Column("deleted_reason", Text),
+    # When retention last tried to delete its file and could not, and why.
+    Column("delete_tried_at", AWARE),
+    Column("delete_problem", Text),
     Index("recordings_waiting_idx", "source", "due_at", postgresql_where=text("state IN ('scheduled', 'downloading')")),
     Index(
         "recordings_in_flight_idx",
@@ -246,6 +251,17 @@ recording_verifications = Table(
     Column("began_at", AWARE, nullable=False, server_default=NOW),
     Column("ended_at", AWARE),
     Column("who", Text, nullable=False),
+    # Whose files it reads. Null in runs of code older than this column, which read every dialler's in one store.
+    Column("source", Text),
+)
+
+# What stands in the marker of the store that holds a dialler's recordings. Without it nothing missing is deleted.
+recording_stores = Table(
+    "recording_stores",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("marker", Text, nullable=False),
+    Column("marked_at", AWARE, nullable=False, server_default=NOW),
 )
 
 tariffs = Table(

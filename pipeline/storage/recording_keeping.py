@@ -69,7 +69,7 @@ def retry(
             "         WHERE calls.id = call_id AND calls.campaign_ref = :campaign)) "
             "  FOR UPDATE), "
             "again AS (UPDATE recordings SET state = 'scheduled', due_at = now(), counts_from = now(), attempts = 0, "
-            "    ended_at = NULL, released_at = NULL, releases = 0, suspect = false, "
+            "    ended_at = NULL, released_at = NULL, releases = 0, suspect = false, losses = 0, "
             "    reason = 'An operator had it tried again.' "
             "  FROM chosen WHERE recordings.call_id = chosen.call_id AND NOT nameless "
             "  RETURNING recordings.call_id, chosen.state AS was, chosen.reason AS said, chosen.attempts AS tries), "
@@ -113,16 +113,29 @@ def release(connection: Connection, call_id: int, *, who: str, reason: str | Non
     return bool(result.rowcount)
 
 
+def now(connection: Connection) -> datetime:
+    """The database's clock."""
+    at: datetime = connection.execute(text("SELECT now()")).scalar_one()
+    return at
+
+
 def take_expired(
-    connection: Connection, *, older_than_days: int, limit: int, source: str | None = None
+    connection: Connection,
+    *,
+    older_than_days: int,
+    limit: int,
+    source: str | None = None,
+    tried_before: datetime | None = None,
 ) -> list[KeptFile]:
-    """Stored files past their retention and not held, oldest first, locked until the end of the transaction.
+    """Stored files past their retention and not held, locked until the end of the transaction.
 
     Args:
         connection: the caller's transaction.
         older_than_days: by when the calls were dialled.
         limit: the most to take.
         source: only this dialler's, for only its own workers have its store; None: all.
+        tried_before: those that could not be deleted before then, longest ago first; None: those that were never tried,
+            oldest call first.
     """
     # Rows that code older than the column stored. There are none of them soon, and then an index says so.
     connection.execute(
@@ -131,15 +144,18 @@ def take_expired(
             "WHERE state = 'stored' AND deleted_at IS NULL AND recordings.dialed_at IS NULL AND calls.id = call_id"
         )
     )
+    tried, order = "delete_tried_at IS NULL", "dialed_at"
+    if tried_before is not None:
+        tried, order = "delete_tried_at < :tried_before", "delete_tried_at"
     rows = connection.execute(
         text(
             "SELECT call_id, source, call_ref, path, size_bytes, sha256 FROM recordings "
             "WHERE state = 'stored' AND deleted_at IS NULL AND held_at IS NULL "
             "  AND dialed_at < now() - make_interval(days => :days) "
-            "  AND (cast(:source AS text) IS NULL OR source = :source) "
-            "ORDER BY dialed_at LIMIT :limit FOR UPDATE SKIP LOCKED"
+            f"  AND (cast(:source AS text) IS NULL OR source = :source) AND {tried} "
+            f"ORDER BY {order} LIMIT :limit FOR UPDATE SKIP LOCKED"
         ),
-        {"days": older_than_days, "limit": limit, "source": source},
+        {"days": older_than_days, "limit": limit, "source": source, "tried_before": tried_before},
     )
     return [KeptFile(*row) for row in rows]
 
@@ -148,27 +164,76 @@ def mark_deleted(connection: Connection, call_ids: Sequence[int], *, reason: str
     """Write down that files are gone."""
     connection.execute(
         text(
-            "UPDATE recordings SET deleted_at = clock_timestamp(), deleted_reason = :reason, verify_problem = NULL "
+            "UPDATE recordings SET deleted_at = clock_timestamp(), deleted_reason = :reason, verify_problem = NULL, "
+            "  delete_tried_at = NULL, delete_problem = NULL "
             "WHERE call_id = ANY(cast(:call_ids AS bigint[]))"
         ),
         {"call_ids": list(call_ids), "reason": reason},
     )
 
 
-def begin_verification(connection: Connection, *, who: str, afresh: bool) -> tuple[int, datetime, bool]:
-    """The run to go on with, or a new one: its id, when it began, and whether it had begun before."""
-    if afresh:
-        connection.execute(text("UPDATE recording_verifications SET ended_at = now() WHERE ended_at IS NULL"))
+def mark_undeleted(connection: Connection, problems: Sequence[tuple[int, str]]) -> None:
+    """Write down which files could not be deleted, and why."""
+    connection.execute(
+        text(
+            "UPDATE recordings SET delete_tried_at = clock_timestamp(), delete_problem = problem "
+            "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS tried (call_id, problem) "
+            "WHERE recordings.call_id = tried.call_id"
+        ),
+        {"ids": [call_id for call_id, _ in problems], "problems": [problem for _, problem in problems]},
+    )
+
+
+def begin_verification(
+    connection: Connection, *, who: str, source: str, afresh: bool
+) -> tuple[int, datetime, bool, int]:
+    """The run over a dialler's files to go on with, or a new one.
+
+    Returns its id, when it began, whether it had begun before, and how many wrong marks were cleared.
+    """
+    cleared = _clear_wrong_marks(connection, source)
+    # One of older code is of no one dialler, and nobody goes on with it.
+    connection.execute(
+        text(
+            "UPDATE recording_verifications SET ended_at = now() "
+            "WHERE ended_at IS NULL AND (source IS NULL OR (:afresh AND source = :source))"
+        ),
+        {"source": source, "afresh": afresh},
+    )
     row = connection.execute(
-        text("SELECT id, began_at FROM recording_verifications WHERE ended_at IS NULL ORDER BY id LIMIT 1")
+        text(
+            "SELECT id, began_at FROM recording_verifications WHERE ended_at IS NULL AND source = :source "
+            "ORDER BY id LIMIT 1"
+        ),
+        {"source": source},
     ).one_or_none()
     if row is not None:
-        return row.id, row.began_at, True
+        return row.id, row.began_at, True, cleared
     row = connection.execute(
-        text("INSERT INTO recording_verifications (who) VALUES (:who) RETURNING id, began_at"), {"who": who}
+        text("INSERT INTO recording_verifications (who, source) VALUES (:who, :source) RETURNING id, began_at"),
+        {"who": who, "source": source},
     ).one()
-    _tell(connection, who, "recordings verification begun", None, None)
-    return row.id, row.began_at, False
+    reason = f"{cleared} mark(s) of other diallers' files by older code were cleared" if cleared else None
+    _tell(connection, who, "recordings verification begun", None, reason)
+    return row.id, row.began_at, False, cleared
+
+
+def _clear_wrong_marks(connection: Connection, source: str) -> int:
+    """Forget what older code found of other diallers' files; returns how many it said differ.
+
+    It read them all in the store of whoever ran it. Whose that was is not known, so they count as not verified until
+    their own dialler's environment has. What it said of our own is written anew by this run.
+    """
+    result = connection.execute(
+        text(
+            "UPDATE recordings SET verified_at = NULL, verify_problem = NULL "
+            "WHERE source <> :source AND verify_problem IS NOT NULL AND EXISTS ("
+            "  SELECT FROM recording_verifications AS run WHERE run.source IS NULL "
+            "  AND recordings.verified_at BETWEEN run.began_at AND coalesce(run.ended_at, now()))"
+        ),
+        {"source": source},
+    )
+    return int(result.rowcount)
 
 
 def end_verification(connection: Connection, run_id: int) -> None:
@@ -179,28 +244,30 @@ def end_verification(connection: Connection, run_id: int) -> None:
 
 
 _UNVERIFIED = (
-    "state = 'stored' AND deleted_at IS NULL AND ended_at < :began_at "
+    "source = :source AND state = 'stored' AND deleted_at IS NULL AND ended_at < :began_at "
     "AND (verified_at IS NULL OR verified_at < :began_at)"
 )
 
 
-def count_unverified(connection: Connection, *, began_at: datetime) -> tuple[int, int]:
-    """How many files, and bytes, a run still has to read."""
+def count_unverified(connection: Connection, *, source: str, began_at: datetime) -> tuple[int, int]:
+    """How many of a dialler's files, and bytes, a run still has to read."""
     row = connection.execute(
         text(f"SELECT count(*), coalesce(sum(size_bytes), 0)::bigint FROM recordings WHERE {_UNVERIFIED}"),
-        {"began_at": began_at},
+        {"source": source, "began_at": began_at},
     ).one()
     return row[0], row[1]
 
 
-def next_unverified(connection: Connection, *, began_at: datetime, after: int, limit: int) -> list[KeptFile]:
-    """Files a run still has to read, in the order of their calls."""
+def next_unverified(
+    connection: Connection, *, source: str, began_at: datetime, after: int, limit: int
+) -> list[KeptFile]:
+    """A dialler's files that a run still has to read, in the order of their calls."""
     rows = connection.execute(
         text(
             f"SELECT call_id, source, call_ref, path, size_bytes, sha256 FROM recordings WHERE {_UNVERIFIED} "
             "AND call_id > :after ORDER BY call_id LIMIT :limit"
         ),
-        {"began_at": began_at, "after": after, "limit": limit},
+        {"source": source, "began_at": began_at, "after": after, "limit": limit},
     )
     return [KeptFile(*row) for row in rows]
 
@@ -216,15 +283,6 @@ def mark_verified(connection: Connection, results: Sequence[tuple[int, str | Non
         ),
         {"ids": [call_id for call_id, _ in results], "problems": [problem for _, problem in results]},
     )
-
-
-def count_problems(connection: Connection, *, began_at: datetime) -> int:
-    """How many files a run found to differ, before and after it was interrupted."""
-    query = (
-        "SELECT count(*) FROM recordings WHERE state = 'stored' AND deleted_at IS NULL "
-        "AND verify_problem IS NOT NULL AND verified_at >= :began_at"
-    )
-    return int(connection.execute(text(query), {"began_at": began_at}).scalar_one())
 
 
 def _tell(connection: Connection, who: str, action: str, call_id: int | None, reason: str | None) -> None:

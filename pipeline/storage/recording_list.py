@@ -29,6 +29,7 @@ class RecordingFilter(NamedTuple):
     held: bool | None = None
     differs: bool | None = None
     deleted: bool | None = None
+    undeleted: bool | None = None
 
 
 _FILTER = (
@@ -42,12 +43,13 @@ _FILTER = (
     "AND (cast(:held AS boolean) IS NULL OR (r.held_at IS NOT NULL) = :held) "
     "AND (cast(:differs AS boolean) IS NULL OR (r.verify_problem IS NOT NULL) = :differs) "
     "AND (cast(:deleted AS boolean) IS NULL OR (r.deleted_at IS NOT NULL) = :deleted) "
+    "AND (cast(:undeleted AS boolean) IS NULL OR (r.delete_problem IS NOT NULL) = :undeleted) "
 )
 
 _SHOWN = (
     "r.call_id, c.source, c.call_ref, c.campaign_ref, c.dialed_at, r.state, r.reason, r.attempts, r.due_at, "
     "r.scheduled_at, r.tried_at, r.ended_at, r.path, r.size_bytes, r.sha256, r.verified_at, r.verify_problem, "
-    "r.held_at, r.held_by, r.deleted_at, r.deleted_reason"
+    "r.held_at, r.held_by, r.deleted_at, r.deleted_reason, r.delete_tried_at, r.delete_problem"
 )
 
 
@@ -120,6 +122,7 @@ def queue_status(connection: Connection) -> list[dict[str, Any]]:
             "  count(*) FILTER (WHERE held_at IS NOT NULL) AS held, "
             "  count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted, "
             "  count(*) FILTER (WHERE verify_problem IS NOT NULL) AS differing, "
+            "  count(*) FILTER (WHERE delete_problem IS NOT NULL) AS undeleted, "
             "  max(ended_at) FILTER (WHERE state = 'stored') AS last_stored_at "
             "FROM recordings GROUP BY source ORDER BY source"
         )

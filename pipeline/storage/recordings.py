@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.domain.recording import RecordingState, may_move
+from pipeline.domain.recording import LOST_AT_MOST, LOST_WAIT_SECONDS, RecordingState, may_move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 NO_CALL_REF = "The dialler sent no call_ref with this call, so there is nothing to ask for its recording by."
 TAKEN_BACK = "The worker that was downloading it stopped before it was done; it is tried again."
+LOST_TOO_OFTEN = (
+    f"{LOST_AT_MOST} workers in a row stopped while they were downloading it; it is taken for the cause, and not tried "
+    "again by itself."
+)
 
 WAITING = "state IN ('scheduled', 'downloading')"
 
@@ -102,22 +106,32 @@ def take_due(
 ) -> list[DueRecording]:
     """Recordings to be tried now, longest due first; none of them is due again for a while.
 
-    That while doubles each time nobody begins one. One whose downloader let its lease run out is taken back first.
+    That while doubles each time nobody begins one. One whose downloader let its lease run out is taken back first. From
+    the second such loss in a row it waits before it is sent, and with the last that is allowed it ends as failed.
     """
     rows = connection.execute(
         text(
-            "UPDATE recordings SET state = 'scheduled', "
-            "  attempts = recordings.attempts + (recordings.state = 'downloading')::int, "
-            "  reason = CASE recordings.state WHEN 'downloading' THEN :taken_back ELSE reason END, "
-            "  released_at = now(), releases = releases + 1, "
-            "  due_at = now() + make_interval("
-            "    secs => least(:redispatch_after * 2 ^ least(releases, 20), :redispatch_after * :longest)) "
-            "FROM (SELECT call_id, due_at FROM recordings "
+            "UPDATE recordings SET state = CASE fate WHEN 'ends' THEN 'failed' ELSE 'scheduled' END, "
+            "  attempts = recordings.attempts + lost::int, losses = recordings.losses + lost::int, "
+            "  reason = CASE WHEN fate = 'ends' THEN :lost_too_often WHEN lost THEN :taken_back "
+            "                ELSE recordings.reason END, "
+            "  ended_at = CASE fate WHEN 'ends' THEN now() END, "
+            "  released_at = CASE fate WHEN 'goes' THEN now() END, "
+            "  releases = CASE fate WHEN 'goes' THEN recordings.releases + 1 ELSE 0 END, "
+            "  due_at = CASE fate "
+            "    WHEN 'goes' THEN now() + make_interval(secs => "
+            "      least(:redispatch_after * 2 ^ least(recordings.releases, 20), :redispatch_after * :longest)) "
+            "    WHEN 'waits' THEN now() + make_interval(secs => "
+            "      :lost_wait * 2 ^ (recordings.losses - 1) * (0.75 + random() / 2)) END "
+            "FROM (SELECT call_id, due_at, state = 'downloading' AS lost, "
+            "        CASE WHEN state = 'scheduled' OR losses = 0 THEN 'goes' "
+            "             WHEN losses + 1 < :lost_at_most THEN 'waits' ELSE 'ends' END AS fate "
+            "      FROM recordings "
             f"      WHERE {WAITING} AND due_at <= now() "
             "        AND (cast(:source AS text) IS NULL OR source = :source) "
             "      ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due "
             "WHERE recordings.call_id = due.call_id "
-            "RETURNING recordings.call_id, recordings.source, recordings.call_ref, now(), due.due_at"
+            "RETURNING recordings.call_id, recordings.source, recordings.call_ref, now(), due.due_at, due.fate"
         ),
         {
             "limit": limit,
@@ -125,9 +139,13 @@ def take_due(
             "longest": LONGEST_REDISPATCH,
             "source": source,
             "taken_back": TAKEN_BACK,
+            "lost_too_often": LOST_TOO_OFTEN,
+            "lost_wait": LOST_WAIT_SECONDS,
+            "lost_at_most": LOST_AT_MOST,
         },
     ).all()
-    return [DueRecording(*row[:4]) for row in sorted(rows, key=lambda row: (row[4], row[0]))]
+    going = sorted((row for row in rows if row.fate == "goes"), key=lambda row: (row[4], row[0]))
+    return [DueRecording(*row[:4]) for row in going]
 
 
 def give_back(connection: Connection, taken: Sequence[DueRecording]) -> None:
@@ -154,18 +172,25 @@ def claim(
     row = connection.execute(
         text(
             "UPDATE recordings SET state = 'downloading', tried_at = clock_timestamp(), "
-            "  attempts = attempts + (state = 'downloading')::int, released_at = NULL, releases = 0, "
+            "  attempts = attempts + (state = 'downloading')::int, losses = losses + (state = 'downloading')::int, "
+            "  released_at = NULL, releases = 0, "
             "  dialed_at = coalesce(dialed_at, (SELECT dialed_at FROM calls WHERE calls.id = recordings.call_id)), "
             "  due_at = now() + make_interval(secs => :lease) "
             "WHERE call_id = :call_id AND source = :source "
-            "  AND (state = 'scheduled' OR (state = 'downloading' AND due_at <= now())) "
+            "  AND (state = 'scheduled' OR (state = 'downloading' AND due_at <= now() AND losses + 1 < :lost_at_most)) "
             "  AND (tried_at IS NULL OR tried_at < coalesce(cast(:sent AS timestamptz), 'infinity')) "
             f"  AND (cast(:sent AS timestamptz) IS NULL OR NOT {_HELD_UP}) "
             "RETURNING call_id, source, call_ref, coalesce(dialed_at, scheduled_at), attempts, "
             "  extract(epoch FROM clock_timestamp() - coalesce(counts_from, scheduled_at))::float, tried_at, suspect, "
             "  (SELECT failed_probes FROM recording_pauses AS pause WHERE pause.source = recordings.source)"
         ),
-        {"call_id": call_id, "source": source, "lease": lease_seconds, "sent": dispatched_at},
+        {
+            "call_id": call_id,
+            "source": source,
+            "lease": lease_seconds,
+            "sent": dispatched_at,
+            "lost_at_most": LOST_AT_MOST,
+        },
     ).one_or_none()
     return None if row is None else Claim(*row)
 
@@ -210,7 +235,7 @@ def settle(connection: Connection, held: Claim, decision: Decision, stored: Stor
             "UPDATE recordings SET state = :state, reason = :reason, attempts = :attempts, "
             "  due_at = clock_timestamp() + make_interval(secs => cast(:wait AS float)), "
             "  ended_at = CASE WHEN :state <> 'scheduled' THEN clock_timestamp() END, "
-            "  suspect = suspect AND :state = 'scheduled', "
+            "  suspect = suspect AND :state = 'scheduled', losses = 0, "
             "  path = :path, size_bytes = :size_bytes, sha256 = :sha256 "
             "WHERE call_id = :call_id AND state = 'downloading' AND tried_at = :claimed_at"
         ),

@@ -60,11 +60,14 @@ ROLES = {
             "SELECT": ALL,
             "INSERT": (
                 *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
-                *("recording_pauses", "recording_pace"),
+                *("recording_pauses", "recording_pace", "recording_stores"),
             ),
             f"INSERT ({', '.join(Line._fields)})": ("ledger",),
             f"INSERT ({_SAID})": ("actions",),
-            "UPDATE": ("recordings", "failures", "probes", "recording_pauses", "recording_pace", "conflicts"),
+            "UPDATE": (
+                *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),
+                "conflicts",
+            ),
             f"UPDATE ({_REOPENED})": ("batches",),
             "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
             "DELETE": ("probes", "recording_pauses"),

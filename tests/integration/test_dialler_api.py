@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.adapters.dialler_api import DiallerApi
+from pipeline.adapters.dialler_api import DiallerApi, retry_after
 from pipeline.adapters.recording_body import audio_extension
 from pipeline.domain.recording import (
     Away,
@@ -24,8 +24,10 @@ from pipeline.domain.recording import (
     NoSuchCall,
     NotReady,
     Refused,
+    RetryPolicy,
     Throttled,
     Unacceptable,
+    decide,
 )
 
 
@@ -616,3 +618,197 @@ def test_sniffing_is_total(head):
     """No bytes make the look at them fail, and text is never taken for audio."""
     extension = audio_extension(head)
     assert extension is None or head[0] > 127 or head[:4] in {b"RIFF", b"RF64", b"OggS", b"fLaC"} or head[:3] == b"ID3"
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def dripping(start: bytes, drip: bytes) -> Answer:
+    """Sends a beginning, and then the same again and again, for as long as anybody listens."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(start)
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            connection.sendall(drip)
+            time.sleep(0.02)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        dripping(b"HTTP/1.1 200 ", b"O"),
+        dripping(b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+        dripping(b"HTTP/1.1 200 OK\r\n", b"X-Many: x\r\n"),
+        dripping(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        dripping(b"", b"HTTP/1.1 100 Continue\r\nX-Long: x\r\n\r\n"),
+    ],
+    ids=["status line", "a header", "headers", "103", "100"],
+)
+def test_a_head_that_drips_is_given_up_on(answer):
+    """Neither single bytes nor interim answers buy time: the head of the answer has that of one silence, altogether."""
+    began = time.monotonic()
+    result, kept, server = fetch(answer, read_seconds=0.4, total_seconds=5.0)
+    assert result == Broken("The dialler's API gave no answer within 0.4 s.")
+    assert time.monotonic() - began < 2
+    assert (kept, len(server.requests)) == (b"", 1)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        dripping(CHUNKED + b"10;", b"x"),
+        dripping(CHUNKED + b"%x\r\n" % len(WAV) + WAV + b"\r\n0\r\n", b"X-Trailer: x\r\n"),
+        dripping(CHUNKED + b"%x\r\n" % len(WAV) + WAV + b"\r\n0\r\nX-Trailer: ", b"x"),
+        dripping(HEAD + b"\r\n" + WAV[:100], b"x"),
+        dripping(b"HTTP/1.1 404 Not Found\r\nContent-Length: 60000\r\n\r\n", b" "),
+        dripping(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n5;", b"x"),
+    ],
+    ids=["chunk extension", "trailers", "a trailer", "body", "error body", "error's chunk extension"],
+)
+def test_an_answer_that_drips_ends_with_the_deadline(answer):
+    """Whatever part of it drips, the whole exchange has one deadline, which is asked for at the socket."""
+    began = time.monotonic()
+    result, _, server = fetch(answer, read_seconds=3.0, total_seconds=0.6)
+    assert isinstance(result, Broken)
+    assert "within 0.6 s" in result.reason
+    assert time.monotonic() - began < 2
+    assert len(server.requests) == 1
+
+
+def test_a_storm_of_interim_answers_is_cut_off():
+    """They are bounded in bytes as well, so that they cannot keep a core busy until the deadline."""
+
+    def storm(connection: socket.socket) -> None:
+        hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1_000
+        sent.clear()
+        with contextlib.suppress(OSError):
+            for _ in range(2_000):
+                connection.sendall(hints)
+                sent.append(len(hints))
+
+    sent: list[int] = []
+    result, _, _ = fetch(storm, read_seconds=20.0)
+    assert result == Broken("The dialler's API sent 262144 bytes, and no answer among them.")
+    assert sum(sent) < 20_000_000
+
+
+def test_a_few_interim_answers_do_no_harm():
+    """They are passed over, and the recording comes."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * 20)
+        reply("200 OK", WAV)(connection)
+
+    assert fetch(answer)[:2] == (whole(), WAV)
+
+
+def test_a_tls_handshake_that_drips_ends():
+    """An encrypted connection is bounded before there is any HTTP on it."""
+    began = time.monotonic()
+    with serving(dripping(b"\x16\x03\x03\x40\x00", b"x")) as server:
+        url = f"https://127.0.0.1:{server.port}"
+        with DiallerApi(url, source="enigma", connect_seconds=0.5) as api:
+            result = api.fetch("845", Memory())
+    assert isinstance(result, Away)
+    assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        (["Retry-After: Mon, 02 Mar 99999999999999999999 08:00:00 GMT"], None),
+        (["Retry-After: Mon, 02 Mar 2026 08:00:00 +99999999999999"], None),
+        (["Retry-After: Mon, 02 Mar 2026 99999999999999999999:00:00 GMT"], None),
+        (["Retry-After: 99999999999999999999 Mar 2026 08:00:00 GMT"], None),
+        (["Retry-After: " + "9" * 400], None),
+        (["Retry-After: -5"], None),
+        (["Retry-After: 1e400"], None),
+        (["Retry-After: \u0665"], None),
+        (["Retry-After: Mon, 01 Jan 0001 00:00:00 -0000"], 0),
+    ],
+)
+def test_an_absurd_retry_after_is_judged(headers, expected):
+    """What is no number and no moment says nothing; a moment long past asks for no wait."""
+    assert fetch(reply("429 Too Many Requests", b"", *headers))[0] == Throttled(429, expected)
+
+
+@pytest.mark.parametrize("date", ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "yesterday", "\xff"])
+def test_an_absurd_date_is_passed_over(date):
+    """Then the moment is measured against our own clock."""
+    asked_for = "Retry-After: Mon, 02 Mar 2099 08:00:00 GMT"
+    result = fetch(reply("429 Too Many Requests", b"", f"Date: {date}", asked_for))[0]
+    assert isinstance(result, Throttled)
+    assert result.retry_after is not None
+    assert result.retry_after > 86_400
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        ["Retry-After: 999999999999999999"],
+        ["Retry-After: Fri, 31 Dec 9999 23:59:59 GMT"],
+        ["Date: Mon, 01 Jan 0001 00:00:00 GMT", "Retry-After: Fri, 31 Dec 9999 23:59:59 GMT"],
+    ],
+)
+def test_a_retry_after_in_the_far_future_is_capped(headers):
+    """No dialler can make its recordings wait for longer than an hour without being asked again."""
+    result = fetch(reply("503 Service Unavailable", b"", *headers))[0]
+    decision = decide(result, attempts=0, age_seconds=0.0, policy=RetryPolicy(), chance=0.5)
+    assert decision.pause_seconds == 3_600
+    assert decision.wait_seconds is not None
+    assert decision.wait_seconds < 2 * 3_600
+
+
+@given(st.text(), st.none() | st.text())
+def test_any_retry_after_is_judged(asked, date):
+    """No text in either header raises."""
+    seconds = retry_after(asked, date)
+    assert seconds is None or 0 <= seconds < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"errors":["Call Error: Recording not found"],"campaign":"Zoë"}'.encode("latin-1"), NotReady()),
+        ('{"errors":["Zoë: Call ID[845] does not exist"]}'.encode("latin-1"), NoSuchCall()),
+        (b'\xff\xfe{"errors":[]}', Broken("The dialler's API answered 404.")),
+        (b'{"errors":["\xff\xfe"]}', Broken("The dialler's API answered 404, saying '\ufffd\ufffd'.")),
+        (b'{"errors":["\\ud800"]}', Broken("The dialler's API answered 404.")),
+        (b'{"errors":[1e999999]}', Broken("The dialler's API answered 404.")),
+    ],
+)
+def test_an_error_body_in_another_encoding_is_judged(body, expected):
+    """What can be understood of it is; the rest is one broken try."""
+    assert fetch(reply("404 Not Found", body))[0] == expected
+
+
+def test_the_dialler_leaves_no_cookies_behind():
+    """What it would have us send back could only grow."""
+    cookie = reply("500 Internal Server Error", b"", "Set-Cookie: a=" + "x" * 1_000 + "; Max-Age=" + "9" * 60)
+    with (
+        serving(cookie, cookie) as server,
+        DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma") as api,
+    ):
+        assert {type(api.fetch("845", Memory())) for _ in range(2)} == {Broken}
+    assert header(server.requests[1], "Cookie") is None
+
+
+HEADERS = ("Location", "Set-Cookie", "Content-Encoding", "Content-Type", "Connection", "Upgrade", "Content-Range")
+VALUES = ("", "\xff\xfe", "http://[::1", "http://x:99999999/", "x" * 60_000, "a=b; expires=9" * 99, "9" * 400)
+STATUSES = ("200 OK", "206 Partial Content", "302 Found", "404 Not Found", "999 ?", "101 Switching Protocols")
+
+
+def test_no_header_makes_a_fetch_raise():
+    """Every answer is a value."""
+    answers = [reply(status, b"", f"{name}: {value}") for status in STATUSES for name in HEADERS for value in VALUES]
+    with (
+        serving(*answers) as server,
+        DiallerApi(f"http://127.0.0.1:{server.port}", source="enigma", read_seconds=2.0) as api,
+    ):
+        results = [api.fetch("845", Memory()) for _ in answers]
+    assert {type(result) for result in results} == {Broken}
+    assert len(server.requests) == len(answers)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import shutil
 
 import pytest
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from pipeline.adapters.recording_store import RecordingStore, StoreError
+from pipeline.adapters.recording_store import MARKER, RecordingStore, StoreError
 from pipeline.cli import app
 from pipeline.domain.recording import Decision, PauseKind, RecordingState
 from pipeline.steps import recording_keeping as keeping
@@ -243,7 +244,7 @@ def test_verify_goes_on_where_it_was_interrupted(engine, folder, store, monkeypa
     ids = scheduled(engine, *range(1, 9))
     stored(engine, folder, ids)
     (folder / f"enigma/{ids[0]}.wav").unlink()
-    first = keeping.begin_verification(engine, who="ann")
+    first = keeping.begin_verification(engine, who="ann", source="enigma")
     reading = keeping.verify(engine, store, first)
     assert len(list(itertools.islice(reading, 5))) == 5
     reading.close()  # as Ctrl-C does; a kill loses no more than the last few
@@ -268,15 +269,22 @@ def test_verify_tells_a_bad_file_from_a_store_that_is_away(engine, folder, store
         return checksum(path)
 
     monkeypatch.setattr(store, "checksum", failing)
-    read = list(keeping.verify(engine, store, keeping.begin_verification(engine, who="ann")))
+    read = list(keeping.verify(engine, store, keeping.begin_verification(engine, who="ann", source="enigma")))
     assert [each.problem for each in read if each.problem] == ["The file cannot be read: cannot read it."]
     assert len(read) == 7
     bad |= {f"enigma/{call_id}.wav" for call_id in ids[3:]}
-    second = keeping.begin_verification(engine, who="ann")
+    second = keeping.begin_verification(engine, who="ann", source="enigma")
     with pytest.raises(StoreError):
         list(keeping.verify(engine, store, second))
-    assert keeping.begin_verification(engine, who="ann").resumed
-    assert keeping.begin_verification(engine, who="ann").files == 4
+    assert keeping.begin_verification(engine, who="ann", source="enigma").resumed
+    assert keeping.begin_verification(engine, who="ann", source="enigma").files == 4
+
+
+def expire(engine, store):
+    """Apply retention where every file can be deleted; returns how many were."""
+    outcome = keeping.expire(engine, store, older_than_days=30)
+    assert (outcome.undeleted, outcome.example) == (0, None)
+    return outcome.deleted
 
 
 def old(engine, *call_ids):
@@ -291,8 +299,8 @@ def test_retention_deletes_what_is_old_and_never_what_is_held(engine, folder, st
     change(engine, "dialed_at = now()")
     old(engine, *ids[:5])
     assert run("hold", "3", "--who", "ann", "--reason", "court").exit_code == 0
-    assert keeping.expire(engine, store, older_than_days=30) == 4
-    assert keeping.expire(engine, store, older_than_days=30) == 0
+    assert expire(engine, store) == 4
+    assert expire(engine, store) == 0
     left = {path.name for path in (folder / "enigma").iterdir()}
     assert left == {f"{call_id}.wav" for call_id in (ids[2], *ids[5:])}
     found = row(engine, ids[0])
@@ -306,12 +314,238 @@ def test_retention_deletes_what_is_old_and_never_what_is_held(engine, folder, st
     assert run_json("missing", "--deleted")["calls"][-1]["state"] == "deleted"
     assert run("verify").exit_code == 0
     assert run("release", "3", "--who", "ann").exit_code == 0
-    assert keeping.expire(engine, store, older_than_days=30) == 1
+    assert expire(engine, store) == 1
     assert [action[1] for action in actions(engine)] == [
         "recording held",
         "recordings verification begun",
         "recording hold released",
     ]
+
+
+class Stubborn(RecordingStore):
+    """A store that will not delete some files."""
+
+    def __init__(self, *arguments, stubborn=frozenset()):
+        super().__init__(*arguments)
+        self.stubborn = stubborn
+
+    def delete(self, path):
+        if path in self.stubborn:
+            raise StoreError("cannot delete from it (PermissionError: Operation not permitted)")
+        return super().delete(path)
+
+
+def test_a_file_that_cannot_be_deleted_holds_up_no_other(engine, folder, monkeypatch):
+    """Each file has an outcome of its own: what is gone is marked, what is not says why, and is tried again later."""
+    monkeypatch.setattr(keeping, "EXPIRED_AT_ONCE", 3)
+    ids = scheduled(engine, *range(1, 9))
+    stored(engine, folder, ids)
+    old(engine, *ids)
+    store = Stubborn(folder.as_uri(), stubborn={f"enigma/{ids[2]}.wav", f"enigma/{ids[3]}.wav"})
+    outcome = keeping.expire(engine, store, older_than_days=30)
+    assert (outcome.deleted, outcome.undeleted) == (6, 2)
+    assert "not permitted" in outcome.example
+    assert {path.name for path in (folder / "enigma").iterdir()} == {f"{ids[2]}.wav", f"{ids[3]}.wav"}
+    assert [row(engine, call_id).deleted_at is None for call_id in ids] == [call_id in ids[2:4] for call_id in ids]
+    assert [found["call_ref"] for found in run_json("list", "--undeleted")] == ["4", "3"]
+    assert "not permitted" in run_json("list", "--undeleted")[0]["delete_problem"]
+    assert run_json("status")["queues"][0]["undeleted"] == 2
+    assert "2 recordings of enigma are past their retention" in " ".join(run("status").stdout.split())
+    store.stubborn = {f"enigma/{ids[3]}.wav"}
+    outcome = keeping.expire(engine, store, older_than_days=30)
+    assert (outcome.deleted, outcome.undeleted) == (1, 1)
+    assert row(engine, ids[2]).delete_problem is None
+
+
+def test_many_files_that_cannot_be_deleted_do_not_keep_retention_busy(engine, folder, monkeypatch):
+    """After a number in a row the run ends, and the next begins behind them."""
+    monkeypatch.setattr(keeping, "EXPIRED_AT_ONCE", 2)
+    monkeypatch.setattr(keeping, "UNDELETED_IN_A_ROW", 4)
+    ids = scheduled(engine, *range(1, 9))
+    stored(engine, folder, ids)
+    for place, call_id in enumerate(ids):
+        change(engine, f"dialed_at = now() - interval '{60 - place} days' WHERE call_id = {call_id}")
+    store = Stubborn(folder.as_uri(), stubborn={f"enigma/{call_id}.wav" for call_id in ids[:5]})
+    outcomes = [keeping.expire(engine, store, older_than_days=30)[:2] for _ in range(2)]
+    assert outcomes == [(0, 4), (3, 5)]
+
+
+def test_a_store_that_is_away_is_no_files_fault(engine, folder, store, monkeypatch):
+    """What was deleted before is marked, no file is blamed, and the task fails."""
+    ids = scheduled(engine, 1, 2, 3)
+    stored(engine, folder, ids)
+    old(engine, *ids)
+    delete, marker = store.delete, store.marker
+
+    def away(*_):
+        raise StoreError("cannot reach it")
+
+    def once(path):
+        monkeypatch.setattr(store, "delete", away)
+        monkeypatch.setattr(store, "marker", away)
+        return delete(path)
+
+    monkeypatch.setattr(store, "delete", once)
+    with pytest.raises(StoreError, match="cannot reach"):
+        keeping.expire(engine, store, older_than_days=30)
+    assert sorted(row(engine, call_id).deleted_at is not None for call_id in ids) == [False, False, True]
+    assert [row(engine, call_id).delete_problem for call_id in ids] == [None] * 3
+    monkeypatch.setattr(store, "delete", delete)
+    monkeypatch.setattr(store, "marker", marker)
+    assert expire(engine, store) == 2
+
+
+@pytest.fixture
+def unmounted(folder):
+    """Takes the store away as if it were not mounted, its empty folder staying; and gives it back."""
+    mounted = folder.with_name("mounted")
+
+    def switch():
+        if mounted.exists():
+            shutil.rmtree(folder)
+            mounted.rename(folder)
+        else:
+            folder.rename(mounted)
+            folder.mkdir()
+
+    return switch
+
+
+@pytest.mark.parametrize("knew", [True, False], ids=["a store that was known", "a store as older code left it"])
+def test_nothing_is_deleted_in_a_store_that_is_not_mounted(engine, folder, store, unmounted, knew):
+    """The files are where they were, so no row says that they are gone; mounted again, all go on."""
+    ids = scheduled(engine, *range(1, 7))
+    stored(engine, folder, ids)
+    change(engine, "dialed_at = now()")
+    if knew:
+        assert expire(engine, store) == 0
+    old(engine, *ids[:4])
+    unmounted()
+    stored(engine, folder, ids[5:])  # what came meanwhile lies in the folder below
+    outcome = keeping.expire(engine, store, older_than_days=30)
+    assert (outcome.deleted, outcome.undeleted) == (0, 4)
+    assert MARKER in outcome.example
+    assert [row(engine, call_id).deleted_at for call_id in ids] == [None] * 6
+    assert not (folder / MARKER).exists()
+    unmounted()
+    outcome = keeping.expire(engine, store, older_than_days=30)
+    assert (outcome.deleted, outcome.undeleted) == (4, 0)
+    assert {path.name for path in (folder / "enigma").iterdir()} == {f"{call_id}.wav" for call_id in ids[4:]}
+
+
+def test_a_store_of_older_code_is_known_by_its_files(engine, folder, store):
+    """What an interrupted run of older code deleted and did not mark is marked, as the other files are there."""
+    ids = scheduled(engine, *range(1, 7))
+    stored(engine, folder, ids)
+    change(engine, "dialed_at = now()")
+    old(engine, *ids[:3])
+    for call_id in ids[:2]:
+        (folder / f"enigma/{call_id}.wav").unlink()
+    assert expire(engine, store) == 3
+    assert (folder / MARKER).read_text(encoding="utf-8").strip()
+    with engine.connect() as connection:
+        known = connection.execute(text("SELECT source, marker FROM recording_stores")).one()
+    assert (known.source, known.marker) == ("enigma", store.marker())
+
+
+def test_another_stores_marker_is_not_enough(engine, folder, store, unmounted):
+    """A store that other recordings are kept in is the wrong one, however well it is marked."""
+    ids = scheduled(engine, 1, 2)
+    stored(engine, folder, ids)
+    change(engine, "dialed_at = now()")
+    assert expire(engine, store) == 0
+    old(engine, *ids)
+    unmounted()
+    (folder / MARKER).write_text("another", encoding="utf-8")
+    outcome = keeping.expire(engine, store, older_than_days=30)
+    assert (outcome.deleted, outcome.undeleted) == (0, 2)
+
+
+def test_a_store_that_moved_is_known_again_when_it_was_verified(engine, folder, store):
+    """Copied without its marker, it counts again once its files were read and found whole."""
+    ids = scheduled(engine, *range(1, 4))
+    stored(engine, folder, ids)
+    change(engine, "dialed_at = now()")
+    assert expire(engine, store) == 0
+    (folder / MARKER).unlink()
+    old(engine, ids[0])
+    lost = folder / f"enigma/{ids[0]}.wav"
+    kept = lost.read_bytes()
+    lost.unlink()
+    assert keeping.expire(engine, store, older_than_days=30).undeleted == 1
+    assert run("verify").exit_code == 1
+    assert store.marker() is None
+    lost.write_bytes(kept)
+    assert run("verify").exit_code == 0
+    assert store.marker() is not None
+    lost.unlink()
+    assert expire(engine, store) == 1
+
+
+def test_two_that_apply_retention_at_once_take_different_files(engine, folder):
+    """Neither waits for the other, and no file is taken twice."""
+    ids = scheduled(engine, *range(1, 5))
+    stored(engine, folder, ids)
+    old(engine, *ids)
+    with engine.begin() as one, engine.begin() as other:
+        other.execute(text("SET LOCAL lock_timeout = '2s'"))
+        first = recording_keeping.take_expired(one, older_than_days=30, limit=2)
+        second = recording_keeping.take_expired(other, older_than_days=30, limit=9)
+    assert (len(first), len(second)) == (2, 2)
+    assert {file.call_id for file in first + second} == set(ids)
+
+
+def test_verify_reads_its_own_diallers_files_only(engine, folder):
+    """Another's lie in a store that only its own environment knows."""
+    ids = scheduled(engine, 1, 2)
+    (other,) = scheduled(engine, 3, source="other", batch=BATCH + 1)
+    stored(engine, folder, [*ids, other])
+    (folder / f"enigma/{other}.wav").unlink()
+    result = run("verify", "--json")
+    assert (result.exit_code, json.loads(result.stdout)["read"]) == (0, 2)
+    assert (row(engine, other).verified_at, row(engine, other).verify_problem) == (None, None)
+
+
+def test_each_dialler_has_a_verification_of_its_own(engine, folder, store):
+    """One that was interrupted is gone on with for its own dialler, and its problems are counted there."""
+    ids = scheduled(engine, 1, 2)
+    (other,) = scheduled(engine, 3, source="other", batch=BATCH + 1)
+    stored(engine, folder, [*ids, other])
+    (folder / f"enigma/{other}.wav").unlink()
+    interrupted = keeping.begin_verification(engine, who="ann", source="other")
+    assert interrupted.files == 1
+    ours = keeping.begin_verification(engine, who="ann", source="enigma")
+    assert (ours.resumed, ours.files) == (False, 2)
+    assert len(list(keeping.verify(engine, store, ours))) == 2
+    again = keeping.begin_verification(engine, who="ann", source="other")
+    assert (again.run_id, again.resumed) == (interrupted.run_id, True)
+    assert [each.problem for each in keeping.verify(engine, store, again)] == ["The file is missing."]
+    assert (keeping.problems_of(engine, ours), keeping.problems_of(engine, again)) == (0, 1)
+
+
+def test_what_older_code_flagged_in_the_wrong_store_is_cleared(engine, folder):
+    """It read every dialler's files in one store. What that says of other diallers is forgotten, not what ours said."""
+    ids = scheduled(engine, 1, 2)
+    others = scheduled(engine, 3, 4, source="other", batch=BATCH + 1)
+    stored(engine, folder, ids)
+    stored(engine, folder, others)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO recording_verifications (who, began_at, ended_at) "
+                "VALUES ('ann', now() - interval '2 hours', now() - interval '1 hour')"
+            )
+        )
+    flagged = "verify_problem = 'The file is missing.', verified_at = now() - interval"
+    change(engine, f"{flagged} '90 minutes' WHERE call_id IN ({ids[0]}, {others[0]})")
+    change(engine, f"{flagged} '30 minutes' WHERE call_id = {others[1]}")  # by its own dialler, since
+    result = run("verify")
+    assert result.exit_code == 0, result.output
+    assert "1 mark" in " ".join(result.stderr.split())
+    assert (row(engine, others[0]).verify_problem, row(engine, others[0]).verified_at) == (None, None)
+    assert row(engine, others[1]).verify_problem == "The file is missing."
+    assert (row(engine, ids[0]).verify_problem, row(engine, ids[0]).verified_at is None) == (None, False)
+    assert actions(engine)[0][3]["reason"].startswith("1 mark")
 
 
 def test_a_crash_while_deleting_is_healed(engine, folder, store, monkeypatch):
@@ -324,7 +558,7 @@ def test_a_crash_while_deleting_is_healed(engine, folder, store, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             keeping.expire(engine, store, older_than_days=30)
     assert row(engine, ids[0]).deleted_at is None
-    assert keeping.expire(engine, store, older_than_days=30) == 2
+    assert expire(engine, store) == 2
 
 
 def test_retention_knows_the_day_of_older_rows(engine, folder, store):
@@ -334,7 +568,7 @@ def test_retention_knows_the_day_of_older_rows(engine, folder, store):
     change(engine, "dialed_at = NULL")
     with engine.begin() as connection:
         connection.execute(text("UPDATE calls SET dialed_at = now()"))
-    assert keeping.expire(engine, store, older_than_days=30) == 0
+    assert expire(engine, store) == 0
     assert row(engine, ids[0]).dialed_at is not None
 
 

@@ -72,19 +72,26 @@ def test_limits_come_from_the_settings(engine, broker):
     assert ask("tasks.send_downloads()", RECORDINGS_CONCURRENCY="4") == 4
 
 
-def test_retention_does_nothing_unless_it_is_set(engine):
+def test_retention_does_nothing_unless_it_is_set(engine, tmp_path):
     """Kept for ever by default, and for as many days as the setting says."""
     scheduled(engine, 1)
     with engine.begin() as connection:
         connection.execute(
             text("UPDATE recordings SET state = 'stored', due_at = NULL, path = 'x.wav', size_bytes = 1, sha256 = ''")
         )
+    place_file(tmp_path)
     change(engine, "dialed_at = now() - interval '400 days'")
     assert ask("tasks.expire_stored()") == "done: recordings are kept for ever"
     assert ask("tasks.expire_stored()", RECORDINGS_RETENTION_DAYS="365").startswith("done: 1 recordings deleted")
 
 
-def test_only_a_diallers_own_files_are_deleted(engine):
+def place_file(tmp_path):
+    folder = tmp_path / "recordings"
+    folder.mkdir(exist_ok=True)
+    (folder / "x.wav").write_bytes(b"x")
+
+
+def test_only_a_diallers_own_files_are_deleted(engine, tmp_path):
     """Another's may lie in a store that only its own workers have."""
     scheduled(engine, 1)
     scheduled(engine, 2, source="other", batch=BATCH + 1)
@@ -93,6 +100,7 @@ def test_only_a_diallers_own_files_are_deleted(engine):
         "state = 'stored', due_at = NULL, path = 'x.wav', size_bytes = 1, sha256 = '', "
         "dialed_at = now() - interval '400 days'",
     )
+    place_file(tmp_path)
     for source in ("other", "third"):
         said = ask("tasks.expire_stored()", RECORDINGS_RETENTION_DAYS="365", ENIGMA_SOURCE=source)
         assert said.startswith("done: 1" if source == "other" else "done: 0")

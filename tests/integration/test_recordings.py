@@ -11,11 +11,12 @@ import pytest
 
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
-from pipeline.domain.recording import Decision, RecordingState, RetryPolicy
+from pipeline.domain.recording import LOST_AT_MOST, Decision, RecordingState, RetryPolicy
 from pipeline.sandbox.api import RecordingsApi
 from pipeline.steps import recordings as steps
 from pipeline.storage import recordings as storage
 from pipeline.storage.inbox import Batch, first_record
+from pipeline.storage.recording_keeping import retry
 from pipeline.storage.recordings import StoredFile
 from tests.integration.recording_rows import (
     BATCH,
@@ -444,3 +445,66 @@ def test_a_bad_dialler_loses_nothing(engine, dialler, download, folder):
     for ref in refs:
         assert (folder / f"enigma/2026/03/02/{ref}.wav").read_bytes() == body(ref)
     assert set(dialler.served.values()) == {1}
+
+
+def lose_worker(engine: Engine, call_id: int) -> list[int]:
+    """A worker is lost with the recording, and its lease runs out; returns what is sent then."""
+    crash(engine, call_id)
+    change(engine, f"due_at = now() WHERE call_id = {call_id}")
+    return [due.call_id for due in dispatch(engine)]
+
+
+def test_a_recording_that_kills_its_worker_is_left_to_the_operator(engine, dialler, download):
+    """Each worker lost is counted, and after the last that is allowed it ends, says why, and can be tried again."""
+    dialler.add([simulated(845)])
+    (call_id,) = scheduled(engine, 845)
+    for losses in range(1, LOST_AT_MOST):
+        lose_worker(engine, call_id)
+        assert (row(engine, call_id).state, row(engine, call_id).losses) == ("scheduled", losses)
+    assert lose_worker(engine, call_id) == []
+    found = row(engine, call_id)
+    assert (found.state, found.losses, found.due_at, found.released_at) == ("failed", LOST_AT_MOST, None, None)
+    assert found.ended_at is not None
+    assert found.reason == storage.LOST_TOO_OFTEN
+    assert download(call_id).state is None
+    assert dispatch(engine) == []
+    with engine.begin() as connection:
+        retry(connection, who="ann", reason=None, call_ids=[call_id])
+    assert row(engine, call_id).losses == 0
+    assert lose_worker(engine, call_id) == [call_id]
+    assert download(call_id).state == "stored"
+
+
+def test_a_second_lost_worker_makes_a_recording_wait(engine):
+    """The first loss may be anybody's fault; from the second on those that were under way together come apart."""
+    (call_id,) = scheduled(engine, 845)
+    assert lose_worker(engine, call_id) == [call_id]
+    for wait in (10, 20, 40):
+        assert lose_worker(engine, call_id) == []
+        found = row(engine, call_id)
+        assert (found.state, found.reason, found.released_at) == ("scheduled", storage.TAKEN_BACK, None)
+        assert 0.7 * wait < found.due_in.total_seconds() <= 1.25 * wait
+    change(engine, "due_at = now()")
+    assert [due.call_id for due in dispatch(engine)] == [call_id]
+
+
+def test_a_try_that_ends_in_order_forgets_lost_workers(engine, dialler, download):
+    """Only workers lost in a row speak against a recording: deployments and power cuts add up to nothing."""
+    dialler.add([simulated(845)], ready_after=1_000)
+    (call_id,) = scheduled(engine, 845)
+    for _ in range(2 * LOST_AT_MOST):
+        lose_worker(engine, call_id)
+        assert download(call_id).state == "scheduled"
+        assert row(engine, call_id).losses == 0
+
+
+def test_a_repeated_message_does_not_get_round_the_bound(engine, download):
+    """Whoever takes over from a lost worker counts it; the last one is left to the dispatcher, which ends it."""
+    (call_id,) = scheduled(engine, 845)
+    for losses in range(LOST_AT_MOST):
+        crash(engine, call_id)
+        assert row(engine, call_id).losses == losses
+        change(engine, "due_at = now()")
+    assert download(call_id).state is None
+    assert dispatch(engine) == []
+    assert row(engine, call_id).state == "failed"
