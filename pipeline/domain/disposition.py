@@ -132,6 +132,10 @@ _CONNECTED: Final = frozenset({Disposition.ANSWERED, Disposition.ABANDONED, Disp
 _ENDS_A_TALK_TOO: Final = frozenset({Disposition.ERROR, Disposition.NO_ANSWER, Disposition.UNKNOWN})
 
 
+INBOUND_NOT_BILLED: Final = "inbound calls are not billed"
+"""Why an inbound call is not charged, by a tariff that does not rate those."""
+
+
 def not_billed(disposition: str) -> str:
     """Why a call of a disposition that its tariff does not bill is not charged; kept with the call.
 
