@@ -1,6 +1,6 @@
 """The SQL of the balance sheet that looks at money: is each call charged what its seconds and its tariff give?
 
-Every charge is worked out again where it is counted: from its own rate, fee and seconds, and the increments and rounding
+Every charge is worked out again where it is counted: from its own rate, fee and seconds, the increments and rounding
 of its version. Where that does not do, because a tariff has more to it or the charge is false, its batch is looked at
 with the rates themselves. Whether charges fit their calls is seen by checksums, as in ``balance_queries``; batches that
 do not agree, and those with reversals, are looked at line by line.
