@@ -3,8 +3,8 @@
 Each figure is counted from the rows themselves, never from another figure, so that the sum can fail. All tables share
 the record's id as key, so every table is read once, by its index alone where that has all that is asked, into a count
 and checksums of ids a batch. A batch whose counts and checksums agree is in order: each of its records is in exactly
-one place, each of its calls has exactly what it is owed. The few batches that do not agree, most of them on their way, are
-looked at record by record. What a charge comes to is worked out again for every line of the ledger.
+one place, each of its calls has exactly what it is owed. The few batches that do not agree, most of them on their way,
+are looked at record by record. What a charge comes to is worked out again for every line of the ledger.
 """
 
 from __future__ import annotations
