@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, print_json
-from pipeline.settings import current_settings
+from pipeline.cli.tariffs import database
 from pipeline.storage.balance import balance_sheet
-from pipeline.storage.database import make_engine
 
 if TYPE_CHECKING:
     from pipeline.storage.balance import Balance
@@ -28,8 +27,7 @@ def balance(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Show where every record received is, and whether that adds up. Exit code 1 when it does not."""
-    engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
-    with engine.connect() as connection:
+    with database() as engine, engine.connect() as connection:
         sheet = balance_sheet(connection, since=aware(since), until=aware(until), source=source)
     if as_json:
         print_json(sheet.as_dict())
@@ -50,6 +48,8 @@ def show(sheet: Balance) -> None:
         table.add_row(name if name == "received" else f"  {name}", f"{entry.records:,}", seconds)
     for currency, amount in sorted(sheet.charged.items()):
         table.add_row(f"charged {currency}", f"{amount:,.2f}", "")
+    for disposition, entry in sorted(sheet.unbilled.items()):
+        table.add_row(f"not billed: {disposition}", f"{entry.records:,}", f"{entry.talk_seconds:,}")
     console.print(table)
     if sheet.closes:
         console.print(as_text("The balance closes.", "green"))

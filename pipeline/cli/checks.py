@@ -24,6 +24,7 @@ from pipeline.storage.database import make_engine
 from pipeline.storage.heartbeats import INGESTOR, RECONCILER, signs_of, sources_with_recordings_waiting
 from pipeline.storage.inbox import known_sources
 from pipeline.storage.stops import standing_stops
+from pipeline.storage.tariffs import zones_in_force
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -150,6 +151,7 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
         ]
     )
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
+    yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
 
 
 def check_store(settings: Settings) -> Iterator[Verdict]:

@@ -197,7 +197,8 @@ def export(
             except OSError as error:
                 complain(f"cannot write {output}: {error.strerror}")
                 raise typer.Exit(1) from None
-        hint = f"The settings are not in the file. Load it with: {' '.join(_options(exported.terms))}"
+        zone = f", and PIPELINE_TIMEZONE={exported.timezone}" if exported.timezone else ""
+        hint = f"The settings are not in the file. Load it with: {' '.join(_options(exported.terms))}{zone}"
         errors.print(hint, highlight=False)
 
 
@@ -294,6 +295,7 @@ def _plain(listed: ListedVersion) -> dict[str, object]:
         "billable_dispositions": sorted(version.terms.billable_dispositions),
         "duration_basis": version.terms.duration_basis.value,
         "inbound_rated": version.terms.inbound_rated,
+        "timezone": version.timezone,
         "assigned_to": [campaign for campaign in campaigns if campaign != EVERYTHING],
         "assigned_to_everything": EVERYTHING in campaigns,
         "file_name": version.file_name,

@@ -127,14 +127,42 @@ _CODES: Final[Mapping[int, Disposition]] = MappingProxyType(
 
 _CONNECTED: Final = frozenset({Disposition.ANSWERED, Disposition.ABANDONED, Disposition.VOICEMAIL})
 
+# How a call that was going on can end as well: the dialler says "error" of every cause it has no word for, a cut line
+# among them, and "timeout" of cause 102, which may also strike in the middle of a call.
+_ENDS_A_TALK_TOO: Final = frozenset({Disposition.ERROR, Disposition.NO_ANSWER, Disposition.UNKNOWN})
 
-def classify(end_reason: str, end_code: int | None, extension: str | None, hold_seconds: int | None) -> Classification:
-    """The disposition of a call, from all that the dialler says about its end; total over any input."""
-    return _classify(end_reason, end_code, bool(extension), hold_seconds is not None)
+
+INBOUND_NOT_BILLED: Final = "inbound calls are not billed"
+"""Why an inbound call is not charged, by a tariff that does not rate those."""
+
+
+def not_billed(disposition: str) -> str:
+    """Why a call of a disposition that its tariff does not bill is not charged; kept with the call.
+
+    >>> not_billed("busy")
+    'a call that ended as busy is not billed'
+    """
+    return f"a call that ended as {disposition} is not billed"
+
+
+def classify(
+    end_reason: str, end_code: int | None, extension: str | None, hold_seconds: int | None, talk_seconds: int = 0
+) -> Classification:
+    """The disposition of a call, from all that the dialler says about it; total over any input.
+
+    An agent and talk seconds mean that they talked, however the call then ended: see `_ENDS_A_TALK_TOO`.
+    """
+    return _classify(end_reason, end_code, bool(extension), hold_seconds is not None, talk_seconds > 0)
 
 
 @lru_cache(maxsize=4_096)
-def _classify(end_reason: str, end_code: int | None, has_agent: bool, held: bool) -> Classification:  # noqa: FBT001
+def _classify(
+    end_reason: str,
+    end_code: int | None,
+    has_agent: bool,  # noqa: FBT001
+    held: bool,  # noqa: FBT001
+    talked: bool,  # noqa: FBT001
+) -> Classification:
     word = end_reason.strip().lower()
     if word in _HANGUPS:
         disposition, uncertain, why = _hangup(_HANGUPS[word], has_agent=has_agent, held=held)
@@ -144,6 +172,9 @@ def _classify(end_reason: str, end_code: int | None, has_agent: bool, held: bool
         why = f"the dialler gave {shown(end_reason)} as the reason" + _contradiction(disposition, end_code)
     else:
         disposition, uncertain, why = _by_code(end_reason, end_code, has_agent=has_agent, held=held)
+    if has_agent and talked and disposition in _ENDS_A_TALK_TOO:
+        disposition, uncertain = Disposition.ANSWERED, True
+        why += "; but an agent was on the call and seconds were talked, so it was answered and cut off"
     return Classification(
         disposition,
         uncertain,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from pipeline.domain.disposition import ATTEMPTED, BILLABLE_BY_DEFAULT
+from pipeline.domain.disposition import ATTEMPTED, BILLABLE_BY_DEFAULT, INBOUND_NOT_BILLED, not_billed
 from pipeline.domain.errors import NoRateError
 from pipeline.domain.rating import ChargeReason, rate_attempt, rate_call
 from pipeline.steps.isolation import bug
@@ -135,9 +135,9 @@ def price(call: Unbilled, tariff: LoadedTariff | None) -> Priced:
     billable = BILLABLE_BY_DEFAULT if tariff is None else tariff.billable_dispositions
     if call.disposition not in billable:
         fee = _attempt_fee(call, tariff, rate)
-        return Priced(number, rate, fee, f"a call that ended as {call.disposition} is not billed")
+        return Priced(number, rate, fee, not_billed(call.disposition))
     if not _direction_is_rated(call, tariff):
-        return Priced(number, rate, None, "inbound calls are not billed")
+        return Priced(number, rate, None, INBOUND_NOT_BILLED)
     seconds = call.talk_seconds if tariff is None else _seconds(call, tariff)
     if tariff is None or rate is None:
         if seconds == 0:

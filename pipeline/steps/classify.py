@@ -24,7 +24,7 @@ def classify(connection: Connection, span: Span) -> list[Failure]:
     failures: list[Failure] = []
     for call in unclassified_calls(connection, span):
         try:
-            result = classify_call(call.end_reason, call.end_code, call.extension, call.hold_seconds)
+            result = classify_call(call.end_reason, call.end_code, call.extension, call.hold_seconds, call.talk_seconds)
         except Exception as error:  # noqa: BLE001 - one record's bug must not hold up its batch; it is kept with traceback
             failures.append(bug(call.call_id, error))
             continue

@@ -71,7 +71,7 @@ def quote(connection: Connection, call: HypotheticalCall, *, region: str, timezo
         connection: the database; only the rates of the number's prefixes are read.
         call: the call.
         region: the region of national numbers.
-        timezone: the zone of the hours and weekdays of rates.
+        timezone: the zone of the hours and weekdays of a version that has none of its own.
 
     Raises:
         NoRateError: no tariff, or no rate for the number at that time.
@@ -83,7 +83,8 @@ def quote(connection: Connection, call: HypotheticalCall, *, region: str, timezo
         raise NoRateError(dialled.value, call.dialed_at, call.campaign)
     version = version_by_id(connection, version_id)
     prefixes = [dialled.digits[:length] for length in range(len(dialled.digits) + 1)]
-    tariff = loaded_tariff(version, RateDeck(rates_of(connection, version_id, prefixes=prefixes), timezone))
+    rates = rates_of(connection, version_id, prefixes=prefixes)
+    tariff = loaded_tariff(version, RateDeck(rates, version.timezone or timezone))
     try:
         priced = price(_unbilled(call, campaign, dialled), tariff)
     except NoRateError:  # of the instant and the campaign as they were given

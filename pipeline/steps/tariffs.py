@@ -143,7 +143,7 @@ def load_tariff(
         tariff: the tariff it becomes a version of.
         loaded_by: who loads it.
         default_currency: the currency of a file that names none.
-        timezone: the zone of the file's dates and hours.
+        timezone: the zone of the file's dates and hours, kept with the version.
         settings: what the version is to say besides its rates; what is left out stays as it was.
         dry_run: check the file and say what would come of it, but write nothing.
 
@@ -161,14 +161,14 @@ def load_tariff(
         with engine.connect() as connection:
             current = find_version(connection, tariff)
             terms = settings.terms(file.currency, current and current.terms)
-            already = _is(connection, current, sha256, terms, file)
+            already = _is(connection, current, sha256, terms, file, timezone)
         version = 1 if current is None else current.version + (not already)
         return TariffLoaded(tariff, version, len(file.rates), file.currency, 0, already, dry_run=True, terms=terms)
     with engine.begin() as connection:
         tariff_id = lock_tariff(connection, tariff)
         current = find_version(connection, tariff)
         terms = settings.terms(file.currency, current and current.terms)
-        already = _is(connection, current, sha256, terms, file)
+        already = _is(connection, current, sha256, terms, file, timezone)
         if already and current is not None:
             version = current.version
         else:
@@ -177,6 +177,7 @@ def load_tariff(
                 tariff_id,
                 file.rates,
                 terms=terms,
+                timezone=timezone,
                 file_name=file_name,
                 file_sha256=sha256,
                 loaded_by=loaded_by,
@@ -186,13 +187,23 @@ def load_tariff(
 
 
 def _is(
-    connection: Connection, current: TariffVersion | None, sha256: bytes, terms: TariffTerms, file: TariffFile
+    connection: Connection,
+    current: TariffVersion | None,
+    sha256: bytes,
+    terms: TariffTerms,
+    file: TariffFile,
+    timezone: str,
 ) -> bool:
-    """Whether a version is this file; the same bytes say other things in another time zone."""
+    """Whether a version is this file; the same bytes say other things in another time zone.
+
+    Where there are hours or weekdays, a version that has no zone of its own is not: the load gives it one.
+    """
+    of_a_clock = any(rate.time_of_day is not None or rate.weekdays is not None for rate in file.rates)
     return (
         current is not None
         and current.file_sha256 == sha256
         and current.terms == terms
+        and (current.timezone == timezone or not of_a_clock)
         and tuple(rates_of(connection, current.version_id)) == file.rates
     )
 
@@ -231,7 +242,13 @@ def release_waiting(engine: Engine, *, at_once: int = RELEASED_AT_ONCE) -> int:
 
 
 def export_tariff(connection: Connection, tariff: str, *, version: int | None = None, timezone: str) -> Iterator[str]:
-    """The lines of a file that loads as a version's rates again; the newest version by default.
+    """The lines of a file that loads as a version's rates again, in its zone; the newest version by default.
+
+    Args:
+        connection: the database.
+        tariff: its name.
+        version: its version.
+        timezone: the zone of a version that has none of its own.
 
     Raises:
         UnknownTariffError: there is none.
@@ -240,7 +257,7 @@ def export_tariff(connection: Connection, tariff: str, *, version: int | None = 
     if found is None:
         raise UnknownTariffError(tariff, version)
     rates = rates_of(connection, found.version_id)
-    return write_tariff(rates, currency=found.terms.currency, timezone=timezone)
+    return write_tariff(rates, currency=found.terms.currency, timezone=found.timezone or timezone)
 
 
 class TariffCache:
@@ -250,7 +267,7 @@ class TariffCache:
         """Nothing is read yet.
 
         Args:
-            timezone: the zone of the hours and weekdays of rates.
+            timezone: the zone of the hours and weekdays of a version that has none of its own.
             rates_kept: how many rates, of all tariffs, are kept at most.
         """
         self._timezone = timezone
@@ -286,7 +303,7 @@ class TariffCache:
             if other.name == version.tariff:
                 del self._loaded[other_id]
         loaded = self._loaded[version_id] = loaded_tariff(
-            version, RateDeck(rates_of(connection, version_id), self._timezone)
+            version, RateDeck(rates_of(connection, version_id), version.timezone or self._timezone)
         )
         while len(self._loaded) > 1 and sum(len(each.deck) for each in self._loaded.values()) > self._rates_kept:
             self._loaded.popitem(last=False)

@@ -1,9 +1,10 @@
 """The balance sheet: every record received is in exactly one place, and every call has what it is owed.
 
 Each figure is counted from the rows themselves, never from another figure, so that the sum can fail. All tables share
-the record's id as key, so every table is read once, by its index alone, into a count and a checksum of ids a batch. A
-batch whose counts and checksums agree is in order: each of its records is in exactly one place, each of its calls has
-exactly what it is owed. The few batches that do not agree, most of them on their way, are looked at record by record.
+the record's id as key, so every table is read once, by its index alone where that has all that is asked, into a count
+and checksums of ids a batch. A batch whose counts and checksums agree is in order: each of its records is in exactly
+one place, each of its calls has exactly what it is owed. The few batches that do not agree, most of them on their way,
+are looked at record by record. What a charge comes to is worked out again for every line of the ledger.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
+from pipeline.storage import balance_money as money
 from pipeline.storage import balance_queries as queries
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ class Balance:
     discarded: Entry
     pending: Entry
     charged: dict[str, Decimal]
+    unbilled: dict[str, Entry] = field(default_factory=dict)
+    """Calls with talk seconds that nobody is charged for, by disposition."""
     violations: tuple[Violation, ...] = field(default=())
 
     PLACES = ("processed", "duplicate", "quarantined", "failed", "discarded", "pending")
@@ -76,6 +80,7 @@ class Balance:
             "received": self.received.as_dict(),
             **{name: getattr(self, name).as_dict() for name in self.PLACES},
             "charged": {currency: f"{amount:f}" for currency, amount in sorted(self.charged.items())},
+            "unbilled": {disposition: entry.as_dict() for disposition, entry in sorted(self.unbilled.items())},
             "violations": [violation.as_dict() for violation in self.violations],
             "closes": self.closes,
         }
@@ -94,13 +99,19 @@ def balance_sheet(
     """
     with connection.execution_options(isolation_level="REPEATABLE READ").begin():
         connection.execute(text("SET LOCAL work_mem = '64MB'"))
-        window = {"since": since, "until": until, "source": source}
-        for statement, values in ((queries.WINDOW, window), (queries.SET_ASIDE, {}), (queries.BATCHES, {})):
-            connection.execute(text(statement), values)
-        for statement in queries.CLOSER_LOOK:
+        connection.execute(text(queries.WINDOW), {"since": since, "until": until, "source": source})
+        bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
+        for statement in (*money.VERSIONS, queries.SET_ASIDE):
+            connection.execute(text(statement))
+        for statement in (money.LEDGER, queries.BATCHES):
+            connection.execute(text(statement), bounds)
+        for statement in (*queries.CLOSER_LOOK, *money.CLOSER_LOOK):
             connection.execute(text(statement))
         figures = connection.execute(text(queries.FIGURES)).one()
         charged = {row.currency: row.amount for row in connection.execute(text(queries.CHARGED))}
+        unbilled = {
+            row.disposition: Entry(row.records, row.talk_seconds) for row in connection.execute(text(money.UNBILLED))
+        }
         violations = [
             violation
             for rule, query in queries.RULES.items()
@@ -126,6 +137,7 @@ def balance_sheet(
         discarded=Entry(places["discarded"]),
         pending=Entry(places["pending"]),
         charged=charged,
+        unbilled=unbilled,
         violations=tuple(violations),
     )
 

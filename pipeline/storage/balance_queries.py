@@ -6,6 +6,9 @@ of equal count and equal checksum are taken for equal.
 
 from __future__ import annotations
 
+from pipeline.domain.disposition import Disposition
+from pipeline.storage import balance_money as money
+
 WINDOW = """
 CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS
 SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last
@@ -15,6 +18,11 @@ WHERE (cast(:since AS timestamptz) IS NULL OR received_at >= :since)
   AND (cast(:source AS text) IS NULL OR source = :source)
 """
 """The batches the sheet is about."""
+
+BOUNDS = """
+SELECT coalesce(min(first), 0) AS first, coalesce(max(last), -1) AS last FROM balance_window
+"""
+"""The first and last record id there could be in them."""
 
 SET_ASIDE = """
 CREATE TEMPORARY TABLE balance_aside ON COMMIT DROP AS
@@ -29,21 +37,29 @@ GROUP BY f.record_id, c.id, c.talk_seconds
 """The records a step set aside and nobody has released; one row a record."""
 
 
-def _sums(table: str, key: str, more: str = "") -> str:
+_BY_THE_INDEX = "(SELECT min(first) FROM balance_window) AND (SELECT max(last) FROM balance_window)"
+"""The bounds as subqueries: not knowing them, the planner reads the index alone, which is the least to read."""
+
+_BY_THE_TABLE = ":first AND :last"
+"""The bounds as values, for a table whose rows are needed: the planner then knows whether those are nearly all."""
+
+
+def _sums(table: str, key: str, more: str = "", bounds: str = _BY_THE_INDEX) -> str:
     return (
         f"SELECT {key} >> 16 AS batch, count(*) AS n, sum(hashint8({key})) AS h{more} FROM {table} "
-        f"WHERE {key} BETWEEN (SELECT min(first) FROM balance_window) AND (SELECT max(last) FROM balance_window) "
-        "GROUP BY 1"
+        f"WHERE {key} BETWEEN {bounds} GROUP BY 1"
     )
 
-
-_SIGN = "CASE kind WHEN 'charge' THEN 1 ELSE -1 END"
 
 BATCHES = f"""
 CREATE TEMPORARY TABLE balance_batches ON COMMIT DROP AS
 SELECT w.id, w.first, w.last, w.records, w.finished,
        coalesce(i.n, 0) AS received, coalesce(c.n, 0) AS calls, coalesce(c.seconds, 0) AS seconds,
-       coalesce(d.n, 0) + coalesce(v.n, 0) AS duplicates,
+       coalesce(d.n, 0) + coalesce(v.n, 0) AS duplicates, coalesce(d.n, 0) + coalesce(v.n, 0) > 0 AS repeats,
+       coalesce(l.reversals, false) AS corrected, coalesce(l.unusual, false) AS unusual,
+       coalesce(l.unpaid, 0) = 0
+         AND coalesce(c.with_seconds, 0) = coalesce(l.with_seconds, 0) + coalesce(u.h, 0)
+         AND coalesce(p.answered_h, 0) = coalesce(l.rated_h, 0) + coalesce(u.excused_h, 0) AS paid,
        w.finished AND w.records = coalesce(i.n, 0)
          AND coalesce(i.n, 0) = coalesce(c.n, 0) + coalesce(d.n, 0) + coalesce(v.n, 0) + coalesce(a.n, 0)
          AND coalesce(i.h, 0) = coalesce(c.h, 0) + coalesce(d.h, 0) + coalesce(v.h, 0) + coalesce(a.h, 0)
@@ -54,7 +70,9 @@ SELECT w.id, w.first, w.last, w.records, w.finished,
          AND coalesce(p.audio_n, 0) = coalesce(r.n, 0) AND coalesce(p.audio_h, 0) = coalesce(r.h, 0) AS in_order
 FROM balance_window AS w
 LEFT JOIN ({_sums("inbox", "record_id")}) AS i ON i.batch = w.id
-LEFT JOIN ({_sums("calls", "id", ", sum(talk_seconds) AS seconds")}) AS c ON c.batch = w.id
+LEFT JOIN ({
+    _sums("calls", "id", f", sum(talk_seconds) AS seconds, sum({money.with_seconds('id')}) AS with_seconds")
+}) AS c ON c.batch = w.id
 LEFT JOIN ({_sums("duplicates", "record_id")}) AS d ON d.batch = w.id
 LEFT JOIN ({_sums("revisions", "record_id")}) AS v ON v.batch = w.id
 LEFT JOIN ({_sums("balance_aside", "record_id", ", count(*) FILTER (WHERE is_call) AS calls")}) AS a ON a.batch = w.id
@@ -63,23 +81,31 @@ LEFT JOIN ({
         "dispositions",
         "call_id",
         ", count(*) FILTER (WHERE can_have_audio) AS audio_n"
-        ", sum(hashint8(call_id)) FILTER (WHERE can_have_audio) AS audio_h",
+        ", sum(CASE WHEN can_have_audio THEN hashint8(call_id) END) AS audio_h"
+        f", sum(CASE WHEN disposition = '{Disposition.ANSWERED}' THEN hashint8(call_id) END) AS answered_h",
+        bounds=_BY_THE_TABLE,
     )
 }) AS p ON p.batch = w.id
-LEFT JOIN (SELECT call_id >> 16 AS batch, sum({_SIGN}) AS n, sum({_SIGN} * hashint8(call_id)::bigint) AS h FROM ledger
-           WHERE call_id BETWEEN (SELECT min(first) FROM balance_window) AND (SELECT max(last) FROM balance_window)
-           GROUP BY 1) AS l ON l.batch = w.id
-LEFT JOIN ({_sums("uncharged", "call_id")}) AS u ON u.batch = w.id
+LEFT JOIN ({money.LEDGER_NET}) AS l ON l.batch = w.id
+LEFT JOIN ({
+    _sums(
+        "uncharged",
+        "call_id",
+        f", sum(CASE WHEN reason IN ({money.EXCUSES}) THEN hashint8(call_id) END) AS excused_h",
+        bounds=_BY_THE_TABLE,
+    )
+}) AS u ON u.batch = w.id
 LEFT JOIN ({_sums("recordings", "call_id")}) AS r ON r.batch = w.id
 """
-"""Each batch with its counts, and whether they agree."""
+"""Each batch with its counts, and whether they agree: those of its records and calls (``in_order``), and those of what
+its calls come to (``paid``)."""
 
 CLOSER_LOOK = (
     """
     CREATE TEMPORARY TABLE balance_unclear ON COMMIT DROP AS
     SELECT id, first, last, finished FROM balance_batches WHERE NOT in_order
     """,
-    "ANALYZE balance_unclear, balance_aside",
+    "ANALYZE balance_batches, balance_unclear, balance_aside",
     # A call that lacks something it is owed. Its charge is in force when it was charged once more than reversed.
     """
     CREATE TEMPORARY TABLE balance_undone ON COMMIT DROP AS
@@ -127,9 +153,7 @@ FROM (SELECT received, duplicates, calls, seconds FROM balance_batches
 """The lines of the sheet."""
 
 CHARGED = """
-SELECT currency, sum(amount) AS amount FROM ledger
-WHERE call_id BETWEEN (SELECT min(first) FROM balance_window) AND (SELECT max(last) FROM balance_window)
-  AND call_id >> 16 IN (SELECT id FROM balance_window)
+SELECT currency, sum(amount) AS amount FROM balance_ledger WHERE batch IN (SELECT id FROM balance_window)
 GROUP BY currency
 """
 """What was charged, net of reversals."""
@@ -168,5 +192,25 @@ RULES = {
         WHERE NOT EXISTS (SELECT FROM inbox AS i WHERE i.record_id = x.record_id)""",
     "a batch does not hold the records it was settled with": """
         SELECT first FROM balance_batches WHERE received <> records""",
+    "a duplicate is of no call": """
+        SELECT x.record_id FROM balance_batches AS b
+        JOIN LATERAL (SELECT record_id, call_id FROM duplicates WHERE record_id BETWEEN b.first AND b.last
+                      UNION ALL
+                      SELECT record_id, call_id FROM revisions WHERE record_id BETWEEN b.first AND b.last) AS x ON true
+        WHERE b.repeats AND NOT EXISTS (SELECT FROM calls AS c WHERE c.id = x.call_id)""",
+    "a call waits, or was given up, at a step that it has behind it": """
+        SELECT f.record_id FROM failures AS f
+        WHERE f.state IN ('open', 'discarded') AND f.record_id >> 16 IN (SELECT id FROM balance_window)
+          AND CASE f.step
+              WHEN 'normalize' THEN EXISTS (SELECT FROM calls AS c WHERE c.id = f.record_id)
+              WHEN 'classify' THEN EXISTS (SELECT FROM dispositions AS d WHERE d.call_id = f.record_id)
+              WHEN 'bill' THEN EXISTS (SELECT FROM uncharged AS u WHERE u.call_id = f.record_id)
+                OR (SELECT sum(CASE l.kind WHEN 'charge' THEN 1 ELSE -1 END) FROM ledger AS l
+                    WHERE l.call_id = f.record_id) > 0
+              ELSE false END""",
+    "a failure is to be tried again, but its batch is finished": """
+        SELECT f.record_id FROM failures AS f JOIN balance_window AS w ON w.id = f.record_id >> 16
+        WHERE f.state = 'retrying' AND w.finished""",
+    **money.RULES,
 }
 """What must never be; each query names the ids that break its rule."""

@@ -24,11 +24,12 @@ class Unclassified(NamedTuple):
     end_code: int | None
     extension: str | None
     hold_seconds: int | None
+    talk_seconds: int
     recording_promised: bool
 
 
 _UNCLASSIFIED = """
-SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds,
+SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds, c.talk_seconds,
        (c.recording_url IS NOT NULL OR NOT c.recording_url_sent) AS recording_promised
 FROM calls AS c
 WHERE c.id BETWEEN %(first)s AND %(last)s

@@ -291,6 +291,8 @@ tariff_versions = Table(
     ),
     # Whether inbound calls are rated, by the number called; else they are not charged.
     Column("inbound_rated", Boolean, nullable=False, server_default=text("false")),
+    # The zone of its hours and weekdays. Null in versions older than this column: that of whoever rates.
+    Column("timezone", Text),
     Column("file_name", Text, nullable=False),
     Column("file_sha256", LargeBinary, nullable=False),
     Column("loaded_by", Text, nullable=False),

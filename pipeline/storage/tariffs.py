@@ -46,6 +46,8 @@ class TariffVersion(NamedTuple):
     file_sha256: bytes
     loaded_by: str
     loaded_at: datetime
+    timezone: str | None = None
+    """The zone of its hours and weekdays; None in a version older than the column: that of whoever rates."""
 
 
 class ListedVersion(NamedTuple):
@@ -61,7 +63,7 @@ class ListedVersion(NamedTuple):
 
 _VERSION = (
     "v.id, t.name, v.version, v.currency, v.rounding, v.decimals, v.billable_dispositions, v.duration_basis, "
-    "v.inbound_rated, v.file_name, v.file_sha256, v.loaded_by, v.loaded_at"
+    "v.inbound_rated, v.file_name, v.file_sha256, v.loaded_by, v.loaded_at, v.timezone"
 )
 _VERSIONS = "tariff_versions AS v JOIN tariffs AS t ON t.id = v.tariff_id"
 
@@ -83,6 +85,7 @@ def _version(row: Row[Any]) -> TariffVersion:
         file_sha256=bytes(row.file_sha256),
         loaded_by=row.loaded_by,
         loaded_at=row.loaded_at,
+        timezone=row.timezone,
     )
 
 
@@ -106,6 +109,7 @@ def insert_version(
     rates: Iterable[Rate],
     *,
     terms: TariffTerms,
+    timezone: str,
     file_name: str,
     file_sha256: bytes,
     loaded_by: str,
@@ -117,6 +121,7 @@ def insert_version(
         tariff_id: what `lock_tariff` returned.
         rates: the rates; the `id` of each is its line.
         terms: what the version says besides its rates.
+        timezone: the IANA zone of the rates' hours and weekdays.
         file_name: where the rates came from.
         file_sha256: of the file as it was.
         loaded_by: who loads it.
@@ -124,9 +129,10 @@ def insert_version(
     row = connection.execute(
         text(
             "INSERT INTO tariff_versions (tariff_id, version, currency, rounding, decimals, "
-            "  billable_dispositions, duration_basis, inbound_rated, file_name, file_sha256, loaded_by) "
+            "  billable_dispositions, duration_basis, inbound_rated, timezone, file_name, file_sha256, loaded_by) "
             "SELECT :tariff_id, coalesce(max(version), 0) + 1, :currency, :rounding, :decimals, "
-            "  cast(:billable AS text[]), :duration_basis, :inbound_rated, :file_name, :file_sha256, :loaded_by "
+            "  cast(:billable AS text[]), :duration_basis, :inbound_rated, :timezone, :file_name, :file_sha256, "
+            "  :loaded_by "
             "FROM tariff_versions WHERE tariff_id = :tariff_id RETURNING id, version"
         ),
         {
@@ -137,6 +143,7 @@ def insert_version(
             "billable": sorted(terms.billable_dispositions),
             "duration_basis": terms.duration_basis.value,
             "inbound_rated": terms.inbound_rated,
+            "timezone": timezone,
             "file_name": file_name,
             "file_sha256": file_sha256,
             "loaded_by": loaded_by,
@@ -242,6 +249,22 @@ def list_versions(connection: Connection) -> list[ListedVersion]:
     )
     campaigns = assignments(connection)
     return [ListedVersion(_version(row), row.rates, row.in_force, tuple(campaigns.get(row.name, ()))) for row in rows]
+
+
+def zones_in_force(connection: Connection) -> list[tuple[str, str | None]]:
+    """The tariffs that have hours or weekdays, each with the zone of its version in force; none to who may not read."""
+    if not connection.scalar(text("SELECT has_table_privilege('rates', 'SELECT')")):
+        return []
+    rows = connection.execute(
+        text(
+            "SELECT t.name, v.timezone FROM tariffs AS t CROSS JOIN LATERAL "
+            "  (SELECT id, timezone FROM tariff_versions WHERE tariff_id = t.id ORDER BY version DESC LIMIT 1) AS v "
+            "WHERE EXISTS (SELECT FROM rates AS r WHERE r.tariff_version_id = v.id "
+            "              AND (r.time_from IS NOT NULL OR r.weekdays IS NOT NULL)) "
+            "ORDER BY t.name"
+        )
+    )
+    return [(row.name, row.timezone) for row in rows]
 
 
 def rates_of(connection: Connection, version_id: int, *, prefixes: Sequence[str] | None = None) -> Iterator[Rate]:

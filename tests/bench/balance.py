@@ -40,13 +40,16 @@ FILL = [
               CASE WHEN record_id % 5 < 2 THEN 61 ELSE 0 END, 'hungup', true, '\\x00' FROM inbox""",
     """INSERT INTO dispositions (call_id, disposition, uncertain, why, person_reached, contact_done, can_be_billed,
                                  can_have_audio)
-       SELECT id, CASE WHEN talk_seconds > 0 THEN 'answered' ELSE 'busy' END, false, 'made up', talk_seconds > 0,
+       SELECT id, CASE WHEN talk_seconds > 0 THEN 'answered' ELSE 'busy' END, false,
+              'The dialler gave the reason, although end_code 16 (normal call clearing) stands for a hang-up', talk_seconds > 0,
               talk_seconds > 0, talk_seconds > 0, talk_seconds > 0 FROM calls""",
-    """INSERT INTO ledger (call_id, kind, revision, tariff_version_id, prefix, rate_per_minute, connect_fee,
-                           talk_seconds, billable_seconds, unrounded, amount, currency, reason)
-       SELECT id, 'charge', 1, 1, '27', 0.6, 0.2, 61, 61, 0.81, 0.81, 'ZAR', 'rated'
+    """INSERT INTO ledger (call_id, kind, revision, tariff_version_id, rate_line, prefix, rate_per_minute, connect_fee,
+                           talk_seconds, rated_seconds, billable_seconds, unrounded, amount, currency, reason)
+       SELECT id, 'charge', 1, (SELECT max(tariff_version_id) FROM rates WHERE prefix LIKE '27b%'), 2 + id % 3000, '27b', 0.6, 0.2,
+              61, 61, 61, 0.81, 0.81, 'ZAR', 'rated'
        FROM calls WHERE talk_seconds > 0""",
-    "INSERT INTO uncharged (call_id, reason) SELECT id, 'not billed' FROM calls WHERE talk_seconds = 0",
+    """INSERT INTO uncharged (call_id, reason) SELECT id, 'a call that ended as busy is not billed' FROM calls
+       WHERE talk_seconds = 0""",
     """INSERT INTO recordings (call_id, source, call_ref, state) SELECT id, source, call_ref, 'stored' FROM calls
        WHERE talk_seconds > 0""",
 ]

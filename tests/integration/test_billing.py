@@ -74,6 +74,18 @@ def ask(engine, number="0820001234", seconds=60, **more):
         return quote(connection, call, region="ZA", timezone=ZONE)
 
 
+@pytest.mark.parametrize("end", [("error", "41"), ("error", "127"), ("completed", None), ("timeout", "102")])
+def test_a_talk_that_was_cut_off_is_charged_and_recorded(engine, end):
+    """An abnormal cause after minutes with an agent: answered, uncertain, with its charge and its recording."""
+    load(engine, "27,0.60")
+    reason, code = end
+    walk(engine, receive(engine, make_record(end_reason=reason, end_code=code, call_time=600)))
+    assert rows(engine, "SELECT disposition, uncertain FROM dispositions") == [("answered", True)]
+    assert rows(engine, "SELECT amount, talk_seconds FROM ledger") == [(Decimal("6.00"), 600)]
+    assert rows(engine, "SELECT state FROM recordings") == [("scheduled",)]
+    assert sheet(engine).closes
+
+
 class TestWorkedNumbers:
     def test_through_the_steps(self, engine):
         """Every worked number comes out of the ledger as it is written, to the second and the cent."""

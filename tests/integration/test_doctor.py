@@ -28,7 +28,7 @@ from pipeline.storage.migrations import upgrade
 from pipeline.storage.stops import raise_stop
 from tests.conftest import LIST
 from tests.factories import make_record
-from tests.integration.flow import receive
+from tests.integration.flow import load, receive
 
 pytestmark = pytest.mark.usefixtures("settings_env")
 
@@ -222,6 +222,16 @@ def test_recordings_that_could_meet_are_told(look, engine):
     assert "recordings paths" not in look(checks.check_database)
     verdict = look(checks.check_database, RECORDINGS_PATH="{call_ref}{ext}")["recordings paths"]
     assert "north, south" in verdict.says
+
+
+def test_a_tariff_of_another_time_zone_is_told(look, engine):
+    """Hours mean another time elsewhere; a tariff without hours is the same everywhere."""
+    load(engine)
+    assert "tariff time zone" not in look(checks.check_database, PIPELINE_TIMEZONE="Europe/London")
+    load(engine, b"prefix,rate_per_minute,time_of_day\n27,1,08:00-20:00\n")
+    assert "tariff time zone" not in look(checks.check_database, PIPELINE_TIMEZONE="Africa/Johannesburg")
+    verdict = look(checks.check_database, PIPELINE_TIMEZONE="Europe/London")["tariff time zone"]
+    assert "Africa/Johannesburg" in verdict.says
 
 
 def test_beat_that_never_ran_and_stops_are_told(look, engine):

@@ -33,6 +33,7 @@ from pipeline.steps.bill import bill
 from pipeline.steps.classify import classify
 from pipeline.steps.normalize import normalize
 from pipeline.steps.quote import HypotheticalCall, Quote, quote
+from pipeline.steps.rerate import compare
 from pipeline.steps.run import run_step
 from pipeline.steps.tariffs import (
     TariffCache,
@@ -46,8 +47,10 @@ from pipeline.steps.tariffs import (
 from pipeline.storage.failures import Failure, set_aside
 from pipeline.storage.inbox import settle
 from pipeline.storage.progress import Step
-from pipeline.storage.tariffs import list_versions, newest_version_id, rates_of
+from pipeline.storage.rerates import Selection
+from pipeline.storage.tariffs import list_versions, newest_version_id, rates_of, zones_in_force
 from tests.factories import DIALED_AT, make_record
+from tests.integration.flow import receive, walk
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -723,3 +726,62 @@ class TestCommands:
         quoted = run("quote", "+81312345678", 60, "--at", "2026-07-01T00:00", "--json")
         assert json.loads(quoted.output)["amount"] == "60"
         assert run("quote", "+81312345678", 60, "--at", "2026-06-30T23:59:59").exit_code == 1
+
+
+class TestTimeZone:
+    """A version keeps the zone it was loaded in, whoever rates by it later."""
+
+    HOURS = b"prefix,rate_per_minute,time_of_day\n27,1,08:00-20:00\n27,5,20:00-08:00\n"
+    EVENING = datetime(2026, 9, 21, 19, tzinfo=UTC)  # 21:00 in Johannesburg, 15:00 in New York
+
+    def test_any_process_rates_by_the_versions_zone(self, engine):
+        """A quote, the bill step's cache and a rerating, all in processes of another zone."""
+        load(engine, self.HOURS)
+        with engine.connect() as connection:
+            call = HypotheticalCall("+27820001234", 60, self.EVENING)
+            assert quote(connection, call, region="ZA", timezone="America/New_York").amount == 5
+        with engine.begin() as connection:
+            tariff = TariffCache("America/New_York").tariff_in_force(connection)
+        assert tariff is not None
+        rate = tariff.deck.find("27820001234", self.EVENING)
+        assert rate is not None
+        assert rate.rate_per_minute == 5
+
+    def test_a_rerating_from_elsewhere_changes_nothing(self, engine):
+        """A shell with another PIPELINE_TIMEZONE finds no call that costs something else."""
+        load(engine, self.HOURS)
+        walk(engine, receive(engine, make_record(dialed_at=int(self.EVENING.timestamp()))))
+        selection = Selection(datetime(2026, 9, 1, tzinfo=UTC), datetime(2026, 10, 1, tzinfo=UTC))
+        compared = compare(engine, selection, TariffCache("America/New_York"), progress=lambda *_: None)
+        assert (compared.changed, sum(each.calls for each in compared.differences.values())) == (0, 1)
+
+    def test_the_same_hours_of_another_zone_are_another_version(self, engine):
+        """The bytes are the same, what they say is not; a file without hours says the same everywhere."""
+        load(engine, self.HOURS)
+        assert load(engine, self.HOURS).already_loaded
+        elsewhere = load(engine, self.HOURS, timezone="America/New_York")
+        assert (elsewhere.already_loaded, elsewhere.version) == (False, 2)
+        load(engine, tariff="plain")
+        assert load(engine, tariff="plain", timezone="America/New_York").already_loaded
+
+    def test_a_version_of_old_code_takes_the_zone_of_whoever_rates(self, engine):
+        """Until it is loaded again, which gives it one."""
+        load(engine, self.HOURS)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE tariff_versions SET timezone = NULL"))
+        with engine.connect() as connection:
+            call = HypotheticalCall("+27820001234", 60, self.EVENING)
+            assert quote(connection, call, region="ZA", timezone="America/New_York").amount == 1
+            assert zones_in_force(connection) == [("default", None)]
+        again = load(engine, self.HOURS)
+        assert (again.already_loaded, again.version) == (False, 2)
+        with engine.connect() as connection:
+            assert zones_in_force(connection) == [("default", ZONE)]
+
+    def test_an_export_is_written_in_the_versions_zone(self, engine):
+        """So that it loads as the same version again, in that zone."""
+        dated = b"prefix,rate_per_minute,valid_from,time_of_day\n27,1,2026-07-01,08:00-20:00\n"
+        load(engine, dated, timezone="America/New_York")
+        with engine.connect() as connection:
+            exported = "".join(export_tariff(connection, "default", timezone=ZONE))
+        assert ",2026-07-01,,08:00-20:00," in exported

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pipeline.domain.checkup.verdict import Verdict, first_line, ok, problem, size, unknown, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 OLDEST_VERSION: Final = 140_000
 LITTLE_SHARE: Final = 0.1
@@ -151,3 +151,26 @@ def judge_tables(current: str | None, newest: str | None, known: frozenset[str])
             "Install that version here too.",
         )
     return problem(check, f"they are at revision {current}, this version needs {newest}", "Run `pipeline db upgrade`.")
+
+
+def judge_tariff_zones(zones: Iterable[tuple[str, str | None]], timezone: str) -> Iterator[Verdict]:
+    """Only where it is wrong: a tariff whose hours are read by another clock than this process's.
+
+    Args:
+        zones: each tariff that has hours or weekdays, with the zone it was loaded in; None before that was kept.
+        timezone: PIPELINE_TIMEZONE.
+    """
+    check = "tariff time zone"
+    for tariff, zone in zones:
+        if zone is None:
+            yield warning(
+                check,
+                f"tariff {tariff} does not say in which zone its hours are: each process reads them in its own",
+                f"Load it again with PIPELINE_TIMEZONE {timezone}, if that is the one it was made for.",
+            )
+        elif zone != timezone:
+            yield warning(
+                check,
+                f"tariff {tariff} was loaded in {zone} and is rated by that; PIPELINE_TIMEZONE is {timezone}",
+                f"Set PIPELINE_TIMEZONE to {zone} here, or load the tariff again if its hours are meant in {timezone}.",
+            )

@@ -65,6 +65,38 @@ def test_every_other_reason(reason: str, disposition: str, extension: str | None
     assert not got.can_have_audio
 
 
+CUT_OFF = [("error", 41), ("error", 127), ("error", None), ("CONGESTION", 34), ("timeout", 102), ("NOANSWER", 18)]
+CUT_OFF += [("completed", None), ("teleported", 41)]
+
+
+@pytest.mark.parametrize(("reason", "code"), CUT_OFF)
+def test_a_talk_that_was_cut_off_was_answered(reason: str, code: int | None) -> None:
+    """The dialler calls every cause it does not know an error; an agent and seconds say that they talked before."""
+    got = classify(reason, code, "2001", None, 600)
+    assert (got.disposition, got.uncertain) == ("answered", True)
+    assert (got.person_reached, got.can_be_billed, got.can_have_audio) == (True, True, True)
+    assert "an agent was on the call" in got.why
+    assert got.why.endswith(".")
+
+
+@pytest.mark.parametrize(("reason", "code"), CUT_OFF)
+@pytest.mark.parametrize(("extension", "seconds"), [(None, 600), ("", 600), ("2001", 0)])
+def test_without_an_agent_or_without_seconds_nobody_talked(
+    reason: str, code: int | None, extension: str | None, seconds: int
+) -> None:
+    """Either alone is what an error looks like."""
+    got = classify(reason, code, extension, None, seconds)
+    assert got.disposition == classify(reason, code, None, None).disposition
+    assert not got.can_be_billed
+
+
+@pytest.mark.parametrize("reason", ["voicemail", "busy", "reject", "failed"])
+def test_a_reason_that_is_no_error_is_kept(reason: str) -> None:
+    """A machine, a busy line and a refusal are said for certain; their seconds are for the balance to report."""
+    got = classify(reason, None, "2001", None, 600)
+    assert (got.disposition, got.uncertain) == (OTHERS[reason], False)
+
+
 @pytest.mark.parametrize("reason", [*HANGUPS, *OTHERS])
 def test_case_and_blanks_do_not_matter(reason: str) -> None:
     """A reason is the same in capitals, in small letters and between blanks."""
@@ -157,14 +189,17 @@ ANY_TEXT = st.text(st.characters(exclude_categories=()))
     st.none() | st.integers() | st.integers(0, 130),
     st.none() | ANY_TEXT,
     st.none() | st.integers(),
+    st.integers(),
 )
-def test_classify_is_total(reason: str, code: int | None, extension: str | None, hold: int | None) -> None:
+def test_classify_is_total(
+    reason: str, code: int | None, extension: str | None, hold: int | None, seconds: int
+) -> None:
     """Whatever the dialler says there is one disposition, one printable sentence, and the same one again."""
-    got = classify(reason, code, extension, hold)
+    got = classify(reason, code, extension, hold, seconds)
     assert got.disposition in set(Disposition)
     assert got.why.endswith(".")
     assert got.why.isprintable()
     assert len(got.why) < 400
     follows = (got.person_reached, got.contact_done, got.can_be_billed, got.can_have_audio)
     assert follows == tuple(CONSEQUENCES[got.disposition])
-    assert classify(reason, code, extension, hold) == got
+    assert classify(reason, code, extension, hold, seconds) == got

@@ -10,6 +10,7 @@ from pipeline.domain.checkup.database import (
     judge_database_error,
     judge_disk,
     judge_tables,
+    judge_tariff_zones,
 )
 from pipeline.domain.checkup.verdict import Level
 
@@ -108,3 +109,14 @@ def test_tables_are_those_of_this_version(current, level, advice):
     """Older ones are upgraded; newer ones are not ours to touch."""
     verdict = judge_tables(current, "2", frozenset("12"))
     assert (verdict.level, verdict.remedy) == (level, advice)
+
+
+def test_a_tariff_of_another_zone_is_told():
+    """Nothing to say of one that is rated by this process's clock; each other with what to do."""
+    zone = "Africa/Johannesburg"
+    assert not list(judge_tariff_zones([("default", zone)], zone))
+    other, none = judge_tariff_zones([("default", "Europe/London"), ("old", None)], zone)
+    assert (other.level, none.level) == (Level.WARNING, Level.WARNING)
+    assert "loaded in Europe/London" in other.says
+    assert "tariff old" in none.says
+    assert zone in none.remedy
