@@ -317,8 +317,7 @@ def _show_queues(queues: list[dict[str, Any]]) -> None:
             console.print(Text.assemble(not_begun, advice))
         if row["undeleted"]:
             undeleted = as_text(
-                f"{row['undeleted']:,} recordings of {row['source']} are past their retention and could not be deleted:",
-                "yellow",
+                f"{row['undeleted']:,} of {row['source']} are past their retention and could not be deleted:", "yellow"
             )
             console.print(Text.assemble(undeleted, " pipeline recordings list --undeleted"))
 
