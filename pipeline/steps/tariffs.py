@@ -161,14 +161,14 @@ def load_tariff(
         with engine.connect() as connection:
             current = find_version(connection, tariff)
             terms = settings.terms(file.currency, current and current.terms)
-            already = _is(connection, current, sha256, terms, file, timezone)
+            already = _is(connection, current, sha256, terms, file, timezone=timezone)
         version = 1 if current is None else current.version + (not already)
         return TariffLoaded(tariff, version, len(file.rates), file.currency, 0, already, dry_run=True, terms=terms)
     with engine.begin() as connection:
         tariff_id = lock_tariff(connection, tariff)
         current = find_version(connection, tariff)
         terms = settings.terms(file.currency, current and current.terms)
-        already = _is(connection, current, sha256, terms, file, timezone)
+        already = _is(connection, current, sha256, terms, file, timezone=timezone)
         if already and current is not None:
             version = current.version
         else:
@@ -192,6 +192,7 @@ def _is(
     sha256: bytes,
     terms: TariffTerms,
     file: TariffFile,
+    *,
     timezone: str,
 ) -> bool:
     """Whether a version is this file; the same bytes say other things in another time zone.

@@ -41,13 +41,22 @@ FILL = [
     """INSERT INTO dispositions (call_id, disposition, uncertain, why, person_reached, contact_done, can_be_billed,
                                  can_have_audio)
        SELECT id, CASE WHEN talk_seconds > 0 THEN 'answered' ELSE 'busy' END, false,
-              'The dialler gave the reason, although end_code 16 (normal call clearing) stands for a hang-up', talk_seconds > 0,
-              talk_seconds > 0, talk_seconds > 0, talk_seconds > 0 FROM calls""",
+              'The dialler gave the reason, although end_code 16 (normal call clearing) stands for a hang-up',
+              talk_seconds > 0, talk_seconds > 0, talk_seconds > 0, talk_seconds > 0 FROM calls""",
+    "INSERT INTO tariffs (name) VALUES ('bench')",
+    """INSERT INTO tariff_versions (tariff_id, version, currency, rounding, decimals, billable_dispositions, timezone,
+                                    file_name, file_sha256, loaded_by)
+       SELECT id, 1, 'ZAR', 'half_up', 2, '{answered}', 'UTC', 'bench.csv', '\\x00', 'bench' FROM tariffs
+       WHERE name = 'bench'""",
+    """INSERT INTO rates (tariff_version_id, line, prefix, rate_per_minute, connect_fee, first_increment,
+                          next_increment)
+       SELECT v.id, 2 + n, '27' || n, 0.60, 0.20, 60, 1
+       FROM tariff_versions AS v, generate_series(0, 199999) AS n WHERE v.file_name = 'bench.csv'""",
     """INSERT INTO ledger (call_id, kind, revision, tariff_version_id, rate_line, prefix, rate_per_minute, connect_fee,
                            talk_seconds, rated_seconds, billable_seconds, unrounded, amount, currency, reason)
-       SELECT id, 'charge', 1, (SELECT max(tariff_version_id) FROM rates WHERE prefix LIKE '27b%'), 2 + id % 3000, '27b', 0.6, 0.2,
-              61, 61, 61, 0.81, 0.81, 'ZAR', 'rated'
-       FROM calls WHERE talk_seconds > 0""",
+       SELECT c.id, 'charge', 1, v.id, 2 + c.id % 3000, '27' || c.id % 3000, 0.60, 0.20, 61, 61, 61, 0.81, 0.81, 'ZAR',
+              'rated'
+       FROM calls AS c, tariff_versions AS v WHERE c.talk_seconds > 0 AND v.file_name = 'bench.csv'""",
     """INSERT INTO uncharged (call_id, reason) SELECT id, 'a call that ended as busy is not billed' FROM calls
        WHERE talk_seconds = 0""",
     """INSERT INTO recordings (call_id, source, call_ref, state) SELECT id, source, call_ref, 'stored' FROM calls
