@@ -536,16 +536,59 @@ def test_the_ledgers_guard_holds_for_the_owner_too(standing):
         connection.execute(text("UPDATE ledger SET amount = 0"))
 
 
-def test_the_sql_that_is_shown_can_be_run(settings_env, database_url, engine):
+def pipeline_db(*words):
+    """The command as an operator runs it; returns what it says."""
+    done = subprocess.run([sys.executable, "-m", "pipeline", "db", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.split()) if words != ("roles",) else done.stdout
+
+
+def test_the_sql_that_is_shown_can_be_run(settings_env, engine):
     """`pipeline db roles` prints what psql takes; `--apply` and a migration do the same, however often."""
-
-    def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", "db", *words], capture_output=True, text=True, check=True
-        ).stdout
-
-    shown = run("roles")
+    shown = pipeline_db("roles")
     with engine.begin() as connection:
         connection.exec_driver_sql(shown)
-    assert "have their rights" in run("roles", "--apply")
-    assert "Its roles have their rights" in run("upgrade")
+    assert "have their rights" in pipeline_db("roles", "--apply")
+    assert "Its roles have their rights" in pipeline_db("upgrade")
+
+
+@pytest.fixture
+def small_owner(servers, engines, monkeypatch):
+    """A database whose owner may make roles and is no superuser; yields the server's superuser in it."""
+    url = make_url(servers.postgres.url).set(database="small")
+    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("CREATE ROLE small LOGIN CREATEROLE"))
+        connection.execute(text("CREATE DATABASE small OWNER small"))
+    monkeypatch.setenv("DATABASE_URL", url.set(username="small").render_as_string(hide_password=False))
+    superuser = create_engine(url)
+    yield superuser
+    superuser.dispose()
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE small WITH (FORCE)"))
+        connection.execute(text("DROP ROLE small"))
+    server.dispose()
+
+
+def test_an_owner_who_is_no_superuser_is_told_what_is_left_open(small_owner):
+    """The locks belong to the server's superuser; once one has closed them, all that is meant to work does."""
+    assert "went from revision none" in pipeline_db("upgrade")
+    assert "can still hold up steps by their locks" in pipeline_db("roles", "--apply")
+    with small_owner.begin() as connection:
+        connection.exec_driver_sql(pipeline_db("roles"))
+    assert "hold up" not in pipeline_db("roles", "--apply")
+    assert "Its roles have their rights" in pipeline_db("upgrade")
+    url = small_owner.url
+    roles = {
+        role: make_engine(url.set(username=role).render_as_string(hide_password=False), application="test")
+        for role in ("cdr_ingest", "cdr_work", "cdr_flower", "cdr_read", "small")
+    }
+    load(roles["small"])
+    for seconds in (61, 121):
+        walk(roles["cdr_work"], receive(roles["cdr_ingest"], make_record(call_ref=1, call_time=seconds)))
+    assert operator.accept(roles["cdr_flower"], 1, who="ann").reversed_charges == 1
+    walk_overdue(roles["cdr_work"])
+    assert sheet(roles["cdr_read"]).closes
+    refused(roles["cdr_read"], "SELECT pg_advisory_lock(1)")
+    for each in roles.values():
+        each.dispose()
