@@ -29,7 +29,7 @@ from pipeline.storage.heartbeats import INGESTOR, beat
 from pipeline.storage.inbox import batch_of, known_sources
 from pipeline.storage.models import metadata
 from pipeline.storage.progress import Step, hurry, reopen, step_held
-from pipeline.storage.roles import ROLES, apply_roles
+from pipeline.storage.roles import FUNCTIONS, ROLES, apply_roles
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue
@@ -339,13 +339,20 @@ def test_a_role_cannot(standing, role, statement):
     [
         ("cdr_flower", "UPDATE failures SET state = 'resolved' WHERE state = 'open'"),
         ("cdr_flower", "UPDATE failures SET state = 'discarded' WHERE class = 'data'"),
+        (
+            "cdr_flower",
+            (
+                "INSERT INTO edits (record_id, revision, raw, edited_by) "
+                "SELECT record_id, 1, 'x', 'ann' FROM inbox ORDER BY record_id LIMIT 1"
+            ),
+        ),
         ("cdr_ingest", "INSERT INTO heartbeats (name, source, who) VALUES ('reconciler', '', 'x')"),
         ("cdr_ingest", "INSERT INTO heartbeats (name, source, who) VALUES ('recordings_keeper', 'enigma', 'x')"),
         ("cdr_work", "INSERT INTO heartbeats (name, source, who) VALUES ('ingestor', 'enigma', 'x')"),
     ],
 )
 def test_a_role_cannot_use_a_right_for_that(standing, role, statement):
-    """It has the right, and a trigger says what for: no failure vanishes, no discarding without an action."""
+    """It has the right, and a trigger says what for: failures do not vanish, and no good record is edited."""
     refused(standing[role], statement, MUST_NOT)
 
 
@@ -534,6 +541,16 @@ def test_the_ledgers_guard_holds_for_the_owner_too(standing):
     """Who may take the trigger off must take it off first."""
     with standing["owner"].connect() as connection, pytest.raises(DBAPIError, match="append-only"):
         connection.execute(text("UPDATE ledger SET amount = 0"))
+
+
+def test_a_restored_database_is_closed_again(engines):
+    """A copy restored without privileges lets anybody run functions; the roles' rights are more than grants."""
+    with engines["owner"].begin() as connection:
+        for function in FUNCTIONS:
+            connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC"))
+        apply_roles(connection)
+    refused(engines["cdr_read"], "SELECT accept_conflict(1, 'x')")
+    refused(engines["cdr_flower"], "SELECT reverse_charge_of_conflict(1, 1, 'x')")
 
 
 def pipeline_db(*words):
