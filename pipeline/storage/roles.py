@@ -142,7 +142,8 @@ def grants(database: str, schema: str = "public") -> Iterator[str]:
     yield f"REVOKE CREATE ON SCHEMA {_quoted(schema)} FROM PUBLIC"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {_quoted(schema)} FROM {names}"
     for function in FUNCTIONS:
-        yield f"REVOKE ALL ON FUNCTION {_quoted(schema)}.{function} FROM {names}"
+        # A copy that was restored without privileges lets anybody run them.
+        yield f"REVOKE ALL ON FUNCTION {_quoted(schema)}.{function} FROM PUBLIC, {names}"
     yield f"GRANT CONNECT, TEMPORARY ON DATABASE {_quoted(database)} TO {names}"
     yield f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {names}"
     for role, may in ROLES.items():

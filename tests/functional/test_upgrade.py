@@ -9,12 +9,15 @@ import sys
 import pytest
 from honcho.environ import parse_procfile
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.stack import ROOT, Stack
 from pipeline.storage.migrations import revisions
+from pipeline.storage.roles import ROLES
 from tests.factories import make_record
 from tests.functional.conftest import TARIFF, balance, eventually
+from tests.functional.test_roles import ROLE_OF
 
 MIGRATIONS = "pipeline/storage/migrations/versions"
 EACH = 50
@@ -69,6 +72,16 @@ def unmigrated(stack, engine):
     return stack
 
 
+def start_as_roles(stack, *processes):
+    """Each as its role in the database: what it may do changes under it as well."""
+    owner = stack.env["DATABASE_URL"]
+    for process in processes:
+        role = make_url(owner).set(username=ROLE_OF[process])
+        stack.env["DATABASE_URL"] = role.render_as_string(hide_password=False)
+        stack.start([process])
+    stack.env["DATABASE_URL"] = owner
+
+
 def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, engine, tmp_path):
     """Old code at work, tables upgraded under it, new code beside it, old code stopped: every call charged once."""
     new, old = unmigrated, OldStack(unmigrated, old_code)
@@ -76,11 +89,18 @@ def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, 
     assert where.startswith(str(old_code)), where
     tariff = tmp_path / "tariff.csv"
     tariff.write_text(TARIFF)
-    for command in (("pipeline", "db", "upgrade"), ("pipeline", "tariff", "load", str(tariff))):
+    for command in (
+        ("pipeline", "db", "upgrade"),
+        ("pipeline", "db", "roles", "--apply"),
+        ("pipeline", "tariff", "load", str(tariff)),
+    ):
         done = old.run(*command)
         assert done.returncode == 0, done.stderr
     before, newest = revisions(engine)
     assert before != newest
+    with engine.begin() as connection:
+        for role in ROLES:
+            connection.execute(text(f"ALTER ROLE {role} LOGIN"))
 
     pushed = 0
 
@@ -95,7 +115,7 @@ def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, 
 
     with old:
         try:
-            old.start(["ingestor", "worker", "beat"])
+            start_as_roles(old, "ingestor", "worker", "beat")
             some_calls()
             eventually(all_charged, check=old.check)
 
@@ -105,8 +125,8 @@ def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, 
             some_calls()
             eventually(all_charged, check=old.check)
 
-            new.start_as("worker", new.commands["worker"].replace("worker@%h", "newer@%h"))
-            new.start(["ingestor", "beat"])
+            new.commands["worker"] = new.commands["worker"].replace("worker@%h", "newer@%h")
+            start_as_roles(new, "worker", "ingestor", "beat")
             some_calls()
             eventually(all_charged, check=lambda: (old.check(), new.check()))
 
@@ -119,4 +139,6 @@ def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, 
     sheet = eventually(lambda: (found := balance(new))["pending"]["records"] == 0 and found)
     assert (sheet["closes"], sheet["processed"]["records"]) == (True, pushed)
     assert float(sheet["charged"]["ZAR"]) == pytest.approx(pushed * CHARGE)
+    for process in ("ingestor", "worker", "beat"):
+        assert "permission denied" not in old.log_of(process).read_text(), process
     assert os.environ.get("PYTHONPATH") is None or str(old_code) not in os.environ["PYTHONPATH"]

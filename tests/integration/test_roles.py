@@ -29,7 +29,7 @@ from pipeline.storage.heartbeats import INGESTOR, beat
 from pipeline.storage.inbox import batch_of, known_sources
 from pipeline.storage.models import metadata
 from pipeline.storage.progress import Step, hurry, reopen, step_held
-from pipeline.storage.roles import ROLES, apply_roles
+from pipeline.storage.roles import FUNCTIONS, ROLES, apply_roles
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue
@@ -339,13 +339,20 @@ def test_a_role_cannot(standing, role, statement):
     [
         ("cdr_flower", "UPDATE failures SET state = 'resolved' WHERE state = 'open'"),
         ("cdr_flower", "UPDATE failures SET state = 'discarded' WHERE class = 'data'"),
+        (
+            "cdr_flower",
+            (
+                "INSERT INTO edits (record_id, revision, raw, edited_by) "
+                "SELECT record_id, 1, 'x', 'ann' FROM inbox ORDER BY record_id LIMIT 1"
+            ),
+        ),
         ("cdr_ingest", "INSERT INTO heartbeats (name, source, who) VALUES ('reconciler', '', 'x')"),
         ("cdr_ingest", "INSERT INTO heartbeats (name, source, who) VALUES ('recordings_keeper', 'enigma', 'x')"),
         ("cdr_work", "INSERT INTO heartbeats (name, source, who) VALUES ('ingestor', 'enigma', 'x')"),
     ],
 )
 def test_a_role_cannot_use_a_right_for_that(standing, role, statement):
-    """It has the right, and a trigger says what for: no failure vanishes, no discarding without an action."""
+    """It has the right, and a trigger says what for: failures do not vanish, and no good record is edited."""
     refused(standing[role], statement, MUST_NOT)
 
 
@@ -536,16 +543,69 @@ def test_the_ledgers_guard_holds_for_the_owner_too(standing):
         connection.execute(text("UPDATE ledger SET amount = 0"))
 
 
-def test_the_sql_that_is_shown_can_be_run(settings_env, database_url, engine):
+def test_a_restored_database_is_closed_again(engines):
+    """A copy restored without privileges lets anybody run functions; the roles' rights are more than grants."""
+    with engines["owner"].begin() as connection:
+        for function in FUNCTIONS:
+            connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO PUBLIC"))
+        apply_roles(connection)
+    refused(engines["cdr_read"], "SELECT accept_conflict(1, 'x')")
+    refused(engines["cdr_flower"], "SELECT reverse_charge_of_conflict(1, 1, 'x')")
+
+
+def pipeline_db(*words):
+    """The command as an operator runs it; returns what it says."""
+    done = subprocess.run([sys.executable, "-m", "pipeline", "db", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return " ".join(done.stdout.split()) if words != ("roles",) else done.stdout
+
+
+def test_the_sql_that_is_shown_can_be_run(settings_env, engine):
     """`pipeline db roles` prints what psql takes; `--apply` and a migration do the same, however often."""
-
-    def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", "db", *words], capture_output=True, text=True, check=True
-        ).stdout
-
-    shown = run("roles")
+    shown = pipeline_db("roles")
     with engine.begin() as connection:
         connection.exec_driver_sql(shown)
-    assert "have their rights" in run("roles", "--apply")
-    assert "Its roles have their rights" in run("upgrade")
+    assert "have their rights" in pipeline_db("roles", "--apply")
+    assert "Its roles have their rights" in pipeline_db("upgrade")
+
+
+@pytest.fixture
+def small_owner(servers, engines, monkeypatch):
+    """A database whose owner may make roles and is no superuser; yields the server's superuser in it."""
+    url = make_url(servers.postgres.url).set(database="small")
+    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(text("CREATE ROLE small LOGIN CREATEROLE"))
+        connection.execute(text("CREATE DATABASE small OWNER small"))
+    monkeypatch.setenv("DATABASE_URL", url.set(username="small").render_as_string(hide_password=False))
+    superuser = create_engine(url)
+    yield superuser
+    superuser.dispose()
+    with server.connect() as connection:
+        connection.execute(text("DROP DATABASE small WITH (FORCE)"))
+        connection.execute(text("DROP ROLE small"))
+    server.dispose()
+
+
+def test_an_owner_who_is_no_superuser_is_told_what_is_left_open(small_owner):
+    """The locks belong to the server's superuser; once one has closed them, all that is meant to work does."""
+    assert "went from revision none" in pipeline_db("upgrade")
+    assert "can still hold up steps by their locks" in pipeline_db("roles", "--apply")
+    with small_owner.begin() as connection:
+        connection.exec_driver_sql(pipeline_db("roles"))
+    assert "hold up" not in pipeline_db("roles", "--apply")
+    assert "Its roles have their rights" in pipeline_db("upgrade")
+    url = small_owner.url
+    roles = {
+        role: make_engine(url.set(username=role).render_as_string(hide_password=False), application="test")
+        for role in ("cdr_ingest", "cdr_work", "cdr_flower", "cdr_read", "small")
+    }
+    load(roles["small"])
+    for seconds in (61, 121):
+        walk(roles["cdr_work"], receive(roles["cdr_ingest"], make_record(call_ref=1, call_time=seconds)))
+    assert operator.accept(roles["cdr_flower"], 1, who="ann").reversed_charges == 1
+    walk_overdue(roles["cdr_work"])
+    assert sheet(roles["cdr_read"]).closes
+    refused(roles["cdr_read"], "SELECT pg_advisory_lock(1)")
+    for each in roles.values():
+        each.dispose()

@@ -42,5 +42,7 @@ def test_a_bad_setting_is_named_without_its_password(monkeypatch, name, value):
 def test_another_kind_of_store_is_named(monkeypatch):
     """The scheme is no secret, and says what is wrong."""
     monkeypatch.setenv("RECORDINGS_URL", "ftp://cdr:hunter2@store/bucket")
-    with pytest.raises(SettingsError, match=r"RECORDINGS_URL: must be a URL such as .*, got one that begins with ftp://"):
+    with pytest.raises(
+        SettingsError, match=r"RECORDINGS_URL: must be a URL such as .*, got one that begins with ftp://"
+    ):
         load_settings()

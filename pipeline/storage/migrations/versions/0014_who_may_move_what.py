@@ -46,6 +46,24 @@ CREATE CONSTRAINT TRIGGER failure_is_discarded_by_somebody AFTER UPDATE OF state
     EXECUTE FUNCTION failure_is_discarded_by_somebody();
 """
 
+# An edit mends what was quarantined; a good record that is on its way is not to be made into another.
+EDITS = """
+CREATE FUNCTION edit_is_of_a_quarantined_record() RETURNS trigger LANGUAGE plpgsql
+    SET search_path = {schema}, pg_temp AS $$
+BEGIN
+    IF NOT has_table_privilege('failures', 'UPDATE') AND NOT EXISTS (
+        SELECT FROM failures WHERE record_id = NEW.record_id AND step = 'normalize'
+        AND state IN ('open', 'retrying')) THEN
+        RAISE EXCEPTION 'record % may not be edited by %: it is not quarantined', NEW.record_id, current_user
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END
+$$;
+CREATE TRIGGER edit_is_of_a_quarantined_record BEFORE INSERT ON edits
+    FOR EACH ROW EXECUTE FUNCTION edit_is_of_a_quarantined_record();
+"""
+
 # An ingestor is who may write to the inbox; every other sign of life is of somebody who may store calls. When it was
 # given is the database's own word.
 HEARTBEATS = """
@@ -67,6 +85,7 @@ CREATE TRIGGER heartbeat_is_ones_own BEFORE INSERT OR UPDATE ON heartbeats
 def upgrade() -> None:
     # Tables in the order in which transactions that are under way take them.
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
+    op.execute(sa.text(EDITS.format(schema=schema)))
     op.execute(sa.text(FAILURES.format(schema=schema)))
     # Rows that are there were written by nobody knows which role: the default comes after the column.
     op.add_column("actions", sa.Column("role", sa.Text(), nullable=True))
@@ -81,3 +100,5 @@ def downgrade() -> None:
     for name in ("failure_is_discarded_by_somebody", "failure_is_moved_by_a_person"):
         op.execute(f"DROP TRIGGER {name} ON failures")
         op.execute(f"DROP FUNCTION {name}()")
+    op.execute("DROP TRIGGER edit_is_of_a_quarantined_record ON edits")
+    op.execute("DROP FUNCTION edit_is_of_a_quarantined_record()")
