@@ -118,7 +118,7 @@ HOSTILE: tuple[Any, ...] = (
 
 BOMBS = {
     "gzip": zlib.compress(bytes(100_000_000), 9),
-    "bz2": bz2.compress(bytes(100_000_000)),
+    "bzip2": bz2.compress(bytes(100_000_000)),
     "lzma": lzma.compress(bytes(100_000_000)),
 }
 
