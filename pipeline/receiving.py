@@ -191,16 +191,22 @@ def _check_arguments(kwargs: dict[str, Any], parameters: Parameters) -> None:
         raise RefusedError("arguments", f"it has the arguments {saferepr(sorted(kwargs), 200)}")
     for name, kind in parameters.types.items():
         value = kwargs[name]
-        well_formed = type(value) is kind and (
-            0 <= value <= LARGEST_INTEGER if kind is int else len(value) <= LONGEST_TEXT and _is_encodable(value)
-        )
+        well_formed = _is_number(value) if kind is int else _is_encodable(value)
         if not well_formed:
             raise RefusedError("arguments", f"its argument {name} is {saferepr(value, 100)}")
 
 
-def _is_encodable(value: str) -> bool:
+def _is_number(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= LARGEST_INTEGER
+
+
+def _is_encodable(value: Any) -> bool:
     """Half a surrogate pair is text for JSON, and for nobody else."""
-    return value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value)
+    return (
+        isinstance(value, str)
+        and len(value) <= LONGEST_TEXT
+        and (value.isascii() or not any("\ud800" <= each <= "\udfff" for each in value))
+    )
 
 
 def _check_times(headers: dict[str, Any], now: datetime) -> None:

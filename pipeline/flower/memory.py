@@ -70,8 +70,10 @@ class BoundedEvents(Events):  # type: ignore[misc]
         self._largest_bytes = BYTES_A_TASK * max_tasks_in_memory
         self._writing = threading.Lock()
         super().__init__(*args, max_tasks_in_memory=max_tasks_in_memory, **options)
-        if self.state_save_timer:
-            self.state_save_timer = PeriodicCallback(self._save_beside, self.state_save_interval)
+        if self.state_save_interval:
+            self.state_save_timer: PeriodicCallback | None = PeriodicCallback(
+                self._save_beside, self.state_save_interval
+            )
 
     def load_state(self) -> EventsState | None:
         """What was saved last, unless it is too large to be loaded."""

@@ -22,6 +22,17 @@ from pipeline.sandbox.server import ServerError, free_port
 from tests.chaos.harness import QUEUES
 from tests.factories import make_record
 from tests.functional.conftest import balance, eventually
+from tests.functional.test_forged_messages import (
+    BOMBS,
+    COMMANDS,
+    FORGED,
+    HEADERS,
+    HOSTILE,
+    HUGE,
+    message,
+    peak_megabytes,
+    still_works,
+)
 
 
 def queue_type_is(url, queue, kind):
@@ -56,6 +67,40 @@ def test_rabbitmq_carries_everything(stack, dialler, rabbitmq):
     assert not queue_type_is(rabbitmq, "cdr.bill", "classic")
     seconds = stack.stop()
     assert max(seconds.values()) < 5, seconds
+
+
+def test_rabbitmqs_messages_are_looked_at_too(stack, push, engine, rabbitmq):
+    """Headers come as AMQP's own types, and bodies are opened by the same decoders: the same worker goes on."""
+    stack.env["CELERY_BROKER_URL"] = rabbitmq
+    stack.start(["worker"])
+    eventually(lambda: "ready" in stack.log_of("worker").read_text(), check=stack.check)
+    worker = stack.processes["worker"].pid
+    before = peak_megabytes(worker)
+    with kombu.Connection(rabbitmq) as connection:
+        producer = kombu.Producer(connection.default_channel, kombu.Exchange("pipeline", type="direct"))
+        control = kombu.Producer(
+            connection.default_channel, kombu.Exchange("celery.pidbox", type="fanout", durable=False)
+        )
+        for forged in (*FORGED.values(), *hostile_headers()):
+            about = {name: value for name, value in forged.items() if name != "body"}
+            producer.publish(forged["body"], routing_key="cdr.bill", **about)
+        for name, bomb in BOMBS.items():
+            headers = message(compression=name)["headers"]
+            about = {"content_type": "application/json", "content_encoding": "binary", "headers": headers}
+            producer.publish(bomb, routing_key="cdr.bill", **about)
+            control.publish(bomb, headers={"compression": name})
+        for method, arguments in COMMANDS.items():
+            control.publish({"method": method, "arguments": arguments}, headers={"clock": 2**63 - 1})
+    still_works(stack, push, engine, check=stack.check)
+    assert stack.processes["worker"].pid == worker
+    assert peak_megabytes(worker) < before + 60
+    assert not stack.log_of("worker").read_text().count("Unrecoverable")
+
+
+def hostile_headers():
+    """Each header with each value that a table of AMQP can hold."""
+    values = [value for value in HOSTILE if value != HUGE]
+    return [message(**{header: value}) for header in HEADERS for value in values]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pickle
 import uuid
 import zlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -93,7 +94,7 @@ HEADERS = (
     *("delivery_info", "called_directly", "reply_to"),
 )
 
-HOSTILE = (
+HOSTILE: tuple[Any, ...] = (
     None,
     "x",
     "",
@@ -117,7 +118,7 @@ HOSTILE = (
 
 BOMBS = {
     "gzip": zlib.compress(bytes(100_000_000), 9),
-    "bz2": bz2.compress(bytes(100_000_000)),
+    "bzip2": bz2.compress(bytes(100_000_000)),
     "lzma": lzma.compress(bytes(100_000_000)),
 }
 
@@ -182,7 +183,7 @@ RAW = [
     *(
         json.dumps(envelope(properties={"delivery_info": {"exchange": exchange, "routing_key": key}})).encode()
         for exchange in HOSTILE
-        for key in ("x", None, [])
+        for key in ("x", None, ["x"])
     ),
     b'{"properties": 5, "body": "", "headers": {}}',
 ]

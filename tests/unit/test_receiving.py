@@ -7,6 +7,7 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from celery import Celery
@@ -91,7 +92,7 @@ def test_flower_shows_the_arguments_that_count():
     assert message.headers["argsrepr"] == "()"
 
 
-HOSTILE = (
+HOSTILE: tuple[Any, ...] = (
     "x" * 300, "\x1b[2J", "\ud800", -1, 1.5, 10**30, ["a", "b"], [None, "b"], [1, 2, 3], {"a": 1},
     {"__type__": "uuid", "__value__": "x"}, [{}], b"x", float("nan"),
 )  # fmt: skip
