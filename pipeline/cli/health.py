@@ -22,7 +22,10 @@ def health(
     within: Annotated[float, typer.Option(help="Seconds its last sign of life may be old.")] = ALIVE_WITHIN_SECONDS,
     progress: Annotated[
         float | None,
-        typer.Option(help="Also: of a worker, its queues may not wait while nothing ends for so many seconds."),
+        typer.Option(
+            help="Also: of a worker, its queues may not wait while nothing ends, nor a download stand still, for so "
+            "many seconds."
+        ),
     ] = None,
     *,
     ready: Annotated[bool, typer.Option("--ready", help="Also: it can do its work.")] = False,
@@ -30,10 +33,19 @@ def health(
     """Say whether a process on this machine is well. Exit code 1 when it is not."""
     found = look(process, within_seconds=within, ready=ready)
     if found.well and progress is not None:
-        found = progress_of(sign_name(process), progress)
+        name = sign_name(process)
+        found = stuck_download(name, progress) or progress_of(name, progress)
     print(found.says)  # noqa: T201 - as the quick way in pipeline/__main__.py does, which knows no rich
     if not found.well:
         raise typer.Exit(1)
+
+
+def stuck_download(name: str, longest_seconds: float) -> Health | None:
+    """A worker that has a download which does not move is unwell, whatever its other threads do; None: it has none."""
+    age = age_of(run_dir() / f"{name}.moved")
+    if age is None or age <= longest_seconds:
+        return None
+    return Health(well=False, says=f"a download of {name} has not moved for {age:.0f} s")
 
 
 def progress_of(name: str, longest_seconds: float) -> Health:
