@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from pipeline.monitoring.health import Health, finished_lately, has_queues, health, sign_name
+from pipeline.monitoring.health import Health, finished_lately, has_queues, health, sign_name, stuck_download
 
 
 def main() -> None:
@@ -34,8 +34,10 @@ def quick_health(arguments: list[str]) -> Health | None:
         case []:
             return health(process, ready=ready)
         case ["--progress", seconds] if seconds.isdecimal():
-            found = health(process, ready=ready)
-            return finished_lately(sign_name(process), float(seconds)) if found.well and has_queues(process) else found
+            found, name = health(process, ready=ready), sign_name(process)
+            if not found.well or not has_queues(process):
+                return found
+            return stuck_download(name, float(seconds)) or finished_lately(name, float(seconds))
         case _:
             return None
 

@@ -20,6 +20,7 @@ from pipeline.domain.pace import Limits
 from pipeline.domain.recording import RetryPolicy
 from pipeline.monitoring import metrics
 from pipeline.monitoring.counting import StepCount
+from pipeline.monitoring.living import underway
 from pipeline.settings import current_settings
 from pipeline.steps import bill as billing
 from pipeline.steps import bulk, recording_keeping
@@ -168,14 +169,16 @@ def dispatch_recordings() -> str:
 def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: str) -> str:  # noqa: ARG001 - two are for whoever reads Flower
     """Fetch one call's recording and store it, then send what has room now."""
     own = current_settings().enigma_source  # this queue is our dialler's, whatever the message says
-    outcome = recording_steps.download(
-        engine(),
-        call_id,
-        api=dialler_api(),
-        store=recording_store(),
-        policy=recording_policy(),
-        dispatched_at=datetime.fromisoformat(dispatched_at),
-    )
+    with underway() as moved:
+        outcome = recording_steps.download(
+            engine(),
+            call_id,
+            api=dialler_api(),
+            store=recording_store(),
+            policy=recording_policy(),
+            dispatched_at=datetime.fromisoformat(dispatched_at),
+            moved=moved,
+        )
     metrics.count(metrics.RECORDING_TRIES, source=own, state=outcome.state.value if outcome.state else "none")
     note(state=outcome.state.value if outcome.state else None, size_bytes=outcome.size_bytes)
     if outcome.pause_began:

@@ -222,6 +222,9 @@ class RecordingStore:
         """
         with _trouble("delete from", self._secrets):
             try:
+                # S3 says yes to the deletion of what is not there.
+                if not self._local and not self._files.exists(self._full(path)):
+                    return False
                 self._files.rm_file(self._full(path))
             except FileNotFoundError:
                 return False

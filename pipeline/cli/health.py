@@ -14,6 +14,7 @@ from pipeline.monitoring.health import (
     has_queues,
     run_dir,
     sign_name,
+    stuck_download,
 )
 from pipeline.monitoring.health import health as look
 
@@ -30,7 +31,10 @@ def health(
     within: Annotated[float, typer.Option(help="Seconds its last sign of life may be old.")] = ALIVE_WITHIN_SECONDS,
     progress: Annotated[
         float | None,
-        typer.Option(help="Also: of a worker, its queues may not wait while nothing ends for so many seconds."),
+        typer.Option(
+            help="Also: of a worker, its queues may not wait while nothing ends, nor a download stand still, for so "
+            "many seconds."
+        ),
     ] = None,
     *,
     ready: Annotated[bool, typer.Option("--ready", help="Also: it can do its work.")] = False,
@@ -38,7 +42,8 @@ def health(
     """Say whether a process on this machine is well. Exit code 1 when it is not."""
     found = look(process, within_seconds=within, ready=ready)
     if found.well and progress is not None and has_queues(process):
-        found = progress_of(sign_name(process), progress)
+        name = sign_name(process)
+        found = stuck_download(name, progress) or progress_of(name, progress)
     print(found.says)  # noqa: T201 - as the quick way in pipeline/__main__.py does, which knows no rich
     if not found.well:
         raise typer.Exit(1)

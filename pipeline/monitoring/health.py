@@ -27,7 +27,7 @@ class Health(NamedTuple):
 
 
 class Sign:
-    """One process's files: ``NAME.alive``, ``NAME.ready`` and, of a worker, ``NAME.finished`` and ``NAME.waiting``.
+    """One process's files: ``NAME.alive``, ``NAME.ready`` and of a worker ``.finished``, ``.waiting`` and ``.moved``.
 
     A folder that cannot be written does not stop the process: it only looks dead to its supervisor.
 
@@ -38,8 +38,8 @@ class Sign:
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
-        self._alive, self._ready, self._finished, self._waiting = (
-            folder / f"{name}.{what}" for what in ("alive", "ready", "finished", "waiting")
+        self._alive, self._ready, self._finished, self._waiting, self._moved = (
+            folder / f"{name}.{what}" for what in ("alive", "ready", "finished", "waiting", "moved")
         )
         self._touched_at = float("-inf")
         self._is_ready = False
@@ -68,10 +68,17 @@ class Sign:
         """A task ended, in whichever of the worker's processes."""
         _touch(self._finished)
 
+    def moved(self, seconds_ago: float | None) -> None:
+        """When the slowest download in hand last moved; None: there is none."""
+        if seconds_ago is None:
+            _remove(self._moved)
+        else:
+            _touch(self._moved, at=time.time() - seconds_ago)
+
     def gone(self) -> None:
         """The process ends on purpose; a last turn of its loop changes nothing."""
         self._is_gone = True
-        for path in (self._alive, self._ready, self._finished, self._waiting):
+        for path in (self._alive, self._ready, self._finished, self._waiting, self._moved):
             _remove(path)
 
 
@@ -125,6 +132,14 @@ def finished_lately(name: str, longest_seconds: float) -> Health | None:
     return Health(well=True, says=f"{name} finished a task {max(0.0, finished):.0f} s ago")
 
 
+def stuck_download(name: str, longest_seconds: float) -> Health | None:
+    """A worker that has a download which does not move is unwell, whatever its other threads do; None: it has none."""
+    age = age_of(run_dir() / f"{name}.moved")
+    if age is None or age <= longest_seconds:
+        return None
+    return Health(well=False, says=f"a download of {name} has not moved for {age:.0f} s")
+
+
 def has_queues(process: str) -> bool:
     """Whether it is a worker: of the others nothing can wait in a queue."""
     return process not in {"beat", "flower"} and not process.startswith("ingestor")
@@ -158,11 +173,14 @@ def flower_health(timeout_seconds: float = 5.0) -> Health:
     return Health(well=status == 200, says=f"flower answers {status} on {host}:{port}")
 
 
-def _touch(path: Path) -> None:
+def _touch(path: Path, *, at: float | None = None) -> None:
+    times = None if at is None else (at, at)
     try:
-        os.utime(path)
+        os.utime(path, times)
     except OSError:  # not there yet, or cleaned away
         _write(path, f"{os.getpid()}\n")
+        with contextlib.suppress(OSError):
+            os.utime(path, times)
 
 
 def _write(path: Path, content: str) -> None:

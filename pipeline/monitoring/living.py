@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from billiard import current_process
 from celery import bootsteps, signals
@@ -17,6 +20,9 @@ from pipeline.monitoring.health import Sign
 from pipeline.monitoring.waiting import count_messages
 from pipeline.settings import current_settings
 from pipeline.storage.database import make_engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 log = get_logger(__name__)
 
@@ -42,6 +48,32 @@ def task_finished() -> None:
     """Called wherever a task has ended."""
     if _Signs.sign is not None:
         _Signs.sign.finished()
+
+
+_last_moved: dict[int, float] = {}
+"""When each thread's download last moved, by the monotonic clock. A child of a pool of processes tells nobody."""
+
+
+@contextlib.contextmanager
+def underway() -> Iterator[Callable[[], None]]:
+    """A download is in hand; what this yields is called whenever it moves."""
+    thread = threading.get_ident()
+
+    def moved() -> None:
+        _last_moved[thread] = time.monotonic()
+
+    moved()
+    try:
+        yield moved
+    finally:
+        del _last_moved[thread]
+
+
+def tell_slowest() -> None:
+    """Show when the slowest download last moved, for a supervisor to see one that stands still."""
+    if _Signs.sign is not None:
+        slowest = min(_last_moved.copy().values(), default=None)
+        _Signs.sign.moved(None if slowest is None else time.monotonic() - slowest)
 
 
 @signals.celeryd_init.connect  # type: ignore[untyped-decorator]
@@ -102,7 +134,9 @@ class LoopSign(bootsteps.StartStopStep):  # type: ignore[misc]
     def start(self, worker: Any) -> None:
         """Called once, as the worker starts."""
         if _Signs.sign is not None:
+            _Signs.sign.moved(None)  # of a process of this name that was killed
             worker.timer.call_repeatedly(TOUCH_SECONDS, _Signs.sign.alive)
+            worker.timer.call_repeatedly(TOUCH_SECONDS, tell_slowest)
 
     def stop(self, worker: Any) -> None:  # noqa: ARG002 - a bootstep's signature
         """The worker ends in order."""

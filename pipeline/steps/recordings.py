@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from pipeline.adapters.dialler_api import DiallerApi
-    from pipeline.adapters.recording_store import RecordingStore
+    from pipeline.adapters.recording_store import Partial, RecordingStore
     from pipeline.domain.pace import Limits
     from pipeline.domain.recording import Decision, FetchResult, RetryPolicy
     from pipeline.storage.inbox import Span
@@ -127,6 +127,7 @@ def download(
     policy: RetryPolicy,
     dispatched_at: datetime | None = None,
     chance: Callable[[], float] = random.random,
+    moved: Callable[[], None] = lambda: None,
 ) -> RecordingOutcome:
     """Try one recording, if it is waiting to be tried.
 
@@ -139,6 +140,7 @@ def download(
         dispatched_at: of the message; a message whose try was already made does nothing, and one that comes during a
             pause is put back. Without one, a waiting recording is tried at once, due or not, paused or not.
         chance: for the jitter.
+        moved: called whenever some of it has come or was stored.
     """
     with engine.begin() as connection:
         held = recordings.claim(
@@ -148,7 +150,7 @@ def download(
             return _not_ours(connection, call_id, api.source, dispatched_at)
     try:
         with _leased(engine, held, longest_seconds=api.longest_seconds + STORE_SECONDS):
-            result, stored = _fetch(held, api, store)
+            result, stored = _fetch(held, api, store, moved)
     except Exception as error:
         bug = Broken(f"A bug in the pipeline ({type(error).__name__}); the worker's log has the traceback.")
         _settle(engine, held, bug, None, policy=policy, chance=chance())
@@ -193,10 +195,27 @@ def _leased(engine: Engine, held: Claim, *, longest_seconds: float) -> Iterator[
         done.set()
 
 
-def _fetch(held: Claim, api: DiallerApi, store: RecordingStore) -> tuple[FetchResult, StoredFile | None]:
+class _Watched:
+    """A sink that tells when something comes."""
+
+    def __init__(self, partial: Partial, moved: Callable[[], None]) -> None:
+        self._partial, self._moved = partial, moved
+
+    def write(self, data: bytes, /) -> None:
+        self._partial.write(data)
+        self._moved()
+
+    def clear(self) -> None:
+        self._partial.clear()
+
+
+def _fetch(
+    held: Claim, api: DiallerApi, store: RecordingStore, moved: Callable[[], None]
+) -> tuple[FetchResult, StoredFile | None]:
     try:
         with store.partial() as partial:
-            fetched = api.fetch(held.call_ref, partial)
+            fetched = api.fetch(held.call_ref, _Watched(partial, moved))
+            moved()
             if not isinstance(fetched, Fetched):
                 return fetched, None
             place = Place(held.source, held.call_ref, held.dialed_at, fetched.extension)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 
 import redis
 
@@ -80,3 +81,16 @@ def test_a_worker_that_lives_and_finishes_nothing_is_unwell(stack, servers):
     for child in frozen:
         os.kill(child, signal.SIGCONT)
     eventually(lambda: asked(stack, "worker", "--progress", "3").returncode == 0)
+
+
+def test_a_recordings_worker_whose_downloads_stand_still_is_unwell(stack, servers, dialler):
+    """Its loop turns, nothing waits in its queue, and all its threads are held by a dialler that says nothing."""
+    stack.env |= {"RECORDINGS_DELAY_SECONDS": "0"}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        stack.env["ENIGMA_API_URL"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        stack.start(["ingestor", "worker", "recordings", "beat"])
+        dialler.place_calls(20)
+        eventually(lambda: asked(stack, "recordings", "--progress", "300").returncode == 0, check=stack.check)
+        unwell = eventually(lambda: (done := asked(stack, "recordings", "--progress", "6")).returncode == 1 and done)
+        assert "a download of recordings has not moved" in unwell.stdout
+        assert asked(stack, "recordings", "--progress", "300").returncode == 0

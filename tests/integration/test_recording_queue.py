@@ -12,7 +12,7 @@ from sqlalchemy import text
 
 from pipeline.adapters.dialler_api import DiallerApi
 from pipeline.adapters.recording_store import RecordingStore
-from pipeline.domain.recording import PauseKind, RecordingState, Refused, RetryPolicy
+from pipeline.domain.recording import Away, PauseKind, RecordingState, Refused, RetryPolicy, Throttled
 from pipeline.sandbox.api import RecordingsApi
 from pipeline.steps import recordings as steps
 from pipeline.storage import recording_pauses, recording_queue
@@ -327,3 +327,44 @@ def test_a_migrated_row_without_its_calls_day_is_stored_under_it(engine, dialler
     download(dispatch(engine)[0])
     assert row(engine, call_id).path == "enigma/2026/03/02/1.wav"
     assert row(engine, call_id).dialed_at - datetime(2026, 3, 2, 8, tzinfo=UTC) == timedelta()
+
+
+def test_a_probe_does_not_end_a_pause_that_began_after_it(engine, dialler, api, download):
+    """Let through in spite of one pause, it says nothing about the next, which began while it was under way."""
+    dialler.add([simulated(2)])
+    scheduled(engine, 1, 2, 3)
+    api.answer = Refused(401)
+    download(dispatch(engine, at_once=1)[0])
+    wait_over(engine)
+    (probe,) = dispatch(engine)
+
+    class During(DiallerApi):
+        def fetch(self, call_ref, sink):
+            with engine.begin() as connection:
+                recording_pauses.lift(connection, None, who="ann")
+            (another,) = dispatch(engine, at_once=2)
+            assert download(another).pause_began is not None
+            return super().fetch(call_ref, sink)
+
+    with During(dialler.url, source="enigma") as during:
+        outcome = download(probe, api=during)
+    assert (outcome.state, outcome.pause_ended) == ("stored", None)
+    assert [pause.kind for pause in pauses(engine)] == [PauseKind.REFUSED]
+
+
+def test_what_was_under_way_never_shortens_a_pause(engine, api, download):
+    """A dialler that asked for an hour is left alone for an hour, whatever others under way met meanwhile."""
+    scheduled(engine, 1, 2)
+    first, second = dispatch(engine)
+
+    class During(DiallerApi):
+        def fetch(self, call_ref, sink):
+            api.answer = Throttled(429, 3_000)
+            download(second)
+            return Away("The dialler's API cannot be reached.")
+
+    with During("http://127.0.0.1:9", source="enigma") as during:
+        download(first, api=during)
+    (pause,) = pauses(engine)
+    assert pause.kind is PauseKind.DIALLER_AWAY
+    assert 2_900 < seconds_left(pause) <= 3_000

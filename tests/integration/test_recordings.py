@@ -508,3 +508,12 @@ def test_a_repeated_message_does_not_get_round_the_bound(engine, download):
     assert download(call_id).state is None
     assert dispatch(engine) == []
     assert row(engine, call_id).state == "failed"
+
+
+def test_a_download_tells_when_it_moves(engine, dialler, download):
+    """At each part that comes, so that one which stands still can be told from a long one."""
+    dialler.add([simulated(845)])
+    (call_id,) = scheduled(engine, 845)
+    moves = []
+    assert download(call_id, moved=lambda: moves.append(1)).state == "stored"
+    assert len(moves) >= 2

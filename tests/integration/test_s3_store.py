@@ -198,3 +198,24 @@ def test_a_recording_goes_from_the_dialler_to_s3(engine, make_store):
     found = row(engine, call_id)
     assert found.path == "enigma/2026/03/02/845.wav"
     assert store.checksum(found.path) == Checksum(len(body(845)), bytes(found.sha256))
+
+
+def test_what_is_missing_is_not_deleted(make_store):
+    """S3 itself says yes to the deletion of what is not there, and in the wrong bucket nothing is."""
+    store = make_store()
+    assert not store.delete(PATH)
+    keep(store, b"abc")
+    assert store.size(PATH) == 3
+    assert store.delete(PATH)
+    assert store.size(PATH) is None
+    assert not store.delete(PATH)
+
+
+def test_a_bucket_is_marked_once(make_store, options):
+    """The marker is put there in one step, like a recording; a bucket that is not there has none."""
+    store = make_store()
+    assert store.marker() is None
+    assert store.mark("one") == "one"
+    assert store.mark("another") == "one"
+    assert store.marker() == "one"
+    assert RecordingStore("s3://no-such-bucket/x", storage_options=options).marker() is None

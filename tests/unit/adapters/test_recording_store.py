@@ -344,3 +344,39 @@ def test_an_object_stores_partial_files_are_ours_alone(monkeypatch, tmp_path):
     spool.chmod(0o777)
     with pytest.raises(ValueError, match="not ours alone"):
         RecordingStore("memory://private")
+
+
+def test_a_store_is_marked_once(any_store):
+    """Whoever comes later finds the first one's marker, and nothing overwrites it."""
+    assert any_store.marker() is None
+    assert any_store.mark("one") == "one"
+    assert any_store.mark("another") == "one"
+    assert any_store.marker() == "one"
+
+
+def test_a_size_is_that_of_a_file(any_store):
+    """What is not there, or no file, has none."""
+    keep(any_store, b"abc")
+    assert any_store.size(PATH) == 3
+    assert any_store.size("enigma/none.wav") is None
+    assert any_store.size("enigma") is None
+
+
+def test_a_marker_that_says_nothing_is_none(store, folder):
+    """An empty file, or a folder of its name, is told and not taken for one."""
+    folder.mkdir()
+    (folder / recording_store.MARKER).touch()
+    assert store.marker() is None
+    with pytest.raises(StoreError, match="remove it"):
+        store.mark("one")
+    (folder / recording_store.MARKER).unlink()
+    (folder / recording_store.MARKER).mkdir()
+    assert store.marker() is None
+
+
+@given(NAMES, NAMES)
+def test_no_recording_can_become_the_marker(source, call_ref):
+    """Whatever a dialler names its calls, no path is that of the marker."""
+    for template in (TEMPLATE, "{call_ref}", "{call_ref}{ext}", "{source}{call_ref}"):
+        place = PLACE._replace(source=source, call_ref=call_ref)
+        assert recording_path(checked_template(template), **place._asdict()) != recording_store.MARKER

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from pipeline.__main__ import quick_health
 from pipeline.monitoring import health as module
-from pipeline.monitoring.health import Sign, health
+from pipeline.monitoring import living
+from pipeline.monitoring.health import Sign, health, stuck_download
 from pipeline.settings import Settings
 
 
@@ -128,3 +130,48 @@ def test_only_workers_have_queues(run):
     assert quick_health(["health", "beat", "--progress", "1"]) == quick_health(["health", "beat"])
     assert quick_health(["health", "beat", "--within", "5"]) is None
     assert quick_health(["health"]) is quick_health(["health", "--help"]) is quick_health(["report", "x"]) is None
+
+
+def test_a_download_that_has_stopped_moving_makes_its_worker_unwell(run, monkeypatch):
+    """Others may finish meanwhile: one thread that stands still is lost to all that comes."""
+    clock = [1_000.0]
+    monkeypatch.setattr(living.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(living._Signs, "sign", Sign(run, "recordings"))
+    living.tell_slowest()
+    assert stuck_download("recordings", 0.0) is None
+    with living.underway() as moved:
+        clock[0] += 100
+        living.tell_slowest()
+        assert stuck_download("recordings", 101.0) is None
+        found = stuck_download("recordings", 99.0)
+        assert (found.well, found.says) == (False, "a download of recordings has not moved for 100 s")
+        moved()
+        living.tell_slowest()
+        assert stuck_download("recordings", 5.0) is None
+    living.tell_slowest()
+    assert list(run.iterdir()) == []
+
+
+def test_the_slowest_of_several_downloads_counts(run, monkeypatch):
+    """Each thread has its own, and one that has ended is forgotten."""
+    clock = [1_000.0]
+    monkeypatch.setattr(living.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(living._Signs, "sign", Sign(run, "recordings"))
+    release, began = threading.Event(), threading.Event()
+
+    def stand_still():
+        with living.underway():
+            began.set()
+            release.wait(10)
+
+    thread = threading.Thread(target=stand_still)
+    thread.start()
+    assert began.wait(10)
+    clock[0] += 50
+    with living.underway():
+        living.tell_slowest()
+        assert stuck_download("recordings", 49.0) is not None
+        release.set()
+        thread.join(10)
+        living.tell_slowest()
+        assert stuck_download("recordings", 5.0) is None
