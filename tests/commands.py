@@ -10,6 +10,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from sqlalchemy import create_engine
+
 from pipeline.__main__ import main
 from pipeline.settings import current_settings
 from pipeline.storage import database
@@ -48,10 +50,9 @@ def _connections_closed() -> Iterator[None]:
     made = []
 
     def make(*args: Any, **options: Any) -> Any:
-        made.append(real(*args, **options))
+        made.append(create_engine(*args, **options))
         return made[-1]
 
-    real = database.create_engine
     with mock.patch.object(database, "create_engine", make):
         try:
             yield

@@ -131,7 +131,8 @@ def hurry(stack: Stack) -> None:
     engine = create_engine(stack.settings["DATABASE_URL"], poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(text("UPDATE batches SET due_at = now() WHERE finished_at IS NULL"))
-        connection.execute(text("UPDATE recordings SET due_at = now() WHERE state = 'downloading'"))
+        waiting = "state IN ('scheduled', 'downloading') AND due_at > now()"
+        connection.execute(text(f"UPDATE recordings SET due_at = now() WHERE {waiting}"))
 
 
 def as_new(stack: Stack) -> None:
