@@ -812,3 +812,16 @@ def test_no_header_makes_a_fetch_raise():
         results = [api.fetch("845", Memory()) for _ in answers]
     assert {type(result) for result in results} == {Broken}
     assert len(server.requests) == len(answers)
+
+
+def test_a_silence_lasts_no_longer_than_the_deadline():
+    """What is left of the exchange is the longest wait for the next byte."""
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(HEAD + b"\r\n" + WAV[:100])
+        stall(connection)
+
+    began = time.monotonic()
+    result, _, _ = fetch(answer, read_seconds=8.0, total_seconds=0.5)
+    assert result == Broken("The recording did not come within 0.5 s.")
+    assert time.monotonic() - began < 4
