@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlparse
@@ -14,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from tornado.web import HTTPError
 
+from pipeline.flower.guard import credentials
 from pipeline.settings import current_settings
 from pipeline.storage.database import is_outage, make_engine
 
@@ -48,18 +47,10 @@ def engine() -> Engine:
 
 
 class TabHandler(BaseHandler):  # type: ignore[misc]
-    """A page of ours inside Flower: its login, its cross-site check, its ``read_only``, and no scripts."""
+    """A page of ours inside Flower: its login, its cross-site check, its ``read_only``; no browser keeps it."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        # What a record says is escaped wherever it is shown; should that fail once, no script of it runs.
-        self.set_header(
-            "Content-Security-Policy",
-            "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-            "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-        )
-        self.set_header("X-Frame-Options", "DENY")
-        self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cache-Control", "no-store")
 
     def check_xsrf_cookie(self) -> None:
@@ -77,11 +68,8 @@ class TabHandler(BaseHandler):  # type: ignore[misc]
         if options.auth:
             return str(self.current_user) if self.current_user else None
         if options.basic_auth:
-            try:
-                _, credentials = self.request.headers.get("Authorization", "").split()
-                return base64.b64decode(credentials).decode().partition(":")[0] or None
-            except (ValueError, binascii.Error):
-                return None
+            login = credentials(self.request.headers.get("Authorization", ""))
+            return login.partition(b":")[0].decode("utf-8", "replace") or None
         return None
 
     @property
