@@ -91,7 +91,9 @@ class OverlayLoader(Loader):
         source = path.read_text()
         if name in CHANGED:
             source = CHANGED[name](source)
-        return Template(source, name=name, loader=self)
+        # What is shown in ours is text, line by line; Flower's own know their way of escaping.
+        ours = path.parent != self._folders[-1]
+        return Template(source, name=name, loader=self, autoescape="shown" if ours else self.autoescape)
 
 
 def navbar_with_tabs(source: str) -> str:

@@ -10,8 +10,10 @@ from urllib.parse import urlparse
 from flower.views import BaseHandler
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from tornado.escape import to_unicode, xhtml_escape
 from tornado.web import HTTPError
 
+from pipeline.domain.visible import visible, visible_lines
 from pipeline.flower.guard import credentials
 from pipeline.settings import current_settings
 from pipeline.storage.database import is_outage, make_engine
@@ -35,6 +37,20 @@ class RefusalError(HTTPError):
         self.sentence = sentence
 
 
+def shown(value: str | bytes) -> str:
+    r"""A value in a page, as one line of text.
+
+    >>> shown("<b>\u202e")
+    '&lt;b&gt;\\u202e'
+    """
+    return xhtml_escape(visible(to_unicode(value)))
+
+
+def lines(value: str | bytes) -> str:
+    """A text of several lines in a page."""
+    return xhtml_escape(visible_lines(to_unicode(value)))
+
+
 def is_id(value: str) -> bool:
     """Whether a text is the number of a row: digits that fit PostgreSQL's bigint."""
     return value.isascii() and value.isdigit() and len(value) <= 18
@@ -52,6 +68,10 @@ class TabHandler(BaseHandler):  # type: ignore[misc]
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Cache-Control", "no-store")
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """Flower's, and how our templates show what they are given (see ``OverlayLoader``)."""
+        return {**super().get_template_namespace(), "shown": shown, "lines": lines, "typed": xhtml_escape}
 
     def check_xsrf_cookie(self) -> None:
         """Flower's check, and its refusal of other sites even where nobody has to log in."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import re
 import time
@@ -14,6 +15,7 @@ from celery.events.event import get_exchange
 from sqlalchemy import text
 from tornado.web import create_signed_value
 
+from pipeline.storage.stops import raise_stop
 from tests.factories import make_record
 from tests.functional.conftest import eventually
 from tests.integration.flow import receive, walk
@@ -175,6 +177,32 @@ def test_a_database_that_is_away_is_said(flower, engine, stack, servers):
     assert answer.status_code == 503
     assert "The database does not answer" in answer.text
     assert client.get("/workers").status_code == 200
+
+
+HIDING = "spring\x1b[2J\x9b\u202egnirps\u2066\u200b\r\n0 fake"
+SEEN = r"spring\u001b[2J\u009b\u202egnirps\u2066\u200b\r\n0 fake"
+
+
+def test_what_hides_in_a_record_is_seen(flower, engine):
+    """Characters of no width and those that turn a line around are written out, wherever somebody reads."""
+    client = flower()
+    walk(engine, receive(engine, make_record(call_ref=HIDING, ref=HIDING, contact_ref=HIDING, call_dir=HIDING)))
+    with engine.begin() as connection:
+        raise_stop(connection, HIDING, "fuse", HIDING)
+        connection.execute(text("UPDATE failures SET traceback = :said WHERE id = 2"), {"said": f"one\n{HIDING}"})
+    for path in ("/failed-calls", "/failed-calls/2", "/failed-calls/bulk?action=retry", "/pipeline/figures"):
+        page = client.get(path)
+        assert page.status_code == 200, path
+        assert page.text.replace("\n", "").isprintable(), path
+    assert client.get("/failed-calls").text.count(SEEN) >= 2
+    assert client.get("/pipeline/figures").json()["stops"][0] == {"source": SEEN, "kind": "fuse", "reason": SEEN}
+    assert "<b>" not in client.get("/failed-calls?class=<b>").text
+    # What is sent back is as it is: a filter finds it, and an edit changes nothing that nobody changed.
+    assert "1</strong>" in client.get("/failed-calls", params={"campaign": HIDING}).text
+    editor = r'aria-label="the record as it should have been">\n(.*?)</textarea>'
+    draft = re.search(editor, client.get("/failed-calls/2").text, re.DOTALL)
+    assert draft is not None
+    assert json.loads(html.unescape(draft[1]))["payload"]["ref"] == HIDING
 
 
 def login(user, password):
