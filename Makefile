@@ -62,7 +62,7 @@ check: setup ## Format, lint, types and import contracts
 	$(BIN)/lint-imports --no-cache
 
 .PHONY: audit
-audit: ## Compare what runs with the known vulnerabilities, where they can be reached
+audit: ## Compare both lock files with the known vulnerabilities; 75: they cannot be reached
 	@.ci/audit
 
 .PHONY: format

@@ -5,10 +5,14 @@ line, and takes every name below that is an option of its own; each gives way to
 from __future__ import annotations
 
 import ipaddress
+import os
 import sys
 from pathlib import Path
 
 from tornado.options import options
+
+from pipeline.logging import configure_logging
+from pipeline.settings import current_settings
 
 LOOPBACK_NAMES = {"localhost"}
 FLOWERS_MOST_TASKS = 100_000
@@ -33,6 +37,12 @@ if not (_is_loopback(address) or options.unix_socket or _logins or options.auth)
         "or FLOWER_ADDRESS=127.0.0.1"
     )
 
+if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").strip().lower() not in ("", "0", "false", "no", "off", "n", "f"):
+    sys.exit(
+        "FLOWER_UNAUTHENTICATED_API would let anybody, and any page of any site, ask what workers do: leave it out, "
+        "and log in to use Flower's API"
+    )
+
 # What Flower saw survives its restart.
 persistent = True
 db = options.db if options.db != "flower" else "var/flower.db"
@@ -44,6 +54,12 @@ state_save_interval = options.state_save_interval or _memory.SAVE_MILLISECONDS
 max_tasks = options.max_tasks if options.max_tasks != FLOWERS_MOST_TASKS else _memory.MOST_TASKS
 
 tasks_columns = "name,uuid,kwargs,state,received,runtime,result,worker"
+
+# Lines as those of the other processes: what is told in them is masked, and shown as text.
+_settings = current_settings()
+configure_logging(
+    _settings.pipeline_log_format, _settings.pipeline_log_level, show_numbers=_settings.pipeline_log_numbers == "shown"
+)
 
 # Two more tabs: what failed and what can be done about it, and how the pipeline is doing.
 from pipeline.flower.extension import install as _install_tabs  # noqa: E402 - only once the above lets Flower start

@@ -15,10 +15,10 @@ from flower import urls
 from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler, url
 
-from pipeline.flower import all_that_match, failed_call, failed_calls, overview
+from pipeline.flower import all_that_match, events, failed_call, failed_calls, guard, overview
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 HERE = Path(__file__).parent
 FLOWER_TEMPLATES = Path(urls.settings["template_path"])
@@ -66,15 +66,17 @@ def install() -> None:
     if not handlers or not isinstance(handlers[-1], tuple) or handlers[-1][0] != r".*":
         raise FlowerMovedError("no longer ends its list of handlers with a catch-all")
     loader = OverlayLoader([HERE / "templates", FLOWER_TEMPLATES])
-    navbar_with_tabs((FLOWER_TEMPLATES / "navbar.html").read_text())
-    for name in ("base.html", "404.html"):
+    for name in ("base.html", "404.html", *CHANGED):
         loader.load(name)
+    guard.install()
+    events.install()
+    handlers[:] = [guard.only_looking(handler) for handler in handlers]
     handlers[-1:-1] = HANDLERS
     urls.settings["template_loader"] = loader
 
 
 class OverlayLoader(Loader):
-    """Templates from the first folder that has them, and Flower's navigation bar with the tabs in it.
+    """Templates from the first folder that has them, and some of Flower's as they are changed here.
 
     Args:
         folders: where to look, in this order.
@@ -87,9 +89,11 @@ class OverlayLoader(Loader):
     def _create_template(self, name: str) -> Template:
         path = next((path for folder in self._folders if (path := folder / name).is_file()), self._folders[-1] / name)
         source = path.read_text()
-        if name == "navbar.html":
-            source = navbar_with_tabs(source)
-        return Template(source, name=name, loader=self)
+        if name in CHANGED:
+            source = CHANGED[name](source)
+        # What is shown in ours is text, line by line; Flower's own know their way of escaping.
+        ours = path.parent != self._folders[-1]
+        return Template(source, name=name, loader=self, autoescape="shown" if ours else self.autoescape)
 
 
 def navbar_with_tabs(source: str) -> str:
@@ -106,3 +110,35 @@ def navbar_with_tabs(source: str) -> str:
         re.sub(r">\s*Broker\s*<", f">{title}<", item.replace("'broker'", f"'{route}'")) for route, title in TABS.items()
     ]
     return source.replace(item, "\n        ".join((item, *tabs)))
+
+
+def without_buttons(source: str) -> str:
+    """Flower's page of a worker or a task as it is where Flower is read-only: the API behind its buttons is off.
+
+    Raises:
+        FlowerMovedError: the page asks for that in another way.
+    """
+    if "{% if not read_only %}" not in source:
+        raise FlowerMovedError("has other pages of workers and tasks")
+    return source.replace("{% if not read_only %}", "{% if False %}")
+
+
+def with_nonce(source: str) -> str:
+    """Flower's page of workers with leave for the one script that is written into it.
+
+    Raises:
+        FlowerMovedError: the page has another script.
+    """
+    script = '<script type="text/javascript">'
+    if source.count("<script") != 1 or script not in source:
+        raise FlowerMovedError("has another page of workers")
+    return source.replace(script, '<script type="text/javascript" nonce="{{ handler.script_nonce }}">')
+
+
+CHANGED: dict[str, Callable[[str], str]] = {
+    "navbar.html": navbar_with_tabs,
+    "worker.html": without_buttons,
+    "task.html": without_buttons,
+    "workers.html": with_nonce,
+}
+"""Flower's templates that are changed, and how."""

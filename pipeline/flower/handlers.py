@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import functools
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlparse
@@ -12,8 +10,11 @@ from urllib.parse import urlparse
 from flower.views import BaseHandler
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
+from tornado.escape import to_unicode, xhtml_escape
 from tornado.web import HTTPError
 
+from pipeline.domain.visible import visible, visible_lines
+from pipeline.flower.guard import credentials
 from pipeline.settings import current_settings
 from pipeline.storage.database import is_outage, make_engine
 
@@ -36,6 +37,20 @@ class RefusalError(HTTPError):
         self.sentence = sentence
 
 
+def shown(value: str | bytes) -> str:
+    r"""A value in a page, as one line of text.
+
+    >>> shown("<b>\u202e")
+    '&lt;b&gt;\\u202e'
+    """
+    return xhtml_escape(visible(to_unicode(value)))
+
+
+def lines(value: str | bytes) -> str:
+    """A text of several lines in a page."""
+    return xhtml_escape(visible_lines(to_unicode(value)))
+
+
 def is_id(value: str) -> bool:
     """Whether a text is the number of a row: digits that fit PostgreSQL's bigint."""
     return value.isascii() and value.isdigit() and len(value) <= 18
@@ -48,19 +63,15 @@ def engine() -> Engine:
 
 
 class TabHandler(BaseHandler):  # type: ignore[misc]
-    """A page of ours inside Flower: its login, its cross-site check, its ``read_only``, and no scripts."""
+    """A page of ours inside Flower: its login, its cross-site check, its ``read_only``; no browser keeps it."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        # What a record says is escaped wherever it is shown; should that fail once, no script of it runs.
-        self.set_header(
-            "Content-Security-Policy",
-            "default-src 'self'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-            "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
-        )
-        self.set_header("X-Frame-Options", "DENY")
-        self.set_header("Referrer-Policy", "same-origin")
         self.set_header("Cache-Control", "no-store")
+
+    def get_template_namespace(self) -> dict[str, Any]:
+        """Flower's, and how our templates show what they are given (see ``OverlayLoader``)."""
+        return {**super().get_template_namespace(), "shown": shown, "lines": lines, "typed": xhtml_escape}
 
     def check_xsrf_cookie(self) -> None:
         """Flower's check, and its refusal of other sites even where nobody has to log in."""
@@ -77,11 +88,8 @@ class TabHandler(BaseHandler):  # type: ignore[misc]
         if options.auth:
             return str(self.current_user) if self.current_user else None
         if options.basic_auth:
-            try:
-                _, credentials = self.request.headers.get("Authorization", "").split()
-                return base64.b64decode(credentials).decode().partition(":")[0] or None
-            except (ValueError, binascii.Error):
-                return None
+            login = credentials(self.request.headers.get("Authorization", ""))
+            return login.partition(b":")[0].decode("utf-8", "replace") or None
         return None
 
     @property

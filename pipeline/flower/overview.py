@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from tornado import web
 
+from pipeline.domain.visible import visible_values
 from pipeline.flower.handlers import RefusalError, TabHandler, engine
 from pipeline.storage.actions import record_action
 from pipeline.storage.backlog import BUCKET_SECONDS, backlog, recordings_by_state, standing_batches, throughput
@@ -86,7 +87,7 @@ class FiguresHandler(TabHandler):
         if not window:
             moving = await MOVING.get(lambda: self.ask(_moving))
             recordings = await RECORDINGS.get(lambda: self.ask(_recordings))
-            self.write(moving | {"recordings": recordings["recordings"]})
+            self.write(visible_values(moving) | {"recordings": recordings["recordings"]})
         elif window in WINDOWS:
             span = WINDOWS[window]
             since = None if span is None else datetime.now(tz=UTC) - span

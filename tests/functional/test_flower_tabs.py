@@ -198,6 +198,33 @@ def test_scripts_in_records_do_not_run(everything, engine, page, push):
         assert page.locator("img[src=x]").count() == 0, path
 
 
+def test_flowers_own_pages_work_under_the_policies(everything, page, push):
+    """Workers refresh by themselves, tasks are listed and opened, and there is no button whose API is off."""
+    push(*(make_record(call_ref=ref) for ref in range(3)))
+    open_tab(page, everything, "/workers")
+    expect(page.locator("#workers-table")).to_contain_text("worker@")
+    expect(page.locator("#workers-refresh-status")).not_to_contain_text("Connecting")
+    assert page.evaluate("autorefresh") == 1
+    page.locator("#theme-toggle").click()
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-bs-theme", "dark")
+    open_tab(page, everything, "/tasks")
+    expect(page.locator("#tasks-table")).to_contain_text("cdr.bill")
+    page.locator("#tasks-table tbody a", has_text="-").first.click()
+    expect(page.locator("#task-page")).to_contain_text("Keyword arguments")
+    for button in ("#task-terminate", "#task-revoke"):
+        assert page.locator(button).count() == 0
+    open_tab(page, everything, "/workers")
+    page.locator("#workers-table .worker-name-link").first.click()
+    expect(page.locator("#workername")).to_contain_text("@")
+    for button in ("#worker-shutdown", "#worker-pool-restart", "#worker-add-consumer", "[id^=task-rate-limit]"):
+        assert page.locator(button).count() == 0
+    page.get_by_role("tab", name="Config").click()
+    expect(page.locator("#tab-config")).to_be_visible()
+    open_tab(page, everything, "/broker")
+    expect(page.locator("table")).to_contain_text("recordings.enigma")
+
+
 def test_the_pipeline_tab_moves_by_itself(everything, engine, page, push):
     """The balance, what came in and what was finished, and the recordings, without reloading the page."""
     open_tab(page, everything, "/pipeline")
