@@ -29,6 +29,7 @@ from pipeline.storage.stops import raise_stop
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import receive
+from tests.warm import warm
 
 pytestmark = pytest.mark.usefixtures("settings_env")
 
@@ -360,10 +361,7 @@ def test_a_check_that_never_ends_is_given_up():
 
 
 def doctor(*arguments, **settings):
-    command = [sys.executable, "-m", "pipeline", "doctor", *arguments]
-    return subprocess.run(
-        command, env=os.environ | settings, capture_output=True, text=True, timeout=90, check=False, cwd=ROOT
-    )
+    return warm().pipeline("doctor", *arguments, env=os.environ | settings)
 
 
 def test_each_queue_has_a_worker_or_is_told(tmp_path, servers, engine):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,6 +29,7 @@ from pipeline.storage.roles import ROLES, apply_roles
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue
+from tests.warm import warm
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REFUSED = "permission denied|must be owner"
@@ -296,9 +295,9 @@ def test_the_sql_that_is_shown_can_be_run(settings_env, database_url, engine):
     """`pipeline db roles` prints what psql takes; `--apply` and a migration do the same, however often."""
 
     def run(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", "db", *words], capture_output=True, text=True, check=True
-        ).stdout
+        done = warm().pipeline("db", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     shown = run("roles")
     with engine.begin() as connection:
