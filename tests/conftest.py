@@ -18,6 +18,7 @@ from pipeline.sandbox.stack import OWN_PREFIXES
 from pipeline.settings import current_settings
 from pipeline.storage.database import make_engine
 from pipeline.storage.migrations import upgrade
+from tests.warm import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,14 @@ def own_database(template: str) -> Iterator[str]:
     with server.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
     server.dispose()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_process_ends() -> Iterator[None]:
+    """If any test has asked for one."""
+    yield
+    if warm.cache_info().currsize:
+        warm().end()
 
 
 @pytest.fixture

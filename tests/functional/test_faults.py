@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import shlex
 import sys
@@ -14,6 +15,7 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
+from pipeline.adapters.cdr_list import CdrList
 from pipeline.storage.balance import balance_sheet
 from pipeline.storage.inbox import first_record
 from tests.chaos.faulty import INGESTOR_POINTS, POINTS, WORKER_POINTS
@@ -78,6 +80,13 @@ def faulty(command, *how):
     return f"env REMAP_SIGTERM=SIGQUIT {sys.executable} -m tests.chaos.faulty {quoted} -- {program}"
 
 
+def leads(servers):
+    """Whether an ingestor is at work and has taken up what the one before it left."""
+    with contextlib.closing(CdrList(servers.dialler_redis.url, LIST, owner="a look")) as held:
+        there = held.look(1)
+    return there.holder and not there.claims
+
+
 def push(servers, *elements):
     """Put elements on the list, as soon as Redis has read its data again."""
     with redis.Redis.from_url(servers.dialler_redis.url) as client:
@@ -102,6 +111,7 @@ def test_every_point_is_covered():
 def test_death_at(running, point):
     """A process killed at this point leaves what its successor needs: the balance closes exactly."""
     servers, stack = running
+    eventually(lambda: leads(servers), check=stack.check)
     before = sheet(stack)
     deadly = armed(stack) / point
     deadly.touch()

@@ -12,7 +12,8 @@ from sqlalchemy import create_engine, text
 
 from pipeline.sandbox.audio import recording_body
 from tests.factories import make_record
-from tests.functional.conftest import Stack, balance, eventually, hurry, load_tariff
+from tests.functional.conftest import Stack, balance, eventually, load_tariff
+from tests.functional.conftest import hurry as time_passes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +47,7 @@ def states(database_url):
     engine.dispose()
 
 
-def try_again(database_url):
+def hurry(database_url):
     """Time passes for what waits long: a day's patience is not part of this test."""
     engine = create_engine(database_url)
     with engine.begin() as connection:
@@ -89,7 +90,7 @@ def test_a_bad_dialler_loses_nothing(stack, dialler, states, database_url):
     dialler.api.start()
     time.sleep(1)
     dialler.api.faults = type(faults)()
-    try_again(database_url)
+    hurry(database_url)
     eventually(lambda: states() == {"stored": len(calls)}, seconds=40, check=stack.check)
     check_files(stack, calls)
     assert set(dialler.api.served.values()) == {1}
@@ -144,7 +145,7 @@ def test_a_killed_worker_leaves_no_half_file_and_no_row_stuck(stack, dialler, st
     stored = states()["stored"]
     assert stored < len(calls)
     dialler.faults.latency_seconds = 0
-    hurry(stack)  # a lease is twelve seconds, and the room of those that were killed is taken until then
+    time_passes(stack)  # a lease is twelve seconds, and the room of those that were killed is taken until then
     stack.start(["recordings"])
     eventually(lambda: states() == {"stored": len(calls)}, seconds=45, check=stack.check)
     check_files(stack, calls)

@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from sqlalchemy import text
 
 from tests.factories import make_record
 from tests.integration.flow import load, receive, walk, walk_overdue
+from tests.warm import warm
 
 
 @pytest.fixture
 def pipeline(settings_env):
     """Runs a command; its exit code, output and errors."""
-
-    def run(*arguments, stdin=None):
-        return subprocess.run(
-            [sys.executable, "-m", "pipeline", *arguments],
-            env=dict(os.environ),
-            input=stdin,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-
-    return run
+    return warm().pipeline
 
 
 def test_an_unknown_call_is_one_clear_line(pipeline):

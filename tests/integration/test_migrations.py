@@ -63,6 +63,6 @@ def test_several_releases_at_once_wait_for_each_other(empty):
     env = {**os.environ, "DATABASE_URL": empty.url.render_as_string(hide_password=False)}
     command_line = [sys.executable, "-m", "pipeline", "db", "upgrade"]
     releases = [subprocess.Popen(command_line, env=env, stderr=subprocess.PIPE) for _ in range(3)]
-    errors = [release.communicate(timeout=60)[1] for release in releases]
+    errors = [release.communicate(timeout=180)[1] for release in releases]
     assert [release.returncode for release in releases] == [0, 0, 0], errors
     assert revisions(empty)[0] == revisions(empty)[1]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import redis
@@ -14,8 +11,7 @@ from sqlalchemy import text
 
 from tests.integration.flow import receive
 from tests.integration.recording_rows import BATCH, change, row, scheduled
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.warm import warm
 
 pytestmark = pytest.mark.usefixtures("settings_env")
 
@@ -23,15 +19,7 @@ pytestmark = pytest.mark.usefixtures("settings_env")
 def ask(expression, **settings):
     """What an expression over ``tasks`` is in a process of its own, as Celery reads its settings once."""
     code = f"import json, pipeline.tasks as tasks\nprint(json.dumps({expression}))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=ROOT,
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = warm().python(code, env=os.environ | settings)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

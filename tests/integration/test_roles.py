@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +31,7 @@ from pipeline.storage.roles import FUNCTIONS, ROLES, apply_roles
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue
+from tests.warm import warm
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 REFUSED = "permission denied|must be owner"
@@ -555,7 +554,7 @@ def test_a_restored_database_is_closed_again(engines):
 
 def pipeline_db(*words):
     """The command as an operator runs it; returns what it says."""
-    done = subprocess.run([sys.executable, "-m", "pipeline", "db", *words], capture_output=True, text=True, check=False)
+    done = warm().pipeline("db", *words)
     assert done.returncode == 0, done.stderr
     return " ".join(done.stdout.split()) if words != ("roles",) else done.stdout
 
