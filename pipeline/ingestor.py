@@ -24,7 +24,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
 from pipeline.domain.checkup.cdr_list import dialed_at
-from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
+from pipeline.domain.guards import FUSE_RECORDS, counts_again, fuse_blows, wrong_list
 from pipeline.logging import OutageLog, get_logger
 from pipeline.monitoring import metrics
 from pipeline.monitoring.health import Sign, ingestor_name
@@ -287,9 +287,11 @@ class Ingestor:
                 share = recent_bad_share(connection, self._source, at_least=FUSE_RECORDS)
                 self._trusted = share.records >= FUSE_RECORDS
                 self._judge_at = time.monotonic() + self._pace.judge_every
-                reason = fuse_blows(*share)
-                if reason is not None:
+                if reason := fuse_blows(share.records, share.bad):
                     raise_stop(connection, self._source, "fuse", reason)
+                elif reason := counts_again(share.records, share.conflicts):
+                    raise_stop(connection, self._source, "conflicts", reason)
+                if reason:
                     stop = standing_stop(connection, self._source)
         self._outages.back("database")
         self._say_stopped(stop)
@@ -359,6 +361,15 @@ class Ingestor:
             self._sign.gone()
 
 
+def pace_of(settings: Settings) -> Pace:
+    """The pace that the settings ask for."""
+    return Pace(
+        batch_size=settings.pipeline_batch_size,
+        max_unfinished=settings.pipeline_max_unfinished_batches,
+        max_unfinished_records=10 * settings.pipeline_batch_size,
+    )
+
+
 def run_ingestor(settings: Settings) -> None:
     """Run an ingestor in this process until SIGTERM or SIGINT.
 
@@ -382,11 +393,7 @@ def run_ingestor(settings: Settings) -> None:
         ),
         source=settings.enigma_source,
         send=lambda batch: send_step(Step.NORMALIZE, batch),
-        pace=Pace(
-            batch_size=settings.pipeline_batch_size,
-            max_unfinished=settings.pipeline_max_unfinished_batches,
-            max_unfinished_records=10 * settings.pipeline_batch_size,
-        ),
+        pace=pace_of(settings),
         sign=Sign(Path(settings.pipeline_run_dir), ingestor_name(settings.enigma_source)),
     )
 
