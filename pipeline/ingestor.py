@@ -6,6 +6,7 @@ committed; a crash between any two lines below leaves it in one of these, and ``
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -23,11 +24,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.adapters.cdr_list import CdrList, LeaseHeldError
 from pipeline.domain.checkup.cdr_list import dialed_at
-from pipeline.domain.guards import FUSE_RECORDS, fuse_blows, wrong_list
+from pipeline.domain.guards import FUSE_RECORDS, counts_again, fuse_blows, wrong_list
 from pipeline.logging import OutageLog, get_logger
 from pipeline.monitoring import metrics
 from pipeline.monitoring.health import Sign, ingestor_name
-from pipeline.storage.database import is_outage, make_engine
+from pipeline.recovery import Recovery
+from pipeline.storage.database import is_missing, is_outage, make_engine, wait_for_locks
 from pipeline.storage.heartbeats import INGESTOR, beat
 from pipeline.storage.inbox import Batch, Unfinished, settle, unfinished_batches
 from pipeline.storage.progress import Step
@@ -46,6 +48,9 @@ log = get_logger(__name__)
 
 PEEKED = 20
 """Elements looked at before the first claim."""
+
+STATEMENT_SECONDS = 60
+"""The longest that a statement of ours may take; a COPY takes tens of milliseconds."""
 
 
 class Turn(Enum):
@@ -121,6 +126,7 @@ class Ingestor:
         self._sign = sign
         self._stop = threading.Event()
         self._outages = OutageLog(log)
+        self._recovery = Recovery(cdr_list, engine, self._settle)
         self._recover_at = 0.0
         self._leading: bool | None = None
         self._unfinished = Unfinished(0, 0)
@@ -190,6 +196,8 @@ class Ingestor:
         except redis.RedisError as error:
             # Refusals too (no password, no memory, a key of another type): said once, and tried until mended.
             self._outages.away("dialler_redis", error)
+            if isinstance(error, redis.OutOfMemoryError):
+                self._make_room()
             # A claim whose answer was lost on the way is in the register.
             self._recover_at = 0.0
             return Turn.OUTAGE
@@ -197,26 +205,16 @@ class Ingestor:
             if not is_outage(error):
                 raise
             self._outages.away("database", error)
+            # A connection to a server that became a standby stays one; a new one may find the primary.
+            self._engine.dispose()
             # What was claimed and not settled is in the register: take it up as soon as the database is back.
             self._recover_at = 0.0
             return Turn.OUTAGE
         return Turn.CLAIMED
 
     def recover(self) -> int:
-        """Settle every open claim, by whichever process; returns how many records were rescued.
-
-        Only the holder of the lease recovers, and it has no claim of its own at this point. Should a former holder
-        still live, both settle the same claim and the database lets one of them.
-        """
-        rescued = 0
-        for claim_id in self._list.open_claims():
-            claim = self._list.read_claim(claim_id)
-            if claim.elements:
-                rescued += len(claim.elements)
-                log.warning("claim_recovered", claim=str(claim_id), records=len(claim.elements))
-                self._settle(claim)
-            else:
-                self._list.drop(claim_id)
+        """Settle what was left behind, by whichever process; returns how many records were rescued."""
+        rescued = self._recovery.run()
         self._recover_at = time.monotonic() + self._pace.recover_every
         return rescued
 
@@ -246,15 +244,28 @@ class Ingestor:
         if time.monotonic() >= self._recover_at:
             self.recover()
         if time.monotonic() >= self._tell_at:
-            self._tell()
+            self._aside("sign of life", self._tell)
+            if metrics.serving():
+                self._aside("metrics of the list", self._tell_of_the_list)
+            self._tell_at = time.monotonic() + self._pace.tell_every
+
+    def _aside(self, what: str, tell: Callable[[], None]) -> None:
+        """Do what only looks or tells: an error in it is said and costs nothing else, but for an outage."""
+        try:
+            tell()
+        except (redis.ConnectionError, redis.TimeoutError):
+            raise
+        except Exception as error:
+            if isinstance(error, SQLAlchemyError) and is_outage(error) and not is_missing(error):
+                raise
+            self._outages.away(what, error)
+        else:
+            self._outages.back(what)
 
     def _tell(self) -> None:
         """Leave a sign of life for whoever asks from a machine that cannot see the dialler's Redis."""
         with self._engine.begin() as connection:
             beat(connection, INGESTOR, self._source, who=self._list.owner)
-        if metrics.serving():
-            self._tell_of_the_list()
-        self._tell_at = time.monotonic() + self._pace.tell_every
 
     def _tell_of_the_list(self) -> None:
         there = self._list.look(1)
@@ -276,9 +287,11 @@ class Ingestor:
                 share = recent_bad_share(connection, self._source, at_least=FUSE_RECORDS)
                 self._trusted = share.records >= FUSE_RECORDS
                 self._judge_at = time.monotonic() + self._pace.judge_every
-                reason = fuse_blows(*share)
-                if reason is not None:
+                if reason := fuse_blows(share.records, share.bad):
                     raise_stop(connection, self._source, "fuse", reason)
+                elif reason := counts_again(share.records, share.conflicts):
+                    raise_stop(connection, self._source, "conflicts", reason)
+                if reason:
                     stop = standing_stop(connection, self._source)
         self._outages.back("database")
         self._say_stopped(stop)
@@ -307,17 +320,36 @@ class Ingestor:
         most = self._pace.max_unfinished_records if self._trusted else self._pace.probation_records
         return most - self._unfinished.records
 
-    def _settle(self, claim: Claim) -> None:
+    def _settle(self, claim: Claim, lock_seconds: float | None = None) -> None:
         with self._engine.begin() as connection:
+            if lock_seconds is not None:
+                wait_for_locks(connection, lock_seconds)
             batch = settle(
                 connection, claim.id, self._source, claim.elements, resend_after_seconds=RESEND_AFTER_SECONDS
             )
-        self._list.drop(claim.id)
+        self._let_go(claim)
         if batch is not None:
             metrics.count(metrics.RECEIVED, batch.records, source=self._source)
             metrics.observe(metrics.BATCH_RECORDS, batch.records, source=self._source)
             log.info("batch_settled", batch_id=batch.batch_id, records=batch.records)
             self._send(batch)
+
+    def _let_go(self, claim: Claim) -> None:
+        if self._list.kept.keep_seconds:
+            try:
+                self._list.keep(claim)
+            except redis.ResponseError as error:
+                # Such as a user of ours that may not RENAME yet.
+                self._outages.away("keeping settled claims", error)
+            else:
+                self._outages.back("keeping settled claims")
+                return
+        self._list.drop(claim.id)
+
+    def _make_room(self) -> None:
+        """Calls that the dialler cannot put on its list are lost: what we keep there only in case goes first."""
+        with contextlib.suppress(redis.RedisError):
+            self._list.kept.let_go(everything=True)
 
     def _leave(self) -> None:
         try:
@@ -327,6 +359,15 @@ class Ingestor:
         self._list.close()
         if self._sign is not None:
             self._sign.gone()
+
+
+def pace_of(settings: Settings) -> Pace:
+    """The pace that the settings ask for."""
+    return Pace(
+        batch_size=settings.pipeline_batch_size,
+        max_unfinished=settings.pipeline_max_unfinished_batches,
+        max_unfinished_records=10 * settings.pipeline_batch_size,
+    )
 
 
 def run_ingestor(settings: Settings) -> None:
@@ -340,17 +381,19 @@ def run_ingestor(settings: Settings) -> None:
         settings.enigma_list,
         pop_end=settings.enigma_pop_end,
         owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}",
+        keep_seconds=settings.pipeline_keep_claims_seconds,
     )
     ingestor = Ingestor(
         cdr_list,
-        make_engine(settings.database_url, application="cdr-ingestor", pool_size=1),
+        make_engine(
+            settings.database_url,
+            application="cdr-ingestor",
+            pool_size=1,
+            statement_timeout_seconds=STATEMENT_SECONDS,
+        ),
         source=settings.enigma_source,
         send=lambda batch: send_step(Step.NORMALIZE, batch),
-        pace=Pace(
-            batch_size=settings.pipeline_batch_size,
-            max_unfinished=settings.pipeline_max_unfinished_batches,
-            max_unfinished_records=10 * settings.pipeline_batch_size,
-        ),
+        pace=pace_of(settings),
         sign=Sign(Path(settings.pipeline_run_dir), ingestor_name(settings.enigma_source)),
     )
 

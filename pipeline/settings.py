@@ -146,6 +146,8 @@ class Settings(BaseSettings):
     """The most records one batch holds."""
     pipeline_max_unfinished_batches: Annotated[int, Field(ge=1, le=10_000)] = 50
     """The ingestor stops claiming while this many batches are unfinished."""
+    pipeline_keep_claims_seconds: Annotated[int, Field(ge=0, le=86_400)] = 900
+    """How long settled claims are kept on the dialler's Redis, for a failover of the database; 0: not at all."""
     pipeline_run_dir: Annotated[str, Field(min_length=1)] = "var/run"
     """The folder of the signs of life that ``pipeline health`` reads."""
     pipeline_metrics_port: Annotated[int, Field(ge=0, le=65_000)] = 0

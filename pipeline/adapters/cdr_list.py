@@ -1,24 +1,27 @@
 """The dialler's Redis list: claim a batch, drop the claim, take back what others left.
 
 The list allows one consumer and forgets what is popped, so nothing is ever popped. One script moves up to ``limit``
-elements into a *claim*, a list with a name of its own, and enters the claim in a register, all in one step no crash
+elements into a *claim*, a list with a name of its own that is entered in a register first, all in one step no crash
 can cut in half. A claim never grows after that, so its name identifies exactly those elements for ever: settling it
-twice is seen in the database, whoever does it. Once settled it is dropped.
+twice is seen in the database, whoever does it. Once settled it is dropped, or kept for a while (kept_claims.py).
 
 Keys share the list's slot (``{list}:cdr:…``), so Redis Cluster and key-pattern ACLs work.
 """
 
 from __future__ import annotations
 
+import re
 import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pipeline.adapters.cdr_list_scripts import CLAIM, DROP, LEASE, RELEASE
+from pipeline.adapters.kept_claims import KeptClaims
 from pipeline.domain.checkup.cdr_list import ListFacts
 
 if TYPE_CHECKING:
@@ -26,57 +29,8 @@ if TYPE_CHECKING:
 
 PopEnd = Literal["left", "right"]
 
-# KEYS: list, claim, register, lease.
-# ARGV: limit, limit in bytes, name of the claim, end, owner, lease in ms, lmove?, now (Unix seconds).
-# Returns 0 when another owner holds the lease, else the elements moved (oldest first as the dialler's page counts it).
-# An element is always in one of the two lists, also where the script itself fails half way.
-CLAIM = """
-local holder = redis.call('GET', KEYS[4])
-if holder and holder ~= ARGV[5] then return 0 end
-redis.call('SET', KEYS[4], ARGV[5], 'PX', ARGV[6])
-local moved, bytes = {}, 0
-local limit, limit_bytes = tonumber(ARGV[1]), tonumber(ARGV[2])
-while #moved < limit and bytes < limit_bytes do
-  local element
-  if ARGV[7] == '1' then
-    element = redis.call('LMOVE', KEYS[1], KEYS[2], ARGV[4], 'RIGHT')
-  elseif ARGV[4] == 'RIGHT' then
-    element = redis.call('RPOPLPUSH', KEYS[1], KEYS[2])
-  else
-    element = redis.call('LINDEX', KEYS[1], 0)
-    if element then
-      redis.call('LPUSH', KEYS[2], element)
-      redis.call('LPOP', KEYS[1])
-    end
-  end
-  if not element then break end
-  moved[#moved + 1] = element
-  bytes = bytes + #element
-end
-if #moved > 0 then
-  redis.call('HSET', KEYS[3], ARGV[3], ARGV[5] .. '|' .. ARGV[8])
-end
-return moved
-"""
-
-# KEYS: claim, register.  ARGV: name of the claim.
-DROP = """
-redis.call('DEL', KEYS[1])
-return redis.call('HDEL', KEYS[2], ARGV[1])
-"""
-
-# KEYS: lease.  ARGV: owner, lease in ms.  Returns who holds it afterwards.
-LEASE = """
-local holder = redis.call('GET', KEYS[1])
-if holder and holder ~= ARGV[1] then return holder end
-redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-return ARGV[1]
-"""
-
-RELEASE = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
-return 0
-"""
+KEYS_A_SCAN: Final = 2_000
+SCANS_A_SEARCH: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +45,25 @@ class LeaseHeldError(Exception):
     """Another ingestor holds the lease on this list."""
 
 
+class ForeignClaimError(Exception):
+    """What has the name of a claim is none of ours; the text says why."""
+
+
+def claim_named(name: bytes) -> uuid.UUID | None:
+    r"""The claim of a name; None when the name is not of our making.
+
+    >>> claim_named(b"5f1c8e9e-0000-4000-8000-000000000000")
+    UUID('5f1c8e9e-0000-4000-8000-000000000000')
+    >>> claim_named(b"5F1C8E9E-0000-4000-8000-000000000000"), claim_named(b"\xff")
+    (None, None)
+    """
+    try:
+        claim_id = uuid.UUID(name.decode())
+    except ValueError:
+        return None
+    return claim_id if str(claim_id).encode() == name else None
+
+
 class CdrList:
     """One dialler's list, and this process's hold on it.
 
@@ -101,6 +74,7 @@ class CdrList:
         owner: this process's name in the lease and the register; unique a process.
         lease_seconds: how long the lease lasts without renewal; another ingestor takes over after that.
         limit_bytes: a claim stops growing once it holds this many bytes, however few its elements.
+        keep_seconds: how long settled claims are kept; 0: not at all.
     """
 
     def __init__(
@@ -112,6 +86,7 @@ class CdrList:
         owner: str,
         lease_seconds: float = 5.0,
         limit_bytes: int = 16 * 1024 * 1024,
+        keep_seconds: float = 0,
     ) -> None:
         # No retries below us: the ingestor's loop decides what an outage means.
         self._redis = redis.Redis.from_url(
@@ -131,6 +106,8 @@ class CdrList:
         self.register_key = f"{self.key_prefix}claims"
         self.lease_key = f"{self.key_prefix}lease"
         self._claim_prefix = f"{self.key_prefix}claim:"
+        self.kept = KeptClaims(self._redis, self.key_prefix, keep_seconds=keep_seconds)
+        self._cursor = 0
         self._claim = self._redis.register_script(CLAIM)
         self._drop = self._redis.register_script(DROP)
         self._lease = self._redis.register_script(LEASE)
@@ -187,13 +164,57 @@ class CdrList:
         """Forget a settled claim. Dropping it again does nothing."""
         self._drop(keys=[self.claim_key(claim_id), self.register_key], args=[str(claim_id)])
 
+    def keep(self, claim: Claim) -> None:
+        """Put a settled claim among the kept ones, and strike it off the register."""
+        self.kept.keep(claim.id, self.claim_key(claim.id), self.register_key, sum(map(len, claim.elements)))
+
+    def register(self) -> list[bytes]:
+        """Every name in the register, by whomever: not all need be claims."""
+        return cast("list[bytes]", self._redis.hkeys(self.register_key))
+
+    def unregistered(self) -> list[bytes]:
+        """Names of claims that are in no register, among the next few thousand of the server's keys.
+
+        There are none unless somebody deleted the register or moved elements without it. A round over all keys takes
+        as many calls as it takes; a claim that was settled meanwhile may be among the names, and has no elements.
+        """
+        found: set[bytes] = set()
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self._claim_prefix) + "*"
+        for _ in range(SCANS_A_SEARCH):
+            self._cursor, keys = cast(
+                "tuple[int, list[bytes]]", self._redis.scan(self._cursor, match=pattern, count=KEYS_A_SCAN)
+            )
+            found.update(key.removeprefix(self._claim_prefix.encode()) for key in keys)
+            if self._cursor == 0:
+                break
+        return sorted(found - set(self.register())) if found else []
+
     def open_claims(self) -> list[uuid.UUID]:
         """Every claim in the register, by whomever."""
-        return [uuid.UUID(name.decode()) for name in cast("list[bytes]", self._redis.hkeys(self.register_key))]
+        return [claim_id for claim_id in map(claim_named, self.register()) if claim_id is not None]
 
-    def read_claim(self, claim_id: uuid.UUID) -> Claim:
-        """A claim's elements, in the order of the claim; none when it was dropped meanwhile."""
-        elements = cast("list[bytes]", self._redis.lrange(self.claim_key(claim_id), 0, -1))
+    def read_claim(self, claim_id: uuid.UUID, *, at_most: int | None = None) -> Claim:
+        """A claim's elements, in the order of the claim; none when it was dropped meanwhile.
+
+        Raises:
+            ForeignClaimError: it has more than ``at_most`` elements, or is no list.
+        """
+        return self._read(claim_id, self.claim_key(claim_id), at_most)
+
+    def read_kept(self, claim_id: uuid.UUID) -> Claim:
+        """A settled claim's elements, in the order of the claim; none when it was let go of."""
+        return self._read(claim_id, self.kept.key(claim_id), None)
+
+    def _read(self, claim_id: uuid.UUID, key: str, at_most: int | None) -> Claim:
+        try:
+            count = self._redis.llen(key)
+        except redis.ResponseError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            raise ForeignClaimError("it is no list") from error
+        if at_most is not None and count > at_most:
+            raise ForeignClaimError(f"it has {count} elements, a claim has at most {at_most}")
+        elements = cast("list[bytes]", self._redis.lrange(key, 0, -1))
         if self.method() == "RPOPLPUSH":
             elements.reverse()  # that command, and its stand-in for the left end, put each element at the head
         return Claim(claim_id, elements)
@@ -213,7 +234,8 @@ class CdrList:
         now = self._redis.time()[0]
         kind = cast("bytes", self._redis.type(self.name)).decode()
         holder = cast("bytes | None", self._redis.get(self.lease_key))
-        claims = cast("dict[bytes, bytes]", self._redis.hgetall(self.register_key)).values()
+        register = cast("dict[bytes, bytes]", self._redis.hgetall(self.register_key))
+        ages = [now - at for at in map(_time_of, register.values()) if at is not None]
         is_list = kind == "list"
         return ListFacts(
             name=self.name,
@@ -222,10 +244,17 @@ class CdrList:
             left=cast("list[bytes]", self._redis.lrange(self.name, 0, count - 1)) if is_list else [],
             right=cast("list[bytes]", self._redis.lrange(self.name, -count, -1))[::-1] if is_list else [],
             holder=None if holder is None else holder.decode(errors="replace"),
-            claims=len(claims),
-            oldest_claim_seconds=max((now - int(entry.rpartition(b"|")[2]) for entry in claims), default=None),
+            claims=len(register),
+            oldest_claim_seconds=max(ages, default=None),
+            foreign=tuple(repr(name)[1:] for name in register if claim_named(name) is None),
         )
 
     def close(self) -> None:
         """Close the connections."""
         self._redis.close()
+
+
+def _time_of(entry: bytes) -> int | None:
+    """When a claim was made, by its entry in the register; None where that says no time."""
+    digits = entry.rpartition(b"|")[2]
+    return int(digits) if digits.isdigit() and len(digits) < 12 else None

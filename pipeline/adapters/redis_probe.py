@@ -10,6 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from pipeline.adapters.cdr_list_scripts import PROBE, PROBE_KEEPING
 from pipeline.domain.checkup.outside import Clock
 from pipeline.domain.checkup.redis_server import RedisFacts
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 TIMEOUT_SECONDS: Final = 4.0
-PROBE_MILLISECONDS: Final = 1_000
 KEYS_LOOKED_AT: Final = 1_000
 
 
@@ -37,13 +37,16 @@ def connected(url: str) -> Iterator[redis.Redis]:
         client.close()
 
 
-def look_at_redis(client: redis.Redis, *, probe_key: str, own_prefix: str | None = None) -> RedisFacts:
+def look_at_redis(
+    client: redis.Redis, *, probe_key: str, own_prefix: str | None = None, claims: bool = False
+) -> RedisFacts:
     """What a Redis says of itself, and whether it lets us run a script and write.
 
     Args:
         client: see ``connected``.
-        probe_key: a key that may be written for a second.
+        probe_key: a key that may be written for a second, and so may those that begin with it.
         own_prefix: our keys begin with this, and others' presence is to be told; None where we are the guest.
+        claims: whether claims are made here; each command that takes is tried then.
     """
     info = client.info()
     version = [int(part) for part in str(info["redis_version"]).split(".")[:3]]
@@ -57,7 +60,8 @@ def look_at_redis(client: redis.Redis, *, probe_key: str, own_prefix: str | None
         aof=bool(info["aof_enabled"]) if "aof_enabled" in info else None,
         snapshots=_takes_snapshots(client),
         last_write_failed="err" in (info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status")),
-        refusal=_refusal(client, probe_key),
+        refusal=_refusal(client, PROBE if claims else WRITE, probe_key),
+        lacks=tuple(_lacks(client, probe_key)) if claims else (),
         strangers=() if own_prefix is None else tuple(_strangers(client, info, own_prefix)),
     )
 
@@ -69,13 +73,25 @@ def _takes_snapshots(client: redis.Redis) -> bool | None:
         return None
 
 
-def _refusal(client: redis.Redis, key: str) -> str | None:
-    script = "return redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])"
+WRITE: Final = "redis.call('SET', KEYS[1], '1', 'PX', '1000')"
+
+
+def _refusal(client: redis.Redis, script: str, key: str) -> str | None:
+    """What a script was refused, in whichever way it says so."""
     try:
-        client.eval(script, 1, key, str(PROBE_MILLISECONDS))
+        answer = cast("bytes | None", client.eval(script, 2, key, f"{key}:2"))
     except redis.ResponseError as error:
         return str(error)
-    return None
+    return None if answer is None else answer.decode(errors="replace")
+
+
+def _lacks(client: redis.Redis, key: str) -> Iterator[str]:
+    if _refusal(client, PROBE_KEEPING, key):
+        yield "RENAME"
+    try:
+        client.scan(count=1)
+    except redis.ResponseError:
+        yield "SCAN"
 
 
 def _strangers(client: redis.Redis, info: dict[str, Any], own_prefix: str) -> Iterator[str]:

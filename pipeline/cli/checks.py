@@ -53,7 +53,7 @@ def check_dialler_redis(settings: Settings) -> Iterator[Verdict]:
     url, name = settings.enigma_redis_url, settings.enigma_list
     try:
         with redis_probe.connected(url) as client, contextlib.closing(_list(settings)) as held:
-            facts = redis_probe.look_at_redis(client, probe_key=f"{held.key_prefix}probe")
+            facts = redis_probe.look_at_redis(client, probe_key=f"{held.key_prefix}probe", claims=True)
             there = held.look(PEEKED)
     except (redis.RedisError, OSError) as error:
         yield redis_server.judge_redis_error("dialler redis", "ENIGMA_REDIS_URL", error)

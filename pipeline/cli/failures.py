@@ -40,6 +40,10 @@ Who = Annotated[str | None, typer.Option(help="Who does it, for the record; the 
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
+FEW_CONFLICTS = 10
+"""Beyond so many that wait, accepting one asks again."""
+
+
 @app.command("list")
 @chooses_failures
 def list_(
@@ -169,14 +173,40 @@ def edit(
 
 
 @app.command()
-def accept(failure_id: Id, who: Who = None) -> None:
-    """Let a changed record take the place of its call's stored version: reversal and new charge."""
+def accept(
+    failure_id: Id,
+    who: Who = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask again when many conflicts wait.")] = False,
+) -> None:
+    """Let a changed record take the place of its call's stored version: reversal and new charge.
+
+    Where more than ten conflicts of the dialler wait it asks again, for these are hardly all corrections.
+    """
+    if not yes:
+        _ask_again(failure_id)
     accepted = operator.accept(_engine(), failure_id, who=who or operator_name())
     console.print(
         f"Call {accepted.call_ref} of {accepted.source} has the new version; "
         f"{accepted.reversed_charges} charge reversed, the new one follows shortly.",
         highlight=False,
     )
+
+
+def _ask_again(failure_id: int) -> None:
+    """Many conflicts are rather a dialler that counts from 1 again than as many corrections."""
+    with _engine().connect() as connection:
+        failure = read_failure(connection, failure_id)
+        if failure is None:
+            return
+        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure["source"])
+        count = count_failures(connection, wanted)
+    if count > FEW_CONFLICTS:
+        complain(
+            f"{count:,} conflicts of {failure['source']} wait: a dialler that was installed anew counts from 1 again",
+            "Accepting overwrites a stored call. If these are other calls, give the dialler a new ENIGMA_SOURCE.",
+        )
+        typer.confirm("Accept this one all the same?", abort=True, err=True)
 
 
 def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -> FailureFilter:

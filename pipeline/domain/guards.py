@@ -62,3 +62,25 @@ def fuse_blows(records: int, bad: int) -> str | None:
     if records < FUSE_RECORDS or bad <= records * FUSE_SHARE:
         return None
     return f"{bad} of the last {records} records were bad: a wrong list, or a format that has changed"
+
+
+def counts_again(records: int, conflicts: int) -> str | None:
+    """Why to stop rather than to ask a person about each record; None while most records are of new calls.
+
+    A dialler that was installed anew counts from 1 again. Its records are well and their calls are new; the references
+    are those of other calls, stored long ago.
+
+    Args:
+        records: how many records were looked at, the newest ones.
+        conflicts: how many of them have the reference of a call that is stored with other content.
+
+    >>> counts_again(100, 50)
+    >>> counts_again(100, 51).partition(":")[0]
+    '51 of the last 100 records have the reference of another call that is stored'
+    """
+    if records < FUSE_RECORDS or conflicts <= records * FUSE_SHARE:
+        return None
+    return (
+        f"{conflicts} of the last {records} records have the reference of another call that is stored: a dialler that "
+        "was installed anew counts from 1 again. Give it a new ENIGMA_SOURCE; to accept them would overwrite old calls"
+    )

@@ -89,9 +89,10 @@ FROM unnest(cast(:id AS bigint[]), cast(:call_ref AS text[]), cast(:campaign_ref
              dial_number, dial_number_original, dial_number_is_e164,
              direction, dialed_at, talk_seconds, hold_seconds, end_reason, end_code,
              recording_url, recording_url_sent, extra, content_hash)
-ON CONFLICT (call_ref, source) DO NOTHING
+ON CONFLICT DO NOTHING
 RETURNING id
 """
+# On whichever key: a database that had calls before has two of the reference, one of which may have missed a call.
 
 
 def unread_records(connection: Connection, span: Span) -> list[RawRecord]:
@@ -182,14 +183,23 @@ def _columns(new: Sequence[NewCall]) -> dict[str, list[Any]]:
 
 def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:
     """The stored calls of a source that have these references."""
-    rows = connection.execute(
-        text(
-            "SELECT id, call_ref, content_hash, "
-            "  array(SELECT replaced_hash FROM revisions WHERE revisions.call_id = calls.id) AS replaced "
-            "FROM calls WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
-        ),
-        {"call_refs": list(call_refs), "source": source},
-    )
+    found = _by_ref(connection, _BY_REF, source, call_refs)
+    # An index that sorts by a locale misses some after an upgrade of the system; where there is such a one there is
+    # another that does not.
+    missed = [call_ref for call_ref in call_refs if call_ref not in found]
+    return found | _by_ref(connection, _BY_BYTES, source, missed) if missed else found
+
+
+_STORED = (
+    "SELECT id, call_ref, content_hash, "
+    "  array(SELECT replaced_hash FROM revisions WHERE revisions.call_id = calls.id) AS replaced FROM calls "
+)
+_BY_REF = _STORED + "WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
+_BY_BYTES = _STORED + 'WHERE call_ref COLLATE "C" = ANY(cast(:call_refs AS text[])) AND source COLLATE "C" = :source'
+
+
+def _by_ref(connection: Connection, query: str, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:
+    rows = connection.execute(text(query), {"call_refs": list(call_refs), "source": source})
     return {
         row.call_ref: StoredCall(
             row.id, row.call_ref, frozenset(bytes(each) for each in (row.content_hash, *row.replaced))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg import sql
-from psycopg.errors import NumericValueOutOfRange
-from sqlalchemy import BigInteger, Boolean, DateTime, Integer, LargeBinary, Numeric, Text, create_engine
+from psycopg.errors import LockNotAvailable, NumericValueOutOfRange
+from sqlalchemy import BigInteger, Boolean, DateTime, Integer, LargeBinary, Numeric, Text, create_engine, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
@@ -18,13 +18,40 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine, Table
 
-# 40001 serialization failure, 40P01 deadlock, 53xxx out of resources, 55P03 lock timeout, 57xxx operator intervention
-# (shutdown, crash, cannot connect now, statement timeout), 08 connection; 42P01 and 42703, a table or column that is
-# missing: the database is not migrated yet. Nothing is wrong with the work, so it is tried again.
-TRANSIENT_SQLSTATES = ("40", "53", "55P03", "57", "08", "42P01", "42703")
+TRANSIENT_SQLSTATES = (
+    "08",  # the connection
+    "40",  # serialization failure, deadlock
+    "53",  # out of disk, memory, connections
+    "55P03",  # lock timeout
+    "57",  # operator intervention: shutdown, crash, cannot connect now, statement timeout
+    "58",  # the server's own system: an I/O error, a file that is gone
+    "72",  # snapshot too old
+    "F0",  # its configuration file is broken
+    "XX001",  # a page is corrupt
+    "XX002",  # an index is corrupt
+    "25006",  # it takes no writes: a standby, or set to read-only for a full disk
+    "25P03",  # idle in a transaction for too long: this process stood still
+    "25P04",  # a transaction that took too long, the same
+    "26000",  # a prepared statement is gone: a pooler, or DISCARD ALL
+    "28",  # the login is refused: a password is being changed
+    "3D000",  # the database is not there: it is being restored
+    # A table, column, function, type or key that is missing, or the right to it: not migrated yet.
+    *("3F000", "42501", "42703", "42704", "42883", "42P01", "42P10"),
+)
+"""Nothing is wrong with the work, so it is tried again: SQLSTATEs, or what they begin with."""
+
+# A peer that is gone without a word (power, a cut wire, a paused machine) is noticed within 15 seconds, by both sides.
+KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
 
 
-def make_engine(url: str, *, application: str, pool_size: int = 5, lock_timeout_seconds: int = 30) -> Engine:
+def make_engine(
+    url: str,
+    *,
+    application: str,
+    pool_size: int = 5,
+    lock_timeout_seconds: int = 30,
+    statement_timeout_seconds: int | None = None,
+) -> Engine:
     """An engine whose connections speak UTC, notice a dead server and never wait for ever.
 
     Args:
@@ -32,7 +59,17 @@ def make_engine(url: str, *, application: str, pool_size: int = 5, lock_timeout_
         application: how the connections name themselves in ``pg_stat_activity``.
         pool_size: connections kept open; as many again may be opened for a moment.
         lock_timeout_seconds: the longest wait for another transaction's lock.
+        statement_timeout_seconds: the longest that a statement may take; None for processes with long ones.
     """
+    options = {
+        "timezone": "UTC",
+        "lock_timeout": f"{lock_timeout_seconds}s",
+        "idle_in_transaction_session_timeout": "120s",
+        # The client's part below does not help a server whose client is gone: it would keep that one's locks for hours.
+        **{name if name.startswith("tcp") else f"tcp_{name}": value for name, value in KEEPALIVES.items()},
+    }
+    if statement_timeout_seconds is not None:
+        options["statement_timeout"] = f"{statement_timeout_seconds}s"
     return create_engine(
         url,
         pool_size=pool_size,
@@ -42,15 +79,15 @@ def make_engine(url: str, *, application: str, pool_size: int = 5, lock_timeout_
         connect_args={
             "application_name": application,
             "connect_timeout": 5,
-            "options": f"-c timezone=UTC -c lock_timeout={lock_timeout_seconds}s "
-            "-c idle_in_transaction_session_timeout=120s",
-            # A server that is gone without a word (power, SIGSTOP, a cut wire) is noticed in about 15 seconds.
-            "keepalives_idle": 5,
-            "keepalives_interval": 3,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+            **KEEPALIVES,
         },
     )
+
+
+def wait_for_locks(connection: Connection, seconds: float) -> None:
+    """Wait for other transactions' locks no longer than this in the transaction in hand."""
+    connection.execute(text(f"SET LOCAL lock_timeout = '{int(seconds * 1_000)}ms'"))
 
 
 def is_outage(error: BaseException) -> bool:
@@ -64,6 +101,16 @@ def is_outage(error: BaseException) -> bool:
         return state.startswith(TRANSIENT_SQLSTATES)
     # SQLAlchemy's own: the pool ran dry while connections hang.
     return type(error).__name__ == "TimeoutError" and type(error).__module__.startswith("sqlalchemy")
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether an error says that a table, a right or the like is missing: only who needs it cannot work."""
+    return isinstance(error, DBAPIError) and (getattr(error.orig, "sqlstate", None) or "").startswith("42")
+
+
+def is_lock_timeout(error: DBAPIError) -> bool:
+    """Whether an error says that another transaction's lock was waited for in vain."""
+    return isinstance(error.orig, LockNotAvailable)
 
 
 def copy_rows(connection: Connection, table: Table, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -15,6 +15,8 @@ from pipeline.domain.checkup.outside import Clock
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+COLLATION_VERSIONS = 150_000
+"""Since this version a database knows the version of its collation."""
 LOCAL_HOSTS = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
 
 
@@ -36,12 +38,29 @@ def look_at_database(connection: Connection, timezone: str) -> DatabaseFacts:
             "  current_setting('synchronous_commit') AS synchronous_commit, "
             "  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections, "
             "  current_setting('max_connections')::int AS max_connections, "
-            "  pg_database_size(current_database()) AS size_bytes"
+            "  pg_database_size(current_database()) AS size_bytes, "
+            # Subscribers of a logical slot are no standbys; who takes a base backup is none yet.
+            "  (SELECT count(*) FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' AND pid NOT IN "
+            "     (SELECT active_pid FROM pg_replication_slots WHERE slot_type = 'logical' AND active)) AS standbys, "
+            "  current_setting('synchronous_standby_names') <> '' "
+            "    AND current_setting('synchronous_commit') NOT IN ('off', 'local') AS synchronous"
         ),
         {"timezone": timezone},
     ).one()
     free, total = _disk(connection)
-    return DatabaseFacts(**row._asdict(), disk_free=free, disk_total=total)
+    collations = _collations(connection) if row.version_number >= COLLATION_VERSIONS else None
+    return DatabaseFacts(**row._asdict(), disk_free=free, disk_total=total, collations=collations)
+
+
+def _collations(connection: Connection) -> tuple[str, str] | None:
+    """The version of the database's collation when it was made, and the system's, where these differ."""
+    row = connection.execute(
+        text(
+            "SELECT datcollversion AS made, pg_database_collation_actual_version(oid) AS now "
+            "FROM pg_database WHERE datname = current_database()"
+        )
+    ).one()
+    return (row.made, row.now) if row.made and row.now and row.made != row.now else None
 
 
 def _disk(connection: Connection) -> tuple[int | None, int | None]:

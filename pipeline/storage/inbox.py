@@ -96,6 +96,17 @@ def settle(
     return Batch(batch_id, source, len(elements))
 
 
+def unknown_claims(connection: Connection, claims: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+    """Those of some claims that were never settled, as far as this database knows; in the order given."""
+    known = {
+        claim
+        for (claim,) in execute(
+            connection, "SELECT claim FROM batches WHERE claim = ANY(%(claims)s)", {"claims": list(claims)}
+        )
+    }
+    return [claim for claim in claims if claim not in known]
+
+
 class Unfinished(NamedTuple):
     """What is on its way, of one source."""
 

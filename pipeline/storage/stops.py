@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-StopKind = Literal["fuse", "wrong_list"]
+StopKind = Literal["fuse", "wrong_list", "conflicts"]
 
 
 class Stop(NamedTuple):
@@ -33,6 +33,8 @@ class BadShare(NamedTuple):
 
     records: int
     bad: int
+    conflicts: int
+    """Well, but with the reference of another call."""
 
 
 _COLUMNS = "id, source, kind, reason, stopped_at, released_at, released_by"
@@ -107,10 +109,12 @@ def recent_bad_share(connection: Connection, source: str, *, at_least: int) -> B
             "    ORDER BY received_at DESC LIMIT :at_least) AS last), "
             "looked_at AS (SELECT id, records FROM recent WHERE newer < :at_least) "
             "SELECT coalesce((SELECT sum(records) FROM looked_at), 0) AS records, "
-            "  (SELECT count(*) FROM looked_at JOIN failures AS f "
-            "     ON f.record_id BETWEEN looked_at.id * :places AND looked_at.id * :places + :places - 1 "
-            "   WHERE f.step = 'normalize' AND f.class = 'data') AS bad"
+            "  count(*) FILTER (WHERE f.class = 'data') AS bad, "
+            "  count(*) FILTER (WHERE f.class = 'conflict') AS conflicts "
+            "FROM looked_at JOIN failures AS f "
+            "  ON f.record_id BETWEEN looked_at.id * :places AND looked_at.id * :places + :places - 1 "
+            "WHERE f.step = 'normalize'"
         ),
         {"source": source, "at_least": at_least, "places": PLACES},
     ).one()
-    return BadShare(int(row.records), int(row.bad))
+    return BadShare(int(row.records), int(row.bad), int(row.conflicts))

@@ -32,8 +32,8 @@ POINTS = {
     "before the claim": ("pipeline.adapters.cdr_list", "CdrList.claim", "before"),
     "between claim and settle": ("pipeline.adapters.cdr_list", "CdrList.claim", "after"),
     "inside the settling transaction": ("pipeline.ingestor", "settle", "after"),
-    "between settle and drop": ("pipeline.adapters.cdr_list", "CdrList.drop", "before"),
-    "between drop and publish": ("pipeline.adapters.cdr_list", "CdrList.drop", "after"),
+    "between settle and drop": ("pipeline.ingestor", "Ingestor._let_go", "before"),
+    "between drop and publish": ("pipeline.ingestor", "Ingestor._let_go", "after"),
     "after the ingestor published": ("pipeline.ingestor", "send_step", "after"),
     # a worker
     "message taken, step not begun": ("pipeline.tasks", "run_step", "before"),

@@ -92,3 +92,19 @@ def test_a_bad_setting_is_named(pipeline, monkeypatch, name, value, said):
     assert done.returncode == 1
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_accepting_one_of_many_conflicts_asks_again(pipeline, engine):
+    """A dialler that counts from 1 again makes many; whoever accepts them one after the other overwrites old calls."""
+    load(engine)
+    walk(engine, receive(engine, *(make_record(call_ref=number) for number in range(11))))
+    walk(engine, receive(engine, *(make_record(call_ref=number, call_time=600) for number in range(11))))
+    first, second, *_ = [str(row["id"]) for row in json.loads(pipeline("failures", "list", "--json").stdout)]
+    for answer in ("", "n\n"):
+        refused = pipeline("failures", "accept", first, stdin=answer)
+        assert refused.returncode == 1
+        assert "11 conflicts of enigma wait" in refused.stderr
+        assert "ENIGMA_SOURCE" in refused.stderr
+    assert pipeline("failures", "accept", first, stdin="y\n").returncode == 0
+    done = pipeline("failures", "accept", second)
+    assert (done.returncode, done.stderr) == (0, ""), "ten may be corrections"

@@ -42,5 +42,6 @@ def test_a_refused_row_is_no_outage(engine):
     """A key twice, and an integer that four bytes cannot hold, which psycopg would cut down to them."""
     with engine.connect() as connection, pytest.raises(IntegrityError):
         copy_rows(connection, uncharged, ("call_id", "reason"), [(1, "x"), (1, "x")])
-    with engine.connect() as connection, pytest.raises(DataError, match="out of range"):
-        copy_rows(connection, uncharged.metadata.tables["calls"], ("id", "talk_seconds"), [(1, 2**40)])
+    for number in (2**40, 2**31, -(2**31) - 1, -(2**40)):
+        with engine.connect() as connection, pytest.raises(DataError, match="out of range"):
+            copy_rows(connection, uncharged.metadata.tables["calls"], ("id", "talk_seconds"), [(1, number)])

@@ -430,3 +430,36 @@ def test_the_command_says_each_thing_on_a_line_and_ends_with_1(settings_env):
     }  # fmt: skip
     assert done.stderr == ""
     assert "hush" not in done.stdout
+
+
+def test_a_standby_for_which_no_commit_waits_is_told(look, servers):
+    """One that takes over may lack the last calls."""
+    url = make_url(servers.postgres.url)
+    with psycopg.connect(host=url.host, port=url.port, user="postgres", replication="true", autocommit=True) as standby:
+        standby.pgconn.send_query(b"START_REPLICATION PHYSICAL 0/1000000")
+        deadline = time.monotonic() + 10
+        while "database standbys" not in (verdicts := look(checks.check_database)):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert verdicts["database standbys"].level is Level.WARNING
+        assert "PIPELINE_KEEP_CLAIMS_SECONDS" in verdicts["database standbys"].remedy
+        standby.pgconn.finish()
+
+
+def test_a_collation_that_sorts_otherwise_now_is_told(look, servers):
+    """As after an upgrade of the system below the database."""
+    url = make_url(servers.postgres.url).set(database="sorted")
+    server = create_engine(url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    with server.connect() as connection:
+        connection.execute(
+            text("CREATE DATABASE sorted TEMPLATE template0 LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'")
+        )
+        try:
+            text_url = url.render_as_string(hide_password=False)
+            assert "database collation" not in look(checks.check_database, DATABASE_URL=text_url)
+            connection.execute(text("UPDATE pg_database SET datcollversion = '0' WHERE datname = 'sorted'"))
+            verdict = look(checks.check_database, DATABASE_URL=text_url)["database collation"]
+            assert (verdict.level, "version 0" in verdict.says) == (Level.WARNING, True)
+        finally:
+            connection.execute(text("DROP DATABASE sorted WITH (FORCE)"))
+    server.dispose()

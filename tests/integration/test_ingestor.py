@@ -6,13 +6,15 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.adapters.cdr_list import CdrList
-from pipeline.ingestor import Ingestor, Pace, Turn
+from pipeline.ingestor import Ingestor, Pace, Turn, pace_of
+from pipeline.settings import Settings
 from pipeline.storage.database import make_engine
 from pipeline.storage.failures import Failure, set_aside
 from pipeline.storage.progress import Step
 from pipeline.storage.stops import release_stop, standing_stop
 from tests.conftest import LIST
 from tests.factories import make_record
+from tests.integration.flow import receive, walk
 
 
 @pytest.fixture
@@ -100,6 +102,16 @@ def test_it_stops_claiming_while_too_much_is_unfinished(cdr_list, engine, dialle
     assert dialler_redis.llen(LIST) == 1
 
 
+def test_ten_batches_are_on_their_way_at_most(cdr_list, engine, dialler_redis):
+    """However many batches may be unfinished: beyond that records wait better on the dialler's list."""
+    pace = pace_of(Settings(pipeline_batch_size=10, pipeline_max_unfinished_batches=10_000))
+    ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True, pace=pace)
+    walk(engine, receive(engine, *(make_record(call_ref=number) for number in range(100))))
+    dialler_redis.rpush(LIST, *([b"x"] * 200))
+    assert [ingestor.run_once() for _ in range(11)] == [*[Turn.CLAIMED] * 10, Turn.FULL]
+    assert dialler_redis.llen(LIST) == 100
+
+
 def test_with_the_database_away_nothing_is_claimed(cdr_list, dialler_redis):
     """Elements are left on the dialler's list while nothing can be committed."""
     away = make_engine("postgresql+psycopg://postgres@127.0.0.1:1/nowhere", application="test")
@@ -159,6 +171,37 @@ def test_the_fuse_blows_when_most_records_are_bad_and_a_person_resets_it(cdr_lis
         assert release_stop(connection, "enigma", "thandi") is not None
     assert ingestor.run_once() is Turn.CLAIMED
     assert dialler_redis.llen(LIST) == 100
+
+
+def test_a_dialler_that_counts_from_one_again_is_stopped(cdr_list, engine, dialler_redis):
+    """Its records are well, and carry the references of other calls: to accept them would overwrite those."""
+    walk(engine, receive(engine, *(make_record(call_ref=number) for number in range(1, 301))), (Step.NORMALIZE,))
+    dialler_redis.rpush(LIST, *(make_record(call_ref=number, number="0820009999") for number in range(1, 301)))
+    ingestor = Ingestor(
+        cdr_list,
+        engine,
+        source="enigma",
+        send=lambda batch: bool(walk(engine, batch, (Step.NORMALIZE,))),
+        pace=Pace(batch_size=200),
+    )
+    assert [ingestor.run_once() for _ in range(3)] == [Turn.CLAIMED, Turn.STOPPED, Turn.STOPPED]
+    assert dialler_redis.llen(LIST) == 100
+    with engine.begin() as connection:
+        stop = standing_stop(connection, "enigma")
+    assert stop.kind == "conflicts"
+    assert "200 of the last 200 records" in stop.reason
+    assert "ENIGMA_SOURCE" in stop.reason
+    renamed = Ingestor(cdr_list, engine, source="enigma-2", send=lambda batch: True)
+    assert renamed.run_once() is Turn.CLAIMED
+
+
+def test_some_conflicts_are_not_a_dialler_installed_anew(cdr_list, engine, dialler_redis):
+    """Corrections of stored calls, among them new ones, wait for a person and stop nothing."""
+    walk(engine, receive(engine, *(make_record(call_ref=number) for number in range(1, 101))), (Step.NORMALIZE,))
+    changed = [make_record(call_ref=number, number="0820009999") for number in range(1, 101)]
+    walk(engine, receive(engine, *changed, *(make_record(call_ref=number) for number in range(101, 201))))
+    ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
+    assert ingestor.run_once() is Turn.EMPTY
 
 
 def test_half_bad_is_not_most(cdr_list, engine, dialler_redis):

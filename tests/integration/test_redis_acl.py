@@ -9,8 +9,11 @@ import pytest
 import redis
 from sqlalchemy import text
 
-from pipeline.adapters import cdr_list as scripts
+from pipeline.adapters import cdr_list_scripts as scripts
 from pipeline.adapters.cdr_list import CdrList
+from pipeline.adapters.redis_probe import look_at_redis
+from pipeline.domain.checkup.redis_server import judge_claim_method
+from pipeline.domain.checkup.verdict import Level
 from pipeline.ingestor import Ingestor, Turn
 from tests.conftest import LIST
 from tests.factories import make_record
@@ -21,7 +24,7 @@ PASSWORD = "change-this-password"
 # Used by our client library, by Python code beside the scripts, and by `pipeline doctor`.
 OUTSIDE_SCRIPTS = {
     *("evalsha", "script|load", "hello", "client|setname"),
-    *("info", "hkeys", "lrange", "llen"),
+    *("info", "hkeys", "lrange", "llen", "scan", "lindex", "get", "set"),
     *("eval", "type", "time", "ping", "hgetall"),
 }
 
@@ -37,18 +40,19 @@ def guest_url(servers, dialler_redis):
 
 def test_only_what_is_used_is_allowed():
     """Each command of the line is in a script or used beside them, and the other way round."""
-    sources = (scripts.CLAIM, scripts.DROP, scripts.LEASE, scripts.RELEASE)
+    sources = (scripts.CLAIM, scripts.DROP, scripts.KEEP, scripts.LET_GO, scripts.LEASE, scripts.RELEASE)
     called = {name.lower() for source in sources for name in re.findall(r"redis\.call\('(\w+)'", source)}
     assert set(re.findall(r" \+(\S+)", USER)) == called | OUTSIDE_SCRIPTS
 
 
 @pytest.mark.parametrize("end", ["left", "right"])
 @pytest.mark.parametrize("has_lmove", [True, False], ids=["LMOVE", "RPOPLPUSH"])
-def test_the_ingestor_works_as_this_user(engine, guest_url, dialler_redis, end, has_lmove):
-    """Look, lead, claim, settle, drop, recover what a crash left, give up the lease: nothing is refused."""
+@pytest.mark.parametrize("keep_seconds", [0, 900])
+def test_the_ingestor_works_as_this_user(engine, guest_url, dialler_redis, end, has_lmove, keep_seconds):
+    """Look, lead, claim, settle, drop or keep, recover what a crash left, give up the lease: nothing is refused."""
     dialler_redis.script_flush()
     dialler_redis.rpush(LIST, *(make_record(call_ref=number) for number in range(4)))
-    cdr_list = CdrList(guest_url, LIST, owner="test", pop_end=end)
+    cdr_list = CdrList(guest_url, LIST, owner="test", pop_end=end, keep_seconds=keep_seconds)
     if not has_lmove:
         cdr_list._has_lmove = False
     crashed = cdr_list.claim(2)
@@ -57,11 +61,51 @@ def test_the_ingestor_works_as_this_user(engine, guest_url, dialler_redis, end, 
     assert [ingestor.run_once(), ingestor.run_once()] == [Turn.CLAIMED, Turn.EMPTY]
     assert cdr_list.waiting() == 0
     assert cdr_list.open_claims() == []
+    assert len(list(cdr_list.kept)) == (2 if keep_seconds else 0)
+    cdr_list.kept.let_go(everything=True)
     ingestor.stop()
     ingestor.run()  # leaves at once, and gives up the lease
     with engine.connect() as connection:
         assert connection.scalar(text("SELECT sum(records) FROM batches")) == 4
+    assert dialler_redis.keys("*") == ([f"{cdr_list.key_prefix}database".encode()] if keep_seconds else [])
+
+
+def test_nothing_is_refused_and_nothing_left_behind(guest_url, dialler_redis):
+    """As `pipeline doctor` tries it."""
+    client = redis.Redis.from_url(guest_url)
+    facts = look_at_redis(client, probe_key=CdrList.prefix_of(LIST) + "probe", claims=True)
+    client.close()
+    assert (facts.refusal, facts.lacks) == (None, ())
     assert dialler_redis.keys("*") == []
+
+
+@pytest.mark.parametrize("command", ["hset", "hdel", "del", "lpush", "rpoplpush", "llen", "lindex", "set", "get"])
+def test_a_command_that_is_missing_is_told(guest_url, dialler_redis, command):
+    """Each that takes is tried in a script, before anything is taken."""
+    dialler_redis.execute_command("ACL", "SETUSER", USER.split()[1], f"-{command}")
+    client = redis.Redis.from_url(guest_url)
+    facts = look_at_redis(client, probe_key=CdrList.prefix_of(LIST) + "probe", claims=True)
+    client.close()
+    assert facts.refusal
+
+
+@pytest.mark.parametrize("command", ["rename", "scan"])
+def test_a_command_that_a_former_version_did_without_is_told(guest_url, dialler_redis, command):
+    """What is lost with it is said; it is no reason not to start."""
+    dialler_redis.execute_command("ACL", "SETUSER", USER.split()[1], f"-{command}")
+    client = redis.Redis.from_url(guest_url)
+    facts = look_at_redis(client, probe_key=CdrList.prefix_of(LIST) + "probe", claims=True)
+    client.close()
+    assert (facts.refusal, facts.lacks) == (None, (command.upper(),))
+    assert judge_claim_method("claim method", facts).level is Level.WARNING
+
+
+def test_of_the_diallers_keys_it_sees_the_names_alone(guest_url, dialler_redis):
+    """SCAN asks no key's permission."""
+    dialler_redis.set("dialler:secret", "x")
+    client = redis.Redis.from_url(guest_url)
+    assert client.scan() == (0, [b"dialler:secret"])
+    client.close()
 
 
 @pytest.mark.parametrize(
@@ -69,7 +113,6 @@ def test_the_ingestor_works_as_this_user(engine, guest_url, dialler_redis, end, 
     [
         "FLUSHALL",
         "KEYS *",
-        "SCAN 0",
         "CONFIG GET *",
         "CONFIG SET save x",
         "ACL LIST",

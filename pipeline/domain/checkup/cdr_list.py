@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 import msgspec
 
 from pipeline.domain.checkup.verdict import Verdict, ok, problem, unknown, warning
+from pipeline.domain.errors import cut
 from pipeline.domain.guards import wrong_list
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 OLD_CLAIM_SECONDS: Final = 60.0
+LATEST: Final = 253_402_300_799.0
+"""The last second of the year 9999: what is beyond is no time."""
 
 
 class ListFacts(NamedTuple):
@@ -30,15 +33,18 @@ class ListFacts(NamedTuple):
     """Who holds the lease."""
     claims: int
     oldest_claim_seconds: float | None
+    foreign: Sequence[str] = ()
+    """Entries in the register of claims that are not ours."""
 
 
 def dialed_at(element: bytes) -> float | None:
     """When the call of a raw record was dialled, as far as that can be read; Unix seconds."""
     try:
         record: Any = msgspec.json.decode(element)
-        return float(record["payload"]["dialed_at"])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, LookupError, TypeError, ValueError):
+        at = float(record["payload"]["dialed_at"])
+    except (msgspec.MsgspecError, RecursionError, LookupError, TypeError, ValueError, OverflowError):
         return None
+    return at if 0 <= at <= LATEST else None
 
 
 def oldest_end(left: Sequence[bytes], right: Sequence[bytes]) -> Literal["left", "right"] | None:
@@ -101,6 +107,12 @@ def _judge_claims(facts: ListFacts) -> Verdict:
             "open claims",
             f"{facts.claims} claims are open, the oldest for {age:.0f} s: taken off the list, not in the database yet",
             "They are safe. Start an ingestor; if one runs, the database refuses them or is away: see its log.",
+        )
+    if facts.foreign:
+        return warning(
+            "open claims",
+            f"{len(facts.foreign)} entries in the register of claims are no claims, such as {cut(facts.foreign[0])}",
+            "They are passed over. Find out who writes there, and HDEL them.",
         )
     return ok("open claims", f"{facts.claims} open" if facts.claims else "none is open")
 

@@ -32,6 +32,12 @@ class DatabaseFacts(NamedTuple):
     disk_free: int | None = None
     """None: it is on another machine, or does not say where its data is."""
     disk_total: int | None = None
+    standbys: int = 0
+    """Servers that follow it, as far as we may see."""
+    synchronous: bool = False
+    """Whether a commit waits for one of them."""
+    collations: tuple[str, str] | None = None
+    """The version of its collation when the database was made, and the one of the system now, where these differ."""
 
 
 def judge_database_error(error: BaseException) -> Verdict:
@@ -60,6 +66,8 @@ def judge_database(facts: DatabaseFacts, timezone: str) -> Iterator[Verdict]:
     """Everything but its tables."""
     yield _judge_server(facts)
     yield _judge_settings(facts, timezone)
+    yield from _judge_standbys(facts)
+    yield from _judge_collation(facts)
     yield _judge_connections(facts)
     yield _judge_disk(facts)
 
@@ -99,6 +107,28 @@ def _judge_settings(facts: DatabaseFacts, timezone: str) -> Verdict:
             "Set fsync on and synchronous_commit on, unless this is a trial.",
         )
     return ok(check, f"UTF8, sessions in UTC, {timezone} is known, commits reach the disk")
+
+
+def _judge_standbys(facts: DatabaseFacts) -> Iterator[Verdict]:
+    if facts.standbys and not facts.synchronous:
+        yield warning(
+            "database standbys",
+            f"{facts.standbys} follow, and no commit waits for them: one that takes over may lack the last calls",
+            "Set synchronous_standby_names; until then settled claims, which are kept for "
+            "PIPELINE_KEEP_CLAIMS_SECONDS, bring those calls back.",
+        )
+    elif facts.standbys:
+        yield ok("database standbys", f"{facts.standbys} follow, and commits wait for them")
+
+
+def _judge_collation(facts: DatabaseFacts) -> Iterator[Verdict]:
+    if facts.collations is not None:
+        made, now = facts.collations
+        yield warning(
+            "database collation",
+            f"texts were sorted by version {made} of its collation and the system has {now}: indexes may miss rows",
+            "REINDEX DATABASE CONCURRENTLY, then ALTER DATABASE … REFRESH COLLATION VERSION.",
+        )
 
 
 def _judge_connections(facts: DatabaseFacts) -> Verdict:

@@ -96,5 +96,13 @@ def judge_stops(stops: Sequence[Standing]) -> Iterator[Verdict]:
         yield problem(
             "stops",
             f"the ingestor of {stop.source} claims nothing since {stop.stopped_at:%Y-%m-%d %H:%M} UTC: {stop.reason}",
-            f"Mend it; when the list is right, `pipeline stops release --source {stop.source}`.",
+            _remedy(stop),
         )
+
+
+def _remedy(stop: Standing) -> str:
+    if stop.kind == "conflicts":
+        return (
+            "Give the dialler a new ENIGMA_SOURCE: deploy/README.md, CdrIngestorStopped, has what to do with the rest."
+        )
+    return f"Mend it; when the list is right, `pipeline stops release --source {stop.source}`."

@@ -68,6 +68,8 @@ class RedisFacts(NamedTuple):
     """What it said to a script or a write of ours that it refused."""
     strangers: tuple[str, ...] = ()
     """What else is in it, where that matters."""
+    lacks: tuple[str, ...] = ()
+    """Commands that claims can do without, and that are refused."""
 
 
 def judge_redis_error(check: str, setting: str, error: BaseException) -> Verdict:
@@ -110,6 +112,16 @@ def judge_server(check: str, facts: RedisFacts) -> Verdict:
 
 def judge_claim_method(check: str, facts: RedisFacts) -> Verdict:
     """How elements are taken."""
+    if facts.lacks:
+        what = {
+            "RENAME": "settled claims are not kept for a failover of the database",
+            "SCAN": "claims that are in no register are not found",
+        }
+        return warning(
+            check,
+            f"its user may not {' and '.join(facts.lacks)}: {'; '.join(what[each] for each in facts.lacks)}",
+            "Allow it the commands of deploy/redis-users.acl.",
+        )
     if facts.version >= LMOVE_VERSION:
         return ok(check, "LMOVE in a script: a crash at any point loses nothing")
     return ok(check, "RPOPLPUSH in a script, as before Redis 6.2: a crash at any point loses nothing")
