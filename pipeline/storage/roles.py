@@ -33,7 +33,9 @@ class Role(NamedTuple):
     functions: tuple[str, ...] = ()
 
 
-_REOPENED = "normalized_at, classified_at, billed_at, recordings_scheduled_at, finished_at, due_at, resends"
+_REOPENED = (
+    "normalized_at, classified_at, billed_at, recordings_scheduled_at, finished_at, due_at, resends, reopened_at"
+)
 
 ROLES = {
     "cdr_ingest": Role(
@@ -69,7 +71,7 @@ ROLES = {
             f"UPDATE ({_REOPENED})": ("batches",),
             # Accepting a conflict replaces a call; its charge is taken back by the function.
             "UPDATE": ("calls",),
-            "DELETE": ("dispositions", "uncharged"),
+            "DELETE": ("dispositions", "uncharged", "probes"),
         },
         ("reverse_charge_of_conflict(bigint, bigint, text)",),
     ),
