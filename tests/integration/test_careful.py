@@ -229,7 +229,7 @@ def test_nothing_remembers_a_step_that_is_done_the_ordinary_way(engine):
 def test_a_record_released_behind_the_part_in_hand_is_not_passed_over(engine):
     """Reopening a batch begins its parts anew: the call is charged, not merely no longer failed."""
     load(engine)
-    batch = receive(engine, make_record(number="12125550000"), *(make_record() for _ in range(60)))
+    batch = receive(engine, make_record(number="+12125550123"), *(make_record() for _ in range(60)))
     walk(engine, batch, (Step.NORMALIZE, Step.CLASSIFY))
     work, _ = parts(engine, batch, Step.BILL, dies={1: LOCK_TIMEOUT})
     with pytest.raises(OperationalError):  # the first part is done, and its call without a rate set aside
