@@ -191,6 +191,8 @@ def test_batches_are_locked_in_their_order(engine, other):
         eventually(lambda: waits_for_lock(other))
         assert is_locked(other, first, Step.BILL)
         assert not is_locked(other, third, Step.BILL)
+        with other.begin() as connection:  # a step that runs may want them: they come after the steps
+            assert len(connection.execute(text("SELECT FROM failures FOR UPDATE SKIP LOCKED")).all()) == 3
 
 
 def test_steps_of_a_batch_are_locked_as_the_flow_goes(engine, other):
