@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from pipeline.storage.failures import Failure
     from pipeline.storage.inbox import Span
+    from pipeline.storage.progress import Progress
 
 RESEND_AFTER_SECONDS = 10.0
 """How long a batch may stand still before its message counts as lost."""
@@ -134,24 +135,31 @@ def send_step(step: Step, batch: Batch) -> bool:
 def reconcile() -> str:
     """Send again what stands still, and release failures whose next try is due."""
     due = reconciliation.reconcile(
-        engine(), limit=RESENT_AT_ONCE, resend_after_seconds=RESEND_AFTER_SECONDS, who=socket.gethostname()
+        engine(),
+        limit=RESENT_AT_ONCE,
+        resend_after_seconds=RESEND_AFTER_SECONDS,
+        who=socket.gethostname(),
+        send=resend,
     )
     metrics.count(metrics.RELEASED, due.released)
     note(resent=len(due.overdue), released=due.released, idle=not due.overdue and not due.released)
-    for progress in due.overdue:
-        metrics.count(metrics.RESENT, source=progress.batch.source)
-        for step in progress.next_steps():
-            send_step(step, progress.batch)
     for bulk_id in due.bulk_actions:
         act_in_bulk.send(bulk_id=bulk_id)
     return f"done: {len(due.overdue)} batches sent again, {due.released} failures released"
+
+
+def resend(progress: Progress) -> None:
+    """Send what a batch that stands still waits for."""
+    metrics.count(metrics.RESENT, source=progress.batch.source)
+    for step in progress.next_steps():
+        send_step(step, progress.batch)
 
 
 @task("pipeline.act_in_bulk")
 def act_in_bulk(bulk_id: int) -> str:
     """Retry or discard every failure that a person chose by a filter; what is left at the end goes on as a new task."""
     result = bulk.run_bulk(engine(), bulk_id, seconds=BULK_SECONDS)
-    if not result.ended:
+    if not result.ended and result.done:  # else something holds it up, and the reconciler comes back to it
         act_in_bulk.send(bulk_id=bulk_id)
     note(failures=result.done)
     return f"{'done' if result.ended else 'goes on'}: {result.done} failures"

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.steps.operator import CHUNK, discard_page, retry_page
 from pipeline.storage.bulk_actions import end, move_on, take_bulk_action
 from pipeline.storage.failure_list import list_failures
+from pipeline.storage.failures import Waiting, free_at_first
+from pipeline.storage.progress import never_wait_long
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from pipeline.storage.bulk_actions import BulkAction
+
+HELD_SECONDS = 0.1
+"""Before it comes by again."""
 
 
 class BulkResult(NamedTuple):
@@ -27,7 +32,8 @@ class BulkResult(NamedTuple):
 def run_bulk(engine: Engine, bulk_id: int, *, seconds: float) -> BulkResult:
     """Go on with an action where the run before left it, until it is done or the time is up.
 
-    Each part is one transaction that also says how far it came, so a run that dies repeats nothing.
+    Each part is one transaction that also says how far it came, so a run that dies repeats nothing. Where the next
+    failure's batch is just being done it comes by again: waiting there would keep the part's other batches waiting.
 
     Args:
         engine: the database.
@@ -45,19 +51,30 @@ def run_bulk(engine: Engine, bulk_id: int, *, seconds: float) -> BulkResult:
             if part is None:
                 end(connection, bulk_id)
                 return BulkResult(ended=True, done=done)
-            done += part
+            done += part.done
+        if not part.looked_at:
+            time.sleep(HELD_SECONDS)
         if time.monotonic() >= deadline:
             return BulkResult(ended=False, done=done)
 
 
-def _do_part(connection: Connection, bulk: BulkAction) -> int | None:
-    """Do it to the next failures; returns to how many, None when there are no more."""
+class _Part(NamedTuple):
+    looked_at: int
+    done: int
+
+
+def _do_part(connection: Connection, bulk: BulkAction) -> _Part | None:
+    """Do it to the next failures, as far as nobody has their batches; None when there are no more."""
     page = list_failures(connection, bulk.wanted, limit=CHUNK, after=bulk.last_id)
     if not page:
         return None
+    never_wait_long(connection)
     if bulk.action == "retry":
+        page = page[: free_at_first(connection, [Waiting(row["id"], row["record_id"], row["step"]) for row in page])]
+        if not page:
+            return _Part(0, 0)
         done = retry_page(connection, page, who=bulk.who, reason=bulk.reason)
     else:
         done = discard_page(connection, page, who=bulk.who, reason=bulk.reason)
     move_on(connection, bulk.id, looked_at=len(page), done=done, last_id=page[-1]["id"])
-    return done
+    return _Part(len(page), done)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, TypeVar
 
-from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from pipeline.storage.database import is_outage
 from pipeline.storage.failures import Failure
@@ -19,6 +19,19 @@ T = TypeVar("T")
 
 REFUSALS = (DataError, IntegrityError, ProgrammingError)
 """What the database says to a value it will not take; anything else is not a record's fault."""
+
+
+def may_be_a_records(error: Exception) -> bool:
+    """Whether a record can be to blame for an error: not for the database's troubles, nor for want of time or memory.
+
+    >>> may_be_a_records(KeyError("a bug")), may_be_a_records(MemoryError()), may_be_a_records(OSError("no space"))
+    (True, False, False)
+    """
+    if isinstance(error, SQLAlchemyError):
+        return isinstance(error, DataError | IntegrityError) and not is_outage(error)
+    if type(error).__name__ == "SoftTimeLimitExceeded":  # Celery's: steps do not know it
+        return False
+    return not isinstance(error, OSError | MemoryError)
 
 
 def bug(record_id: int, error: Exception) -> Failure:

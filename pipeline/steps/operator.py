@@ -16,7 +16,7 @@ from pipeline.storage.conflicts import accept_conflict, read_conflict
 from pipeline.storage.failure_list import FailureFilter, list_failures
 from pipeline.storage.failures import release
 from pipeline.storage.inbox import batch_of
-from pipeline.storage.progress import Step, reopen
+from pipeline.storage.progress import Step, lock_steps, opened_by, reopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from pipeline.storage.conflicts import Accepted
 
-CHUNK = 500
-"""Failures handled in one transaction, so that thousands of them hold no lock for long."""
+CHUNK = 100
+"""Failures handled in one transaction, so that thousands of them hold few locks, and none for long."""
 
 
 class RefusedError(PipelineError):
@@ -61,8 +61,11 @@ def discard_page(connection: Connection, page: Sequence[dict[str, Any]], *, who:
     """Set those of these failures that are open aside for good; returns how many."""
     discarded = connection.execute(
         text(
+            # By id, as whoever releases them takes them.
+            "WITH chosen AS (SELECT id FROM failures WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' "
+            "                ORDER BY id FOR UPDATE) "
             "UPDATE failures SET state = 'discarded', retry_at = NULL "
-            "WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' RETURNING record_id"
+            "WHERE id IN (SELECT id FROM chosen) RETURNING record_id"
         ),
         {"ids": [failure["id"] for failure in page]},
     ).scalars()
@@ -89,6 +92,9 @@ def edit(engine: Engine, failure_id: int, raw: bytes, *, who: str, region: str, 
     read_cdr(raw, region=region, now=now)
     with engine.begin() as connection:
         failure = _open_failure(connection, failure_id)
+        # A step takes itself first and then its failures; whoever does it the other way round waits for it crosswise.
+        lock_steps(connection, opened_by([(batch_of(failure.record_id), Step(failure.step))]))
+        failure = _open_failure(connection, failure_id, lock=True)
         if failure.step != Step.NORMALIZE.value:
             raise RefusedError(f"failure {failure_id} is of a call that is stored already: only a record can be edited")
         connection.execute(
@@ -123,9 +129,8 @@ def accept(engine: Engine, failure_id: int, *, who: str) -> Accepted:
             _open_failure(connection, failure_id)
             raise RefusedError(f"failure {failure_id} is no conflict: retry it, edit it or discard it")
         if conflict.is_read:
-            # Steps first, failures after them: the order in which a step itself takes them.
             reopen(connection, batch_of(conflict.call_id), Step.CLASSIFY)
-            _open_failure(connection, failure_id)
+            _open_failure(connection, failure_id, lock=True)  # after the steps, as everybody; and it may be gone by now
             return accept_conflict(connection, failure_id, who)
         release(connection, [failure_id])
         record_actions(connection, who, "retry", [conflict.record_id])
@@ -182,9 +187,11 @@ def _in_chunks(
         yield count
 
 
-def _open_failure(connection: Connection, failure_id: int) -> Row[tuple[object, ...]]:
+def _open_failure(connection: Connection, failure_id: int, *, lock: bool = False) -> Row[tuple[Any, ...]]:
     row = connection.execute(
-        text("SELECT record_id, step, class, state, source FROM failures WHERE id = :id FOR UPDATE"),
+        text(
+            f"SELECT record_id, step, class, state, source FROM failures WHERE id = :id {'FOR UPDATE' if lock else ''}"
+        ),
         {"id": failure_id},
     ).one_or_none()
     if row is None:

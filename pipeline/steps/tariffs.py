@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.domain.currencies import MINOR_UNITS
@@ -15,7 +15,7 @@ from pipeline.domain.rate_deck import RateDeck
 from pipeline.domain.rating import DurationBasis, Rounding
 from pipeline.domain.tariff_file import BadLine, TariffFile, TariffFileError, read_tariff, write_tariff
 from pipeline.storage.assignments import DEFAULT_TARIFF, EVERYTHING, version_ids_in_force
-from pipeline.storage.failures import retry_references
+from pipeline.storage.failures import release, release_free, waiting_for_reference
 from pipeline.storage.tariffs import (
     TariffTerms,
     find_version,
@@ -25,7 +25,6 @@ from pipeline.storage.tariffs import (
     rates_of,
     use_tariffs,
     version_by_id,
-    waiting_references,
 )
 
 if TYPE_CHECKING:
@@ -38,7 +37,8 @@ if TYPE_CHECKING:
 RATES_KEPT: Final = 400_000
 """Rates a process keeps in memory, of all tariffs; the version in hand is kept however large it is."""
 MOST_DECIMALS: Final = 10
-RELEASED_AT_ONCE: Final = 2_000
+RELEASED_AT_ONCE: Final = 200
+"""Each may be of a batch of its own, and PostgreSQL has room for some thousand locks in all."""
 
 _TARIFF_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 
@@ -226,19 +226,25 @@ def decode(content: bytes) -> str:
 def release_waiting(engine: Engine, *, at_once: int = RELEASED_AT_ONCE) -> int:
     """Release every failure that waits for reference data, a part at a time; returns how many.
 
-    While this goes on, workers try again what was released, and what fails again waits at the front of the
-    line. So each part reaches beyond those, and the end is when nothing is left that failed before the start.
+    Each is looked at once, however many fail again meanwhile. A batch that is just being done is passed over and waited
+    for at the end: nobody waits for it together with all that is locked for the others.
     """
     with engine.begin() as connection:
         started = outlast_users(connection)
-    with engine.connect() as connection:
-        waiting = waiting_references(connection, started)
-    released = waiting.old
-    while waiting.old:
+    released, after = 0, 0
+    held: dict[int, list[int]] = defaultdict(list)
+    while True:
         with engine.begin() as connection:
-            retry_references(connection, limit=min(at_once, waiting.old) + waiting.new)
-        with engine.connect() as connection:
-            waiting = waiting_references(connection, started)
+            part = waiting_for_reference(connection, failed_before=started, after=after, limit=at_once)
+            if not part:
+                break
+            done, passed_over = release_free(connection, part)
+        released, after = released + done, part[-1].id
+        for failure in passed_over:
+            held[failure.batch_id].append(failure.id)
+    for failure_ids in held.values():
+        with engine.begin() as connection:
+            released += release(connection, failure_ids)
     return released
 
 

@@ -8,10 +8,12 @@ from sqlalchemy import text
 
 from pipeline.storage.database import execute
 from pipeline.storage.inbox import batch_of
-from pipeline.storage.progress import Step, reopen
+from pipeline.storage.models import PLACES
+from pipeline.storage.progress import Step, lock_steps, opened_by, reopen_all, try_lock_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -93,35 +95,101 @@ def resolve_retried(connection: Connection, span: Span, step: Step) -> None:
     )
 
 
+class Waiting(NamedTuple):
+    """A failure that may be released."""
+
+    id: int
+    record_id: int
+    step: str
+
+    @property
+    def batch_id(self) -> int:
+        """The batch its record came in."""
+        return batch_of(self.record_id)
+
+    @property
+    def reopens(self) -> tuple[int, Step]:
+        """The batch and the step from which it is done again."""
+        return self.batch_id, Step(self.step)
+
+
 def release(connection: Connection, failure_ids: Sequence[int]) -> int:
-    """Release open failures to be tried again, and reopen their batches; returns how many."""
-    return _release(connection, "id = ANY(cast(:ids AS bigint[]))", {"ids": list(failure_ids)}, len(failure_ids))
+    """Release open failures to be tried again, and reopen their batches; returns how many.
+
+    Waits for steps of these batches that are running.
+    """
+    failures = _find(connection, "id = ANY(cast(:ids AS bigint[]))", limit=len(failure_ids), ids=list(failure_ids))
+    return _release(connection, failures)
+
+
+def release_free(connection: Connection, failures: Sequence[Waiting]) -> tuple[int, list[Waiting]]:
+    """Release failures whose batches nobody has in hand; returns how many, and those it passed over."""
+    held = try_lock_steps(connection, opened_by(failure.reopens for failure in failures))
+    released = _release(connection, [failure for failure in failures if failure.batch_id not in held])
+    return released, [failure for failure in failures if failure.batch_id in held]
+
+
+def free_at_first(connection: Connection, failures: Sequence[Waiting]) -> int:
+    """How many of these, from the first on, can be released without waiting; their steps are held from now on."""
+    held = try_lock_steps(connection, opened_by(failure.reopens for failure in failures))
+    places = (place for place, failure in enumerate(failures) if failure.batch_id in held)
+    return next(places, len(failures))
 
 
 def retry_due_bugs(connection: Connection, *, limit: int) -> int:
-    """Release bugs whose next try is due; returns how many."""
-    return _release(connection, "retry_at <= now()", {}, limit)
+    """Release bugs whose next try is due, oldest first; returns how many.
+
+    Passes over batches that somebody has in hand: nobody waits behind a worker that hangs.
+    """
+    held: set[int] = set()
+    while True:
+        condition = f"retry_at <= now() AND record_id / {PLACES} <> ALL(cast(:held AS bigint[]))"
+        due = _find(connection, condition, order="retry_at, id", limit=limit, held=sorted(held))
+        released, passed_over = release_free(connection, due)
+        held.update(failure.batch_id for failure in passed_over)
+        if released or not passed_over:
+            return released
 
 
-def retry_references(connection: Connection, *, limit: int) -> int:
-    """Release failures that waited for reference data, such as a tariff; returns how many."""
-    return _release(connection, "class = 'reference'", {}, limit)
+def waiting_for_reference(connection: Connection, *, failed_before: datetime, after: int, limit: int) -> list[Waiting]:
+    """Failures that wait for reference data, such as a tariff, and have done so since before an instant.
+
+    Args:
+        connection: the database.
+        failed_before: what was tried since is left out.
+        after: the failures' ids are greater.
+        limit: the most of them, by id.
+    """
+    condition = "class = 'reference' AND last_failed_at < :failed_before AND id > :after"
+    return _find(connection, condition, limit=limit, failed_before=failed_before, after=after)
 
 
-def _release(connection: Connection, condition: str, values: dict[str, object], limit: int) -> int:
-    # Steps are locked before failures are: the order in which a step itself takes them.
+def _find(connection: Connection, condition: str, *, limit: int, order: str = "id", **values: object) -> list[Waiting]:
     rows = connection.execute(
-        text(f"SELECT record_id, step FROM failures WHERE state = 'open' AND {condition} ORDER BY id LIMIT :limit"),
-        {**values, "limit": limit},
-    ).all()
-    for batch_id, step in sorted({(batch_of(row.record_id), Step(row.step)) for row in rows}):
-        reopen(connection, batch_id, step)
-    released = connection.execute(
         text(
-            "UPDATE failures SET state = 'retrying', retry_at = NULL "
-            "FROM unnest(cast(:record_ids AS bigint[]), cast(:steps AS text[])) AS chosen (record_id, step) "
-            "WHERE failures.record_id = chosen.record_id AND failures.step = chosen.step AND failures.state = 'open'"
+            f"SELECT id, record_id, step FROM failures WHERE state = 'open' AND {condition} "
+            f"ORDER BY {order} LIMIT :limit"
         ),
-        {"record_ids": [row.record_id for row in rows], "steps": [row.step for row in rows]},
+        {**values, "limit": limit},
     )
-    return int(released.rowcount)
+    return [Waiting(*row) for row in rows]
+
+
+def _release(connection: Connection, failures: Iterable[Waiting]) -> int:
+    # Steps are locked before failures are, and batches last: the order in which a step itself takes them.
+    found = {failure.id: failure for failure in failures}
+    lock_steps(connection, opened_by(failure.reopens for failure in found.values()))
+    still_open = connection.execute(
+        text(
+            "SELECT id FROM failures WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'open' ORDER BY id FOR UPDATE"
+        ),
+        {"ids": list(found)},
+    )
+    ids = list(still_open.scalars())
+    if ids:
+        connection.execute(
+            text("UPDATE failures SET state = 'retrying', retry_at = NULL WHERE id = ANY(cast(:ids AS bigint[]))"),
+            {"ids": ids},
+        )
+        reopen_all(connection, {found[each].reopens for each in ids})
+    return len(ids)

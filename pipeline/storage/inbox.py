@@ -115,7 +115,9 @@ class Unfinished(NamedTuple):
 
 
 def unfinished_batches(connection: Connection, source: str, limit: int) -> tuple[Unfinished, bool]:
-    """How much of a source is on its way, counting no further than ``limit`` batches; and whether it is stopped.
+    """How much of a source is on its way for the first time, up to ``limit`` batches; and whether it is stopped.
+
+    What was reopened to be tried again is left out: a retry of many failures must not keep new records waiting.
 
     Two answers of one query, because the ingestor asks both at every turn.
     """
@@ -124,7 +126,7 @@ def unfinished_batches(connection: Connection, source: str, limit: int) -> tuple
         "SELECT count(*), coalesce(sum(records), 0)::bigint, "
         "       EXISTS (SELECT FROM stops WHERE source = %(source)s AND released_at IS NULL) "
         "FROM (SELECT records FROM batches "
-        "      WHERE finished_at IS NULL AND source = %(source)s LIMIT %(limit)s) AS unfinished",
+        "      WHERE finished_at IS NULL AND reopened_at IS NULL AND source = %(source)s LIMIT %(limit)s) AS fresh",
         {"source": source, "limit": limit},
     ).fetchall()[0]
     return Unfinished(batches, records), stopped

@@ -78,8 +78,12 @@ batches = Table(
     # When the reconciler should look at an unfinished batch, and how often it has.
     Column("due_at", AWARE, nullable=False),
     Column("resends", Integer, nullable=False, server_default=text("0")),
+    # When a record of it was last released to be tried again; null: it is on its way for the first time, or was once.
+    Column("reopened_at", AWARE),
     Index(None, "source", "received_at"),
     Index("batches_unfinished_idx", "due_at", postgresql_where=text("finished_at IS NULL")),
+    # Few at any time, however many were reopened: the ingestor counts them at every turn.
+    Index("batches_fresh_idx", "due_at", postgresql_where=text("finished_at IS NULL AND reopened_at IS NULL")),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -427,7 +431,12 @@ probes = Table(
     Column("size", Integer, nullable=False),
     Column("until", Integer, nullable=False),
     Column("deaths", Integer, nullable=False),
+    # How many of them in a row a part of one record has cost.
+    Column("alone", Integer, nullable=False, server_default=text("0")),
     Column("began_at", AWARE, nullable=False, server_default=NOW),
+    # Who took the part in hand, and when the database server had started then; null: it was given back.
+    Column("in_hand", Uuid),
+    Column("server_started_at", AWARE),
 )
 
 # A record that an operator accepted over the version of its call that was stored before.

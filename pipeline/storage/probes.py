@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 if TYPE_CHECKING:
+    import uuid
+
     from sqlalchemy import Connection
 
     from pipeline.storage.progress import Step
@@ -20,40 +22,54 @@ class Probe(NamedTuple):
         size: how many records it holds.
         until: below this place a part has killed its worker, so parts do not grow before it.
         deaths: how many workers the batch has cost.
+        alone: how many of them in a row while this part, of one record, was in hand.
     """
 
     place: int
     size: int
     until: int = 0
     deaths: int = 0
+    alone: int = 0
 
 
-def read_probe(connection: Connection, batch_id: int, step: Step) -> Probe | None:
-    """The part in hand, None when nobody is or was careful with this step of the batch."""
+class Found(NamedTuple):
+    """What whoever was careful with a step left behind."""
+
+    probe: Probe
+    lost: bool
+    """Whether its process went with the part in hand, and not because the database server did."""
+
+
+def read_probe(connection: Connection, batch_id: int, step: Step) -> Found | None:
+    """The part to go on with; None when nobody was careful with this step of the batch. The caller holds the step."""
     row = connection.execute(
-        text("SELECT place, size, until, deaths FROM probes WHERE batch_id = :batch_id AND step = :step"),
+        text(
+            "SELECT place, size, until, deaths, alone, "
+            "  coalesce(in_hand IS NOT NULL AND server_started_at = pg_postmaster_start_time(), false) "
+            "FROM probes WHERE batch_id = :batch_id AND step = :step"
+        ),
         {"batch_id": batch_id, "step": step.value},
     ).one_or_none()
-    return None if row is None else Probe(*row)
+    return None if row is None else Found(Probe(*row[:-1]), row[-1])
 
 
-def write_probe(connection: Connection, batch_id: int, step: Step, probe: Probe) -> None:
-    """Say what is about to be taken in hand."""
+def take_in_hand(connection: Connection, batch_id: int, step: Step, probe: Probe, taking: uuid.UUID) -> None:
+    """Say what is about to be taken in hand, under a number that only whoever takes it knows."""
     connection.execute(
         text(
-            "INSERT INTO probes (batch_id, step, place, size, until, deaths) "
-            "VALUES (:batch_id, :step, :place, :size, :until, :deaths) "
+            "INSERT INTO probes (batch_id, step, place, size, until, deaths, alone, in_hand, server_started_at) "
+            "VALUES (:batch_id, :step, :place, :size, :until, :deaths, :alone, :taking, pg_postmaster_start_time()) "
             "ON CONFLICT (batch_id, step) DO UPDATE SET place = excluded.place, size = excluded.size, "
-            "  until = excluded.until, "
-            "  deaths = excluded.deaths, began_at = now()"
+            "  until = excluded.until, deaths = excluded.deaths, alone = excluded.alone, began_at = now(), "
+            "  in_hand = excluded.in_hand, server_started_at = excluded.server_started_at"
         ),
-        {"batch_id": batch_id, "step": step.value, **probe._asdict()},
+        {"batch_id": batch_id, "step": step.value, "taking": taking, **probe._asdict()},
     )
 
 
-def delete_probe(connection: Connection, batch_id: int, step: Step) -> None:
-    """The whole batch is through this step."""
+def give_back(connection: Connection, batch_id: int, step: Step, taking: uuid.UUID) -> None:
+    """Say that the part is no longer in hand, unless somebody else has taken it up since."""
     connection.execute(
-        text("DELETE FROM probes WHERE batch_id = :batch_id AND step = :step"),
-        {"batch_id": batch_id, "step": step.value},
+        text("UPDATE probes SET in_hand = NULL WHERE batch_id = :batch_id AND step = :step AND in_hand = :taking"),
+        {"batch_id": batch_id, "step": step.value, "taking": taking},
     )

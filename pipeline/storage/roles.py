@@ -36,7 +36,9 @@ class Role(NamedTuple):
     """Whether it takes the locks of steps."""
 
 
-_REOPENED = "normalized_at, classified_at, billed_at, recordings_scheduled_at, finished_at, due_at, resends"
+_REOPENED = (
+    "normalized_at, classified_at, billed_at, recordings_scheduled_at, finished_at, due_at, resends, reopened_at"
+)
 _SAID = "who, action, record_id, detail"
 _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_OF_LIFE}
 
@@ -84,6 +86,7 @@ ROLES = {
             "INSERT (record_id, revision, raw, edited_by)": ("edits",),
             "UPDATE (state, retry_at)": ("failures",),
             f"UPDATE ({_REOPENED})": ("batches",),
+            "DELETE": ("probes",),
         },
         # Accepting a conflict replaces a call and takes its charge back: all of it by the function.
         functions=("accept_conflict(bigint, text)",),

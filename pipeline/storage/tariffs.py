@@ -347,25 +347,3 @@ def outlast_users(connection: Connection) -> datetime:
     """
     connection.execute(text(f"SELECT pg_advisory_xact_lock({_TARIFFS_IN_USE})"))
     return cast("datetime", connection.execute(text("SELECT clock_timestamp()")).scalar_one())
-
-
-class WaitingReferences(NamedTuple):
-    """Open failures that wait for reference data."""
-
-    old: int
-    """Those that last failed before an instant."""
-    new: int
-    """Those that failed since."""
-
-
-def waiting_references(connection: Connection, since: datetime) -> WaitingReferences:
-    """How many failures wait for reference data, told apart by an instant."""
-    row = connection.execute(
-        text(
-            "SELECT count(*) FILTER (WHERE last_failed_at < :since) AS old, "
-            "       count(*) FILTER (WHERE last_failed_at >= :since) AS new "
-            "FROM failures WHERE state = 'open' AND class = 'reference'"
-        ),
-        {"since": since},
-    ).one()
-    return WaitingReferences(row.old, row.new)

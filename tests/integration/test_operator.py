@@ -61,6 +61,22 @@ def test_both_versions_of_an_accepted_call_are_duplicates_from_then_on(engine):
     assert rows(engine, "SELECT replaced->>'contact_ref' FROM revisions") == [("old",)]
 
 
+def test_every_version_that_was_replaced_is_a_duplicate(engine):
+    """Two conflicts accepted one after the other: a replay of the first version or of the second says nothing new."""
+    load(engine)
+    versions = [make_record(call_ref=7, contact_ref=name) for name in ("first", "second", "third")]
+    walk(engine, receive(engine, versions[0]))
+    for version in versions[1:]:
+        walk(engine, receive(engine, version))
+        accept(engine, failure_ids(engine, FailureFilter(states=("open",)))[0], who="thandi", region="ZA", now=NOW)
+        walk_overdue(engine)
+    for version in versions:
+        walk(engine, receive(engine, version))
+    closed = sheet(engine)
+    assert closed.closes, closed.violations
+    assert (closed.processed.records, closed.duplicate.records, closed.quarantined.records) == (1, 5, 0)
+
+
 def test_an_accepted_call_that_is_no_longer_billable_ends_without_charge(engine):
     """From answered to busy: the charge is reversed, and the reason for none is stored instead."""
     load(engine)

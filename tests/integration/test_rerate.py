@@ -394,3 +394,11 @@ def test_the_ledger_is_immutable_even_so(engine):
     again(engine)
     with pytest.raises(Exception, match="append-only"), engine.begin() as connection:
         connection.execute(text("DELETE FROM ledger WHERE kind = 'reversal'"))
+
+
+def test_a_transaction_locks_no_more_batches_than_postgresql_has_room_for():
+    """However many batches a correction touches, each part of it touches a few hundred."""
+    call_ids = [batch_id << 16 | place for batch_id in range(1, 1_301) for place in range(2)]
+    found = list(rerating._of_few_batches(call_ids))
+    assert [call_id for part in found for call_id in part] == call_ids
+    assert max(len({call_id >> 16 for call_id in part}) for part in found) <= 1_000

@@ -12,10 +12,11 @@ from sqlalchemy.exc import IntegrityError
 
 from pipeline.domain.cdr import read_cdr
 from pipeline.steps.run import run_step
+from pipeline.storage.calls import NewCall, copy_calls, insert_calls
 from pipeline.storage.failures import retry_due_bugs
 from pipeline.storage.progress import Step, take_overdue
 from tests.factories import make_record
-from tests.integration.flow import load, receive, rows, sheet, walk, works
+from tests.integration.flow import NOW, load, receive, rows, sheet, walk, works
 
 
 def test_an_answered_call_is_classified_charged_and_its_recording_scheduled(engine):
@@ -153,6 +154,34 @@ def test_batches_with_the_same_calls_do_not_deadlock(engine):
     assert rows(engine, "SELECT count(*) FROM calls") == [(300,)]
     assert rows(engine, "SELECT count(*) FROM duplicates") == [(300,)]
     assert sheet(engine).closes
+
+
+@pytest.mark.parametrize("store", [copy_calls, insert_calls])
+def test_calls_go_in_by_the_order_of_their_key(engine, store):
+    """Whoever waits for a key holds lower ones only, so two batches with the same calls cannot wait crosswise."""
+
+    def call(record_id, call_ref):
+        raw = make_record(call_ref=call_ref, recording_url="x" * 2_000)  # so large that COPY sends each by itself
+        return NewCall(record_id, read_cdr(raw, region="ZA", now=NOW))
+
+    def other(connection):
+        store(connection, "enigma", [call(13, "9"), call(12, "5"), call(11, "1")])
+
+    with engine.connect() as first, engine.connect() as second, engine.connect() as third:
+        holding = first.begin()
+        insert_calls(first, "enigma", [call(1, "5")])
+        waiting = second.begin()
+        thread = threading.Thread(target=other, args=(second,))
+        thread.start()
+        while not rows(engine, "SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"):
+            assert thread.is_alive()
+        with third.begin():
+            third.execute(text("SET LOCAL lock_timeout = '1s'"))
+            assert insert_calls(third, "enigma", [call(21, "9")]) == {21}, "what comes after is not held yet"
+        holding.rollback()
+        thread.join(20)
+        assert not thread.is_alive()
+        waiting.rollback()
 
 
 def test_without_a_rate_a_call_waits_and_a_tariff_heals_it(engine):

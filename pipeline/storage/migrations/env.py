@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 from alembic import context
 from sqlalchemy import text
 
+from pipeline.domain.errors import PipelineError
 from pipeline.storage.models import metadata
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 # Any number will do, as long as every migration of this project takes the same one.
 MIGRATION_LOCK = 712_004_311
+LONGEST_WAIT_SECONDS = 60.0
 
 
 def run() -> None:
     engine = context.config.attributes["engine"]
     with engine.connect() as connection:
         # A session lock outlives the transactions below, so a second `release` waits and then finds nothing to do.
-        connection.execute(text("SET lock_timeout = '60s'"))
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": MIGRATION_LOCK})
+        _lock(connection)
         connection.execute(text("SET lock_timeout = '5s'"))
         connection.commit()
         try:
@@ -33,6 +40,16 @@ def run() -> None:
             connection.rollback()
             connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})
             connection.commit()
+
+
+def _lock(connection: Connection) -> None:
+    """Take the lock. Whoever waits has no transaction: an index that is made meanwhile would wait for its end."""
+    deadline = time.monotonic() + LONGEST_WAIT_SECONDS
+    while not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": MIGRATION_LOCK}):
+        connection.rollback()
+        if time.monotonic() > deadline:
+            raise PipelineError("another `pipeline release` is at work on this database: try again when it has ended")
+        time.sleep(0.2)
 
 
 run()
