@@ -142,7 +142,7 @@ HEADERS: Final[dict[str, Callable[[Any], bool]]] = {
     "stamped_headers": _is_nothing,
     "stamps": _is_nothing,
     "compression": _is_nothing,
-    **dict.fromkeys(EMBEDDED, _is_nothing),
+    **dict.fromkeys(sorted(EMBEDDED), _is_nothing),
 }
 """What each header may be. Others, such as those that a broker or tracing adds, are not handed on."""
 
