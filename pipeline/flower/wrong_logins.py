@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-AT_ONCE: Final = 10
+AT_ONCE: Final = 30
 """Wrong logins of an address that nothing follows from: people mistype, and browsers ask for several things at once."""
 
 SECONDS_EACH: Final = 6.0

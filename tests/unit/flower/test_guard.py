@@ -18,7 +18,7 @@ from pipeline.flower.wrong_logins import ADDRESSES, AT_ONCE, SECONDS_EACH, Wrong
 
 
 def test_an_address_that_guesses_is_slowed_and_no_other():
-    """Ten at once, then one each six seconds, however many are tried; nobody else waits."""
+    """Thirty at once, then one each six seconds, however many are tried; nobody else waits."""
     wrong = WrongLogins()
     for _ in range(AT_ONCE):
         assert wrong.wait_seconds("10.0.0.7", 100.0) == 0
