@@ -8,6 +8,7 @@ as if it had been started by a shell.
 from __future__ import annotations
 
 import functools
+import importlib
 import json
 import os
 import subprocess
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
+IMPORTED = ("pipeline.cli", "pipeline.storage.migrations", "pipeline.tasks")
 COMMAND = "from pipeline.__main__ import main; main()"
 
 
@@ -66,7 +68,9 @@ def warm() -> Warm:
 
 def serve() -> None:
     """Fork for each line, and answer with the exit code."""
-    from pipeline.celery import app  # noqa: PLC0415
+    for name in IMPORTED:
+        importlib.import_module(name)
+    from pipeline.celery import app  # noqa: PLC0415 - only this process needs it
 
     assert not app.configured, "the settings are those of whoever runs it"
     for line in sys.stdin:
