@@ -316,10 +316,10 @@ def _show_queues(queues: list[dict[str, Any]]) -> None:
             advice = as_text(f" is a recordings worker with ENIGMA_SOURCE={row['source']} running?")
             console.print(Text.assemble(not_begun, advice))
         if row["undeleted"]:
-            undeleted = as_text(
-                f"{row['undeleted']:,} of {row['source']} are past their retention and could not be deleted:", "yellow"
+            undeleted = (
+                f"{row['undeleted']:,} recordings of {row['source']} are past their retention and could not be deleted:"
             )
-            console.print(Text.assemble(undeleted, " pipeline recordings list --undeleted"))
+            console.print(Text.assemble(as_text(undeleted, "yellow"), " pipeline recordings list --undeleted"))
 
 
 def _show_pause(pause: Pause) -> None:

@@ -80,6 +80,9 @@ def test_a_bad_dialler_loses_nothing(stack, dialler, states, database_url):
     calls = [call for call in dialler.place_calls(150) if call.has_recording]
     eventually(lambda: states().get("stored", 0) > len(calls) // 4, check=stack.check)
     dialler.api.stop()
+    cut_off = {
+        ref for ref in dialler.api.served if str(ref) not in stored_files(stack)
+    }  # sent, and perhaps not received
 
     def status():
         done = stack.run("pipeline", "recordings", "status", "--json")
@@ -93,7 +96,8 @@ def test_a_bad_dialler_loses_nothing(stack, dialler, states, database_url):
     hurry(database_url)
     eventually(lambda: states() == {"stored": len(calls)}, seconds=40, check=stack.check)
     check_files(stack, calls)
-    assert set(dialler.api.served.values()) == {1}
+    assert {times for ref, times in dialler.api.served.items() if ref not in cut_off} == {1}
+    assert len(cut_off) <= 8, "no more than were under way at once"
     missing = stack.run("pipeline", "recordings", "missing", "--json")
     assert (missing.returncode, json.loads(missing.stdout)["missing"]) == (0, 0)
     verified = stack.run("pipeline", "recordings", "verify", "--json")

@@ -48,7 +48,7 @@ def hostile(engine, settings_env, monkeypatch):
     """Calls, failures, recordings, stops and pauses that somebody named to do harm."""
     for each in ("console", "errors"):
         monkeypatch.setattr(f"pipeline.cli.output.{each}.width", 3_000)
-    for module in ("balance", "explain", "failures", "stops"):  # the test's own, which is closed behind it
+    for module in ("explain", "failures", "stops"):  # the test's own, which is closed behind it
         monkeypatch.setattr(f"pipeline.cli.{module}.make_engine", lambda *_, **__: engine)
     load(engine)
     good = make_record(call_ref=HOSTILE, ref=HOSTILE, contact_ref=HOSTILE, extension=HOSTILE, end_reason="hungup")
