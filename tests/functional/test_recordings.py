@@ -82,7 +82,7 @@ def test_a_bad_dialler_loses_nothing(stack, dialler, states, database_url):
     dialler.api.stop()
     cut_off = {
         ref for ref in dialler.api.served if str(ref) not in stored_files(stack)
-    }  # sent, and perhaps not received
+    }  # sent, maybe not received
 
     def status():
         done = stack.run("pipeline", "recordings", "status", "--json")
