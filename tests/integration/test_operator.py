@@ -68,7 +68,7 @@ def test_every_version_that_was_replaced_is_a_duplicate(engine):
     walk(engine, receive(engine, versions[0]))
     for version in versions[1:]:
         walk(engine, receive(engine, version))
-        accept(engine, failure_ids(engine, FailureFilter(states=("open",)))[0], who="thandi", region="ZA", now=NOW)
+        accept(engine, failure_ids(engine, FailureFilter(states=("open",)))[0], who="thandi")
         walk_overdue(engine)
     for version in versions:
         walk(engine, receive(engine, version))

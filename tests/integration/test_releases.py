@@ -219,8 +219,10 @@ def test_an_action_on_one_failure_takes_its_steps_first(engine, other, action):
     walk(engine, stored)
     bad = receive(engine, make_record(call_ref=7, call_time=600) if action == "accept" else b"rubbish")
     walk(engine, bad)
-    who = {"who": "thandi", "region": "ZA", "now": NOW}
-    act = {"edit": lambda: edit(engine, 1, make_record(), **who), "accept": lambda: accept(engine, 1, **who)}[action]
+    act = {
+        "edit": lambda: edit(engine, 1, make_record(), who="thandi", region="ZA", now=NOW),
+        "accept": lambda: accept(engine, 1, who="thandi"),
+    }[action]
     batch, step = {"edit": (bad, Step.NORMALIZE), "accept": (stored, Step.BILL)}[action]
     with meanwhile_held(other, batch, step, act):
         eventually(lambda: waits_for_lock(other))
