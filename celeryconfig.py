@@ -123,7 +123,7 @@ beat_schedule = {
 }
 # A hundred thousand ticks a day would be all that Flower remembers.
 task_annotations = {name: {"send_events": False} for name in ("pipeline.reconcile", "recordings.dispatch")}
-beat_scheduler = "pipeline.monitoring.living:LivingScheduler"
+beat_scheduler = "pipeline.worker.liveness:LivingScheduler"
 beat_max_loop_interval = 1
 
 worker_disable_prefetch = _redis_broker
@@ -136,4 +136,5 @@ worker_max_tasks_per_child = 50_000
 worker_hijack_root_logger = False
 worker_send_task_events = True
 task_send_sent_event = True
-worker_consumer = "pipeline.worker:Consumer"  # shows that it lives; sends the events of a fifth of a second together
+# shows that it lives; sends the events of a fifth of a second together.
+worker_consumer = "pipeline.worker.consumer:Consumer"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tornado.options import options
 
-from pipeline.logging import configure_logging
+from pipeline.logs.setup import configure_logging
 from pipeline.settings import current_settings
 
 LOOPBACK_NAMES = {"localhost"}

@@ -48,9 +48,9 @@ def run() -> None:
 
     from pipeline.cli import app  # noqa: PLC0415
     from pipeline.cli.output import complain, show_traceback  # noqa: PLC0415
-    from pipeline.domain.errors import PipelineError  # noqa: PLC0415
+    from pipeline.database.engine import is_outage  # noqa: PLC0415
+    from pipeline.errors import PipelineError  # noqa: PLC0415
     from pipeline.settings import SettingsError  # noqa: PLC0415
-    from pipeline.storage.database import is_outage  # noqa: PLC0415
 
     try:
         app()

@@ -10,13 +10,13 @@ import structlog
 from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
-from pipeline.logging import OutageLog, configure_logging, get_logger
+from pipeline.database.engine import is_outage
+from pipeline.logs.setup import OutageLog, configure_logging, get_logger
 from pipeline.monitoring import metrics
-from pipeline.monitoring.living import LoopSign, task_finished
 from pipeline.settings import current_settings
-from pipeline.storage.database import is_outage
-from pipeline.transport import check_what_redis_holds
-from pipeline.wire import Clock, read_plain_messages
+from pipeline.worker.liveness import LoopSign, task_finished
+from pipeline.worker.transport import check_what_redis_holds
+from pipeline.worker.wire import Clock, read_plain_messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 read_plain_messages()
 check_what_redis_holds()
-app = Celery("pipeline", include=["pipeline.tasks"])
+app = Celery("pipeline", include=["pipeline.tasks.flow", "pipeline.tasks.recordings", "pipeline.tasks.failures"])
 app.clock = Clock()
 app.config_from_object("celeryconfig")
 app.steps["worker"].add(LoopSign)
@@ -53,7 +53,7 @@ class PipelineTask(Task):  # type: ignore[misc]
     """
 
     abstract = True
-    Strategy = "pipeline.receiving:strategy"
+    Strategy = "pipeline.worker.malformed:strategy"
     # Of `task_retry_on_worker_lost`: how often a message may take a worker process down with it, and how soon again.
     max_retries = 3
     default_retry_delay = 1

@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.domain.recording_path import TEMPLATE, checked_template
+from pipeline.recordings.rules.path import TEMPLATE, checked_template
 
 STORES = ("file", "s3", "gs", "memory")
 """What recordings can be kept in; each publishes a file whole or not at all."""

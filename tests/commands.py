@@ -13,8 +13,8 @@ from unittest import mock
 from sqlalchemy import create_engine
 
 from pipeline.__main__ import main
+from pipeline.database import engine as database
 from pipeline.settings import current_settings
-from pipeline.storage import database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -12,12 +12,12 @@ import redis
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
-from pipeline.adapters.cdr_list import CdrList
+from pipeline.database.engine import make_engine
+from pipeline.database.migrations import upgrade
+from pipeline.dialler.cdr_list import CdrList
 from pipeline.sandbox.servers import Servers, sandbox_servers
 from pipeline.sandbox.stack import OWN_PREFIXES
 from pipeline.settings import current_settings
-from pipeline.storage.database import make_engine
-from pipeline.storage.migrations import upgrade
 from tests.warm import warm
 
 if TYPE_CHECKING:

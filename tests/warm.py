@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTED = ("pipeline.cli", "pipeline.storage.migrations", "pipeline.tasks")
+IMPORTED = ("pipeline.cli", "pipeline.database.migrations", "pipeline.tasks.flow")
 COMMAND = "from pipeline.__main__ import main; main()"
 
 

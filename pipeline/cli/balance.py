@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.balance.sheet import balance_sheet
+from pipeline.cli.common import database
 from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, print_json
-from pipeline.cli.tariffs import database
-from pipeline.storage.balance import balance_sheet
 
 if TYPE_CHECKING:
-    from pipeline.storage.balance import Balance
+    from pipeline.balance.sheet import Balance
 
 
 def balance(

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import console
-from pipeline.logging import configure_logging
+from pipeline.database.engine import make_engine
+from pipeline.database.roles import ROLES, apply_roles, renew_grants, statements
+from pipeline.logs.setup import configure_logging
 from pipeline.settings import current_settings
-from pipeline.storage.database import make_engine
-from pipeline.storage.roles import ROLES, apply_roles, renew_grants, statements
 
 app = typer.Typer(help="The database's tables.", no_args_is_help=True)
 
@@ -21,8 +21,8 @@ app = typer.Typer(help="The database's tables.", no_args_is_help=True)
 def upgrade() -> None:
     """Bring the database's tables up to date. Safe to run at any time, by several at once."""
     # Alembic loads slowly, and no other command needs it.
-    from pipeline.storage.migrations import revisions  # noqa: PLC0415
-    from pipeline.storage.migrations import upgrade as migrate  # noqa: PLC0415
+    from pipeline.database.migrations import revisions  # noqa: PLC0415
+    from pipeline.database.migrations import upgrade as migrate  # noqa: PLC0415
 
     settings = current_settings()
     configure_logging(settings.pipeline_log_format, "warning")

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from pipeline.cli.checks import run_checks
 from pipeline.cli.output import as_text, console, print_json
-from pipeline.domain.checkup.verdict import Level, Verdict
-from pipeline.logging import configure_logging
+from pipeline.doctor.checks import run_checks
+from pipeline.doctor.rules.verdict import Level, Verdict
+from pipeline.logs.setup import configure_logging
 from pipeline.settings import current_settings
 
 STYLE = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red", Level.UNKNOWN: "dim"}

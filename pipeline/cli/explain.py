@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.output import Table, complain, console, plain, print_heading, print_json
+from pipeline.database.engine import make_engine
+from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.lookup import history as explanations
 from pipeline.settings import current_settings
-from pipeline.storage import explanations
-from pipeline.storage.database import make_engine
-from pipeline.storage.failure_list import FailureFilter, count_failures
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from pipeline.batches.rules.steps import Step
 from pipeline.cli.output import INSTANTS, aware
-from pipeline.storage.failure_list import FailureFilter
-from pipeline.storage.progress import Step
+from pipeline.failures.listing import FailureFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

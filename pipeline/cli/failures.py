@@ -10,20 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipeline.cli.failure_options import chooses_failures
-from pipeline.cli.output import (
-    Table,
-    as_lines,
-    as_text,
-    complain,
-    console,
-    operator_name,
-    print_heading,
-    print_json,
-)
+from pipeline.cli.output import Table, as_lines, as_text, complain, console, operator_name, print_heading, print_json
+from pipeline.database.engine import make_engine
+from pipeline.failures import operator
+from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.failures.rules.readable import readable
 from pipeline.settings import current_settings
-from pipeline.steps import operator
-from pipeline.storage.database import make_engine
-from pipeline.storage.failure_list import FailureFilter, count_failures, failure_stats, list_failures, read_failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +74,7 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
     if as_json:
         raw, edited = failure["raw"] or b"", failure["edited"]
-        failure |= {"raw": raw.hex(), "text": operator.readable(raw), "edited": edited and operator.readable(edited)}
+        failure |= {"raw": raw.hex(), "text": readable(raw), "edited": edited and readable(edited)}
         print_json(failure)
         return
     for name, value in failure.items():
@@ -96,7 +88,7 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
     for name, title in (("raw", "Raw record as received"), ("edited", "Raw record as edited")):
         if failure[name] is not None:
             print_heading(title)
-            console.print(as_lines(operator.readable(failure[name])[:20_000]))
+            console.print(as_lines(readable(failure[name])[:20_000]))
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.logging import configure_logging
+from pipeline.logs.setup import configure_logging
 from pipeline.settings import current_settings
 
 

@@ -19,7 +19,7 @@ import rich.table
 from rich.segment import Segment
 from rich.text import Text
 
-from pipeline.domain.visible import visible, visible_lines
+from pipeline.logs.rules.visible import visible, visible_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

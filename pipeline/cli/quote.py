@@ -8,12 +8,12 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from pipeline.billing.quote import HypotheticalCall, Quote
+from pipeline.billing.quote import quote as price
+from pipeline.calls.rules.disposition import Disposition
+from pipeline.cli.common import database, instant
 from pipeline.cli.output import Table, as_text, console, print_json
-from pipeline.cli.tariffs import database
-from pipeline.domain.disposition import Disposition
 from pipeline.settings import current_settings
-from pipeline.steps.quote import HypotheticalCall, Quote
-from pipeline.steps.quote import quote as price
 
 _LONGEST_CALL_SECONDS = 1_000_000_000  # two of these are what the ledger's column holds
 
@@ -53,21 +53,6 @@ def quote(
         print_json(quoted.as_dict())
     else:
         _show(quoted)
-
-
-def instant(text: str, zone: ZoneInfo, option: str = "--at") -> datetime:
-    """An instant as an option gives it, in the zone where it has no offset of its own.
-
-    Raises:
-        BadParameter: it is none.
-    """
-    try:
-        at = datetime.fromisoformat(text)
-        return (at if at.utcoffset() is not None else at.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"must be a date or a time such as 2026-07-01T08:00, got {text!r}", param_hint=f"'{option}'"
-        ) from None
 
 
 def _show(quoted: Quote) -> None:

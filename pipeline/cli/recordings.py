@@ -9,27 +9,19 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pipeline.cli.output import (
-    INSTANTS,
-    Table,
-    as_text,
-    aware,
-    complain,
-    console,
-    errors,
-    operator_name,
-    print_json,
-)
-from pipeline.cli.tariffs import database
-from pipeline.domain.recording import RecordingState
+from pipeline.cli.common import database
+from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, errors, operator_name, print_json
+from pipeline.recordings import listing as recording_list
+from pipeline.recordings import pauses as recording_pauses
+from pipeline.recordings import retention_rows as recording_keeping
+from pipeline.recordings.listing import RecordingFilter
+from pipeline.recordings.rules.outcome import RecordingState
 from pipeline.settings import current_settings
-from pipeline.storage import recording_keeping, recording_list, recording_pauses
-from pipeline.storage.recording_list import RecordingFilter
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pipeline.storage.recording_pauses import Pause
+    from pipeline.recordings.pauses import Pause
 
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
 
@@ -185,6 +177,7 @@ def retry(
         raise typer.Exit(1)
 
 
+# long: shows progress while it reads, then what it found
 @app.command()
 def verify(
     who: Who = None,
@@ -197,8 +190,8 @@ def verify(
     A run that was interrupted is gone on with. Exit code 1 when a file differs, in this part of the run or before.
     """
     # fsspec and what it opens stores with load slowly, and no other command needs them.
-    from pipeline.adapters.recording_store import RecordingStore  # noqa: PLC0415
-    from pipeline.steps import recording_keeping as keeping  # noqa: PLC0415
+    from pipeline.recordings import retention as keeping  # noqa: PLC0415
+    from pipeline.recordings.file_store import RecordingStore  # noqa: PLC0415
 
     settings = current_settings()
     store = RecordingStore(

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.billing.rules.months import month_in
+from pipeline.billing.statements import GroupBy, charges_by, totals
+from pipeline.cli.common import database
+from pipeline.cli.csv_cells import csv_lines
 from pipeline.cli.output import Table, as_text, console, print_csv, print_json
-from pipeline.cli.tariffs import database
-from pipeline.domain.csv_cells import csv_lines
-from pipeline.domain.errors import DataError
-from pipeline.domain.months import month_in
+from pipeline.errors import DataError
 from pipeline.settings import current_settings
-from pipeline.storage.statements import GroupBy, charges_by, totals
 
 if TYPE_CHECKING:
-    from pipeline.storage.statements import Entry
+    from pipeline.billing.statements import Entry
 
 app = typer.Typer(help="Statements.", no_args_is_help=True)
 

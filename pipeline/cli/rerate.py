@@ -10,21 +10,20 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipeline.billing.billed_calls import Selection
+from pipeline.billing.rerate import Preview, compare
+from pipeline.billing.rerate import rerate as write
+from pipeline.billing.rules.tariff_file import TariffFileError
+from pipeline.billing.tariff_cache import TariffCache
+from pipeline.cli.common import database, instant, read_file
 from pipeline.cli.output import Table, as_text, complain, console, errors, operator_name, print_json
-from pipeline.cli.quote import instant
-from pipeline.cli.tariffs import database, read_file
-from pipeline.domain.tariff_file import TariffFileError
 from pipeline.settings import current_settings
-from pipeline.steps.rerate import Preview, compare
-from pipeline.steps.rerate import rerate as write
-from pipeline.steps.tariffs import TariffCache
-from pipeline.storage.rerates import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pipeline.steps.bill import Tariffs
-    from pipeline.steps.rerate import Comparison, Difference
+    from pipeline.billing.bill import Tariffs
+    from pipeline.billing.rules.difference import Comparison, Difference
 
 
 def rerate(

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from pipeline.cli.output import Table, as_text, complain, console, operator_name, print_json
+from pipeline.database.audit import record_action
+from pipeline.database.engine import make_engine
+from pipeline.ingest.stops import all_stops, release_stop
 from pipeline.settings import current_settings
-from pipeline.storage.actions import record_action
-from pipeline.storage.database import make_engine
-from pipeline.storage.stops import all_stops, release_stop
 
 app = typer.Typer(help="Why an ingestor claims nothing, and letting it go on.", no_args_is_help=True)
 

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
 
+from pipeline.billing.assign import assign_tariff, unassign_tariff
+from pipeline.billing.assignment_rows import DEFAULT_TARIFF, EVERYTHING
+from pipeline.billing.load import MOST_DECIMALS, export_tariff, load_tariff
+from pipeline.billing.rules.rating import DurationBasis, Rounding  # noqa: TC001
+from pipeline.billing.rules.tariff_file import COLUMNS, REQUIRED, TariffFileError
+from pipeline.billing.rules.terms import TariffSettings
+from pipeline.billing.tariff_rows import find_version, list_versions
+from pipeline.calls.rules.disposition import Disposition  # noqa: TC001 - typer reads the annotations
+from pipeline.cli.common import database, read_file
 from pipeline.cli.output import Table, complain, console, errors, operator_name, print_csv, print_json
-from pipeline.domain.disposition import Disposition  # noqa: TC001 - typer reads the annotations
-from pipeline.domain.errors import shown
-from pipeline.domain.rating import DurationBasis, Rounding  # noqa: TC001
-from pipeline.domain.tariff_file import COLUMNS, REQUIRED, TariffFileError
+from pipeline.errors import shown
 from pipeline.settings import current_settings
-from pipeline.steps.assign import assign_tariff, unassign_tariff
-from pipeline.steps.tariffs import MOST_DECIMALS, TariffSettings, export_tariff, load_tariff
-from pipeline.storage.assignments import DEFAULT_TARIFF, EVERYTHING
-from pipeline.storage.database import make_engine
-from pipeline.storage.tariffs import find_version, list_versions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Engine
-
-    from pipeline.domain.tariff_file import BadLine
-    from pipeline.steps.assign import Assigned
-    from pipeline.steps.tariffs import TariffLoaded
-    from pipeline.storage.tariffs import ListedVersion, TariffTerms
+    from pipeline.billing.assign import Assigned
+    from pipeline.billing.load import TariffLoaded
+    from pipeline.billing.rules.tariff_file import BadLine
+    from pipeline.billing.rules.terms import TariffTerms
+    from pipeline.billing.tariff_rows import ListedVersion
 
 app = typer.Typer(help="What calls cost.", no_args_is_help=True)
 
@@ -200,25 +197,6 @@ def export(
         zone = f", and PIPELINE_TIMEZONE={exported.timezone}" if exported.timezone else ""
         hint = f"The settings are not in the file. Load it with: {' '.join(_options(exported.terms))}{zone}"
         errors.print(hint, highlight=False)
-
-
-def read_file(file: Path) -> bytes:
-    """A file's bytes; ends the command when it cannot be read."""
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        complain(f"cannot read {file}: {error.strerror}")
-        raise typer.Exit(1) from None
-
-
-@contextlib.contextmanager
-def database() -> Iterator[Engine]:
-    """The database, for as long as a command needs it."""
-    engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def _options(terms: TariffTerms) -> list[str]:

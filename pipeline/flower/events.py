@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 from celery.events import EventReceiver
 from flower import events as flowers_events
 
-from pipeline.domain.visible import visible_lines
-from pipeline.logging import get_logger
+from pipeline.logs.rules.visible import visible_lines
+from pipeline.logs.setup import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable

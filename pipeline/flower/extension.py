@@ -15,7 +15,10 @@ from flower import urls
 from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler, url
 
-from pipeline.flower import all_that_match, events, failed_call, failed_calls, guard, overview
+from pipeline.flower import events, guard, overview
+from pipeline.flower.failures import bulk as all_that_match
+from pipeline.flower.failures import list as failed_calls
+from pipeline.flower.failures import one as failed_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

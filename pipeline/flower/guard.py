@@ -21,9 +21,9 @@ from flower.views.monitor import Healthcheck
 from tornado.httputil import split_host_and_port
 from tornado.web import HTTPError, RequestHandler, authenticated
 
-from pipeline.domain.visible import visible
 from pipeline.flower.wrong_logins import WrongLogins
-from pipeline.logging import get_logger
+from pipeline.logs.rules.visible import visible
+from pipeline.logs.setup import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,10 +13,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from tornado.escape import to_unicode, xhtml_escape
 from tornado.web import HTTPError
 
-from pipeline.domain.visible import visible, visible_lines
+from pipeline.database.engine import is_outage, make_engine
 from pipeline.flower.guard import credentials
+from pipeline.logs.rules.visible import visible, visible_lines
 from pipeline.settings import current_settings
-from pipeline.storage.database import is_outage, make_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -17,7 +17,7 @@ from flower.events import Events
 from kombu.utils.functional import LRUCache
 from tornado.ioloop import PeriodicCallback
 
-from pipeline.logging import get_logger
+from pipeline.logs.setup import get_logger
 
 if TYPE_CHECKING:
     from celery.events.state import Worker

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 from tornado import web
 
-from pipeline.domain.visible import visible_values
+from pipeline.balance.sheet import balance_sheet
+from pipeline.batches.backlog import BUCKET_SECONDS, backlog, standing_batches, throughput
+from pipeline.batches.progress import hurry
+from pipeline.batches.rules.steps import Step
+from pipeline.database.audit import record_action
 from pipeline.flower.handlers import RefusalError, TabHandler, engine
-from pipeline.storage.actions import record_action
-from pipeline.storage.backlog import BUCKET_SECONDS, backlog, recordings_by_state, standing_batches, throughput
-from pipeline.storage.balance import balance_sheet
-from pipeline.storage.progress import Step, hurry
-from pipeline.storage.recording_pauses import standing
-from pipeline.storage.stops import standing_stops
+from pipeline.ingest.stops import standing_stops
+from pipeline.logs.rules.visible import visible_values
+from pipeline.recordings.listing import recordings_by_state
+from pipeline.recordings.pauses import standing
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

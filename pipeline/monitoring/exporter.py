@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.logging import get_logger
-from pipeline.storage.gauges import QUERIES, read_gauges
+from pipeline.logs.setup import get_logger
+from pipeline.monitoring.gauges import QUERIES, read_gauges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
 
-    from pipeline.storage.gauges import GaugeQuery, Reading
+    from pipeline.monitoring.gauges import GaugeQuery, Reading
 
 log = get_logger(__name__)
 

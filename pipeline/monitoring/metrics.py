@@ -10,7 +10,7 @@ import os
 import shutil
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from pipeline.logging import get_logger
+from pipeline.logs.setup import get_logger
 
 if TYPE_CHECKING:
     from pathlib import Path

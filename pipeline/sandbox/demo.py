@@ -24,11 +24,11 @@ from rich.progress import (
 from rich.table import Table
 from sqlalchemy import create_engine, text
 
+from pipeline.balance.sheet import balance_sheet
 from pipeline.cli.balance import show
 from pipeline.sandbox.dialler import SimulatedDialler
 from pipeline.sandbox.servers import sandbox_servers
 from pipeline.sandbox.stack import ROOT, Stack, StackError
-from pipeline.storage.balance import balance_sheet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from pipeline.balance.sheet import balance_sheet
+from pipeline.database.engine import make_engine
+from pipeline.database.migrations import upgrade
+from pipeline.record_ids import PLACES
 from pipeline.sandbox.servers import PostgresServer
-from pipeline.storage.balance import balance_sheet
-from pipeline.storage.database import make_engine
-from pipeline.storage.migrations import upgrade
-from pipeline.storage.models import PLACES
 from tests.bench.folders import folder
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import redis
 
+from pipeline.billing.load import load_tariff
+from pipeline.database.engine import make_engine
+from pipeline.database.migrations import upgrade
 from pipeline.sandbox.dialler import NOTIFICATIONS
 from pipeline.sandbox.stack import ROOT, Stack
-from pipeline.steps.tariffs import load_tariff
-from pipeline.storage.database import make_engine
-from pipeline.storage.migrations import upgrade
 from tests.bench.processes import Cost, children, costs, resident_mb, spent
 from tests.bench.workload import stage, tariff, uncover
 

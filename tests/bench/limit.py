@@ -20,7 +20,7 @@ import msgspec
 import psycopg
 import redis
 
-from pipeline.domain.numbering import normalize_number
+from pipeline.calls.rules.phone_numbers import normalize_number
 from pipeline.sandbox.dialler import NOTIFICATIONS
 
 if TYPE_CHECKING:

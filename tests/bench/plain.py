@@ -23,16 +23,15 @@ import psycopg
 import redis
 from celery import Celery
 
-from pipeline.domain.cdr import read_cdr
-from pipeline.domain.disposition import classify as classify_call
+from pipeline.billing.rules.pricing import Line, Unbilled, decide
+from pipeline.billing.tariff_cache import TariffCache
+from pipeline.calls.rules.cdr import read_cdr
+from pipeline.calls.rules.disposition import classify as classify_call
+from pipeline.database.engine import make_engine
 from pipeline.sandbox.dialler import NOTIFICATIONS
-from pipeline.steps.bill import decide
-from pipeline.steps.tariffs import TariffCache
-from pipeline.storage.database import make_engine
-from pipeline.storage.ledger import Line, Unbilled
 
 if TYPE_CHECKING:
-    from pipeline.steps.tariffs import LoadedTariff
+    from pipeline.billing.rules.terms import LoadedTariff
 
 POPPED = 100
 MOST_QUEUED = 1_000

@@ -29,11 +29,11 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 from sqlalchemy import create_engine, text  # noqa: E402
 
+from pipeline.record_ids import first_record  # noqa: E402
 from pipeline.sandbox.api import RecordingsApi  # noqa: E402
 from pipeline.sandbox.audio import recording_body  # noqa: E402
 from pipeline.sandbox.servers import sandbox_servers  # noqa: E402
 from pipeline.sandbox.stack import Stack  # noqa: E402
-from pipeline.storage.inbox import first_record  # noqa: E402
 from tests.integration.recording_rows import add_call, simulated  # noqa: E402
 
 if TYPE_CHECKING:

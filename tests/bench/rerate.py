@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from pipeline.domain.months import month_in
+from pipeline.balance.sheet import balance_sheet
+from pipeline.billing.billed_calls import Selection
+from pipeline.billing.load import load_tariff
+from pipeline.billing.rerate import compare, rerate
+from pipeline.billing.rules.months import month_in
+from pipeline.billing.statements import GroupBy, charges_by
+from pipeline.billing.tariff_cache import TariffCache
+from pipeline.database.engine import make_engine
+from pipeline.database.migrations import upgrade
 from pipeline.sandbox.servers import sandbox_servers
-from pipeline.steps.rerate import compare, rerate
-from pipeline.steps.tariffs import TariffCache, load_tariff
-from pipeline.storage.balance import balance_sheet
-from pipeline.storage.database import make_engine
-from pipeline.storage.migrations import upgrade
-from pipeline.storage.rerates import Selection
-from pipeline.storage.statements import GroupBy, charges_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable

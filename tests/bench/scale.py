@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.storage.database import make_engine
+from pipeline.database.engine import make_engine
 from tests.bench.balance import fill
 from tests.bench.contestants import run_pipeline
 

@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 # Where a process can die: what is wrapped, and whether it dies before or after that.
 POINTS = {
     # the ingestor
-    "before the claim": ("pipeline.adapters.cdr_list", "CdrList.claim", "before"),
-    "between claim and settle": ("pipeline.adapters.cdr_list", "CdrList.claim", "after"),
+    "before the claim": ("pipeline.dialler.cdr_list", "CdrList.claim", "before"),
+    "between claim and settle": ("pipeline.dialler.cdr_list", "CdrList.claim", "after"),
     "inside the settling transaction": ("pipeline.ingestor", "settle", "after"),
     "between settle and drop": ("pipeline.ingestor", "Ingestor._let_go", "before"),
     "between drop and publish": ("pipeline.ingestor", "Ingestor._let_go", "after"),
     "after the ingestor published": ("pipeline.ingestor", "send_step", "after"),
     # a worker
-    "message taken, step not begun": ("pipeline.tasks", "run_step", "before"),
-    "step locked, nothing read": ("pipeline.steps.run", "lock_step", "after"),
-    "calls written, not committed": ("pipeline.steps.normalize", "copy_calls", "after"),
-    "dispositions written, not committed": ("pipeline.steps.classify", "insert_dispositions", "after"),
-    "charges written, not committed": ("pipeline.steps.bill", "insert_lines", "after"),
-    "step marked, not committed": ("pipeline.steps.run", "mark_done", "after"),
-    "between commit and publish": ("pipeline.tasks", "run_step", "after"),
-    "between publish and acknowledgement": ("pipeline.tasks", "send_step", "after"),
+    "message taken, step not begun": ("pipeline.tasks.flow", "run_step", "before"),
+    "step locked, nothing read": ("pipeline.batches.run", "lock_step", "after"),
+    "calls written, not committed": ("pipeline.calls.normalize", "copy_calls", "after"),
+    "dispositions written, not committed": ("pipeline.calls.classify", "insert_dispositions", "after"),
+    "charges written, not committed": ("pipeline.billing.bill", "insert_lines", "after"),
+    "step marked, not committed": ("pipeline.batches.run", "mark_done", "after"),
+    "between commit and publish": ("pipeline.tasks.flow", "run_step", "after"),
+    "between publish and acknowledgement": ("pipeline.tasks.flow", "send_step", "after"),
 }
 INGESTOR_POINTS = [point for point, (module, _, _) in POINTS.items() if "steps" not in module and "tasks" not in module]
 WORKER_POINTS = [point for point in POINTS if point not in INGESTOR_POINTS]
@@ -57,7 +57,7 @@ def _settle_without_gate(connection: Any, claim: Any, source: str, elements: Any
     """Settle as if every claim were new."""
     import uuid  # noqa: PLC0415
 
-    from pipeline.storage import inbox  # noqa: PLC0415
+    from pipeline.ingest import inbox  # noqa: PLC0415
 
     del claim
     return inbox.settle(connection, uuid.uuid4(), source, elements, **options)
@@ -89,14 +89,14 @@ def _never_suspicious(real: Callable[..., Any]) -> Callable[..., Any]:
 GUARDS: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
     "recovery of orphan claims": [("pipeline.ingestor", "Ingestor.recover", lambda _: _nothing)],
     "the claim as the batch's identity": [("pipeline.ingestor", "settle", lambda _: _settle_without_gate)],
-    "the reconciler": [("pipeline.steps.reconcile", "take_overdue", lambda _: lambda *_, **__: [])],
+    "the reconciler": [("pipeline.batches.reconcile", "take_overdue", lambda _: lambda *_, **__: [])],
     "the key (source, call_ref)": [
-        ("pipeline.steps.normalize", "copy_calls", _insert_every_record),
-        ("pipeline.steps.normalize", "insert_calls", _insert_every_record),
+        ("pipeline.calls.normalize", "copy_calls", _insert_every_record),
+        ("pipeline.calls.normalize", "insert_calls", _insert_every_record),
     ],
     "careful parts": [
-        ("pipeline.tasks", "run_step", _never_suspicious),
-        ("pipeline.steps.run", "_suspicious", lambda _: lambda *_: False),
+        ("pipeline.tasks.flow", "run_step", _never_suspicious),
+        ("pipeline.batches.run", "_suspicious", lambda _: lambda *_: False),
     ],
 }
 
@@ -162,7 +162,7 @@ def main() -> None:
             for module, name, change in GUARDS[next(faults)]:
                 wrap(module, name, change)
         elif fault == "poison":
-            wrap("pipeline.steps.normalize", "read_cdr", poisonous)
+            wrap("pipeline.calls.normalize", "read_cdr", poisonous)
         elif fault == "armed":
             points = INGESTOR_POINTS if next(faults) == "ingestor" else WORKER_POINTS
             folder = Path(next(faults))

@@ -32,9 +32,9 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
-from pipeline.domain.numbering import normalize_number
-from pipeline.domain.rate_deck import RateDeck
-from pipeline.domain.rating import Rate, Rounding, rate_call
+from pipeline.billing.rules.rate_deck import RateDeck
+from pipeline.billing.rules.rating import Rate, Rounding, rate_call
+from pipeline.calls.rules.phone_numbers import normalize_number
 from pipeline.sandbox.broken import broken
 from pipeline.sandbox.calls import CallGenerator, SimulatedCall
 from pipeline.sandbox.process import children

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from sqlalchemy import text
 
-from pipeline.storage.models import metadata
+from pipeline.database.tables import metadata
 from tests.deploy.places import KUBERNETES, manifests, pods, procfile, tool
 
 PODS = pods()

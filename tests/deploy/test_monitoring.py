@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.monitoring.gauges import QUERIES
 from pipeline.monitoring.metrics import METRICS
-from pipeline.storage.gauges import QUERIES
 from tests.deploy.places import DEPLOY, MONITORING, tool
 
 [GROUP] = yaml.safe_load((MONITORING / "alerts.yaml").read_text(encoding="utf-8"))["groups"]

@@ -20,10 +20,10 @@ from psycopg.errors import DeadlockDetected
 from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from pipeline.adapters.cdr_list import CdrList
+from pipeline.database.tables import metadata
+from pipeline.dialler.cdr_list import CdrList
 from pipeline.sandbox import stack as sandbox
 from pipeline.sandbox.dialler import SimulatedDialler
-from pipeline.storage.models import metadata
 from tests import commands
 from tests.chaos.harness import QUEUES
 from tests.conftest import LIST, own_database

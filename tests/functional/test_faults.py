@@ -15,9 +15,9 @@ import pytest
 import redis
 from sqlalchemy import create_engine, text
 
-from pipeline.adapters.cdr_list import CdrList
-from pipeline.storage.balance import balance_sheet
-from pipeline.storage.inbox import first_record
+from pipeline.balance.sheet import balance_sheet
+from pipeline.dialler.cdr_list import CdrList
+from pipeline.record_ids import first_record
 from tests.chaos.faulty import INGESTOR_POINTS, POINTS, WORKER_POINTS
 from tests.chaos.harness import LIST, arena
 from tests.factories import make_record

@@ -15,7 +15,7 @@ from celery.events.event import get_exchange
 from sqlalchemy import text
 from tornado.web import create_signed_value
 
-from pipeline.storage.stops import raise_stop
+from pipeline.ingest.stops import raise_stop
 from tests.factories import make_record
 from tests.functional.conftest import eventually
 from tests.integration.flow import receive, walk

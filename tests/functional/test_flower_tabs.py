@@ -12,8 +12,8 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from pipeline.storage.backlog import backlog
-from pipeline.storage.stops import raise_stop
+from pipeline.batches.backlog import backlog
+from pipeline.ingest.stops import raise_stop
 from tests.factories import make_record
 from tests.functional.conftest import TARIFF, as_new, balance, eventually, hurry, load_tariff
 

@@ -80,9 +80,7 @@ def test_a_bad_dialler_loses_nothing(stack, dialler, states, database_url):
     calls = [call for call in dialler.place_calls(150) if call.has_recording]
     eventually(lambda: states().get("stored", 0) > len(calls) // 4, check=stack.check)
     dialler.api.stop()
-    cut_off = {
-        ref for ref in dialler.api.served if str(ref) not in stored_files(stack)
-    }  # sent, maybe not received
+    cut_off = {ref for ref in dialler.api.served if str(ref) not in stored_files(stack)}  # sent, maybe not received
 
     def status():
         done = stack.run("pipeline", "recordings", "status", "--json")

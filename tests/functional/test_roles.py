@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from pipeline.storage.roles import ROLES, apply_roles
+from pipeline.database.roles import ROLES, apply_roles
 from tests.factories import make_record
 from tests.functional.conftest import balance, eventually
 

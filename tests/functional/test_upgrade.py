@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -11,15 +12,17 @@ from honcho.environ import parse_procfile
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from pipeline.database.migrations import revisions
+from pipeline.database.roles import ROLES
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.stack import ROOT, Stack
-from pipeline.storage.migrations import revisions
-from pipeline.storage.roles import ROLES
 from tests.factories import make_record
 from tests.functional.conftest import TARIFF, balance, eventually
 from tests.functional.test_roles import ROLE_OF
 
-MIGRATIONS = "pipeline/storage/migrations/versions"
+MIGRATIONS = ("pipeline/database/migrations/versions", "pipeline/storage/migrations/versions")
+"""Where they are, and where they were."""
+
 EACH = 50
 CHARGE = 0.81
 
@@ -29,12 +32,27 @@ def _git(*words):
     return done.stdout if done.returncode == 0 else b""
 
 
+def _migrations(commit):
+    """The numbers of a commit's migrations."""
+    files = _git("ls-tree", "-r", "--name-only", commit, "--", *MIGRATIONS).decode().split()
+    return sorted(int(found[1]) for file in files if (found := re.search(r"/(\d{4})_\w+\.py$", file)))
+
+
+def _version_before():
+    """The last commit of this branch that had fewer migrations, and these in one line; None: history is too short."""
+    ours = len(_migrations("HEAD"))
+    for commit in _git("rev-list", "--first-parent", "HEAD").decode().split():
+        there = _migrations(commit)
+        if 0 < len(there) < ours and there == list(range(1, len(there) + 1)):
+            return commit
+    return None
+
+
 @pytest.fixture(scope="module")
 def old_code(tmp_path_factory):
-    """What was there before the newest migration."""
-    # One that was mended later is as new as the commit that made it.
-    newest = _git("log", "-1", "--diff-filter=A", "--format=%H", "HEAD", "--", MIGRATIONS).decode().strip()
-    archive = _git("archive", "--format=tar", f"{newest}^") if newest else b""
+    """What was there before the newest migrations."""
+    before = _version_before()
+    archive = _git("archive", "--format=tar", before) if before else b""
     if not archive:
         pytest.skip("no git history that reaches back before the newest migration")
     folder = tmp_path_factory.mktemp("old")

@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from pipeline.steps.bill import bill
-from pipeline.steps.classify import classify
-from pipeline.steps.normalize import normalize
-from pipeline.steps.recordings import schedule
-from pipeline.steps.run import run_step
-from pipeline.steps.tariffs import TariffCache, load_tariff
-from pipeline.storage.balance import Balance, balance_sheet
-from pipeline.storage.inbox import Batch, settle
-from pipeline.storage.progress import Step, take_overdue
+from pipeline.balance.sheet import Balance, balance_sheet
+from pipeline.batches.progress import take_overdue
+from pipeline.batches.rules.steps import Step
+from pipeline.batches.run import run_step
+from pipeline.billing.bill import bill
+from pipeline.billing.load import load_tariff
+from pipeline.billing.tariff_cache import TariffCache
+from pipeline.calls.classify import classify
+from pipeline.calls.normalize import normalize
+from pipeline.ingest.inbox import settle
+from pipeline.recordings.download import schedule
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
+
+    from pipeline.batches.rules.batch import Batch
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TARIFF = b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n"

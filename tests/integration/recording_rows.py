@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import text
 
-from pipeline.domain.pace import Limits
+from pipeline.batches.rules.batch import Batch
+from pipeline.record_ids import first_record
+from pipeline.recordings import download as steps
+from pipeline.recordings.rules.pace import Limits
 from pipeline.sandbox.audio import recording_body
 from pipeline.sandbox.calls import SimulatedCall
-from pipeline.steps import recordings as steps
-from pipeline.storage.inbox import Batch, first_record
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy import Connection, Engine
 
-    from pipeline.storage.recordings import DueRecording
+    from pipeline.recordings.rows import DueRecording
 
 DIALED_AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
 BATCH = 7

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 import typer
 
+from pipeline.billing.rules.tariff_file import COLUMNS
+from pipeline.calls.rules.cdr import PAYLOAD_FIELDS
+from pipeline.calls.rules.disposition import CONSEQUENCES, Disposition
 from pipeline.cli import app as commands
-from pipeline.domain.cdr import PAYLOAD_FIELDS
-from pipeline.domain.disposition import CONSEQUENCES, Disposition
-from pipeline.domain.recording import RecordingState
-from pipeline.domain.tariff_file import COLUMNS
+from pipeline.database.tables import failures, metadata
+from pipeline.monitoring.gauges import QUERIES
 from pipeline.monitoring.metrics import METRICS
+from pipeline.recordings.rules.outcome import RecordingState
 from pipeline.settings import Settings
-from pipeline.storage.gauges import QUERIES
-from pipeline.storage.models import failures, metadata
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
@@ -29,8 +29,9 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *so
 
 # Celery reads its settings once a process, so it is asked in one of its own: tests to come set others.
 ASK_CELERY = """
-import json, pipeline.tasks
-app = pipeline.tasks.normalize.app
+import json
+from pipeline.celery import app
+app.loader.import_default_modules()
 tasks = {name: task.run.__code__ for name, task in app.tasks.items() if not name.startswith("celery.")}
 print(json.dumps({
     "arguments": {name: code.co_varnames[: code.co_argcount] for name, code in tasks.items()},

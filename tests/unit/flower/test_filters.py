@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.flower.filters import CHOICES, NAMES, TEXTS, FilterError, as_query, read_filter
-from pipeline.storage.failure_list import FailureFilter
+from pipeline.failures.listing import FailureFilter
+from pipeline.flower.failures.filters import CHOICES, NAMES, TEXTS, FilterError, as_query, read_filter
 
 
 def test_nothing_asked_for_is_what_waits():

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.__main__ import quick_health
 from pipeline.monitoring import health as module
-from pipeline.monitoring import living
 from pipeline.monitoring.health import Sign, health, stuck_download
 from pipeline.settings import Settings
+from pipeline.worker import liveness as living
 
 
 @pytest.fixture

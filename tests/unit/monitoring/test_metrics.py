@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from pipeline.monitoring import metrics
-from pipeline.storage.gauges import QUERIES
+from pipeline.monitoring.gauges import QUERIES
 
 STATES = [metric for query in QUERIES for metric in query.metrics]
 BOUNDED = {"source", "step", "class", "state", "currency", "kind", "name", "task", "outcome"}

@@ -1,0 +1,146 @@
+"""The balance sheet: every record received is in exactly one place, and every call has what it is owed.
+
+Each figure is counted from the rows themselves, never from another figure, so that the sum can fail. All tables share
+the record's id as key, so every table is read once, by its index alone where that has all that is asked, into a count
+and checksums of ids a batch. A batch whose counts and checksums agree is in order: each of its records is in exactly
+one place, each of its calls has exactly what it is owed. The few batches that do not agree, most of them on their way,
+are looked at record by record. What a charge comes to is worked out again for every line of the ledger.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import text
+
+from pipeline.balance import money, queries
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
+    from sqlalchemy import Connection
+
+SHOWN_IDS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One line of the sheet."""
+
+    records: int
+    talk_seconds: int | None = None
+
+    def as_dict(self) -> dict[str, int]:
+        """As ``--json`` shows it: ``talk_seconds`` only where it is known."""
+        return {"records": self.records} | ({} if self.talk_seconds is None else {"talk_seconds": self.talk_seconds})
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A rule the rows break, and who breaks it."""
+
+    rule: str
+    count: int
+    ids: tuple[int, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``--json`` shows it."""
+        return {"rule": self.rule, "count": self.count, "ids": list(self.ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """``received = processed + duplicate + quarantined + failed + discarded + pending``."""
+
+    received: Entry
+    processed: Entry
+    duplicate: Entry
+    quarantined: Entry
+    failed: Entry
+    discarded: Entry
+    pending: Entry
+    charged: dict[str, Decimal]
+    unbilled: dict[str, Entry] = field(default_factory=dict)
+    """Calls with talk seconds that nobody is charged for, by disposition."""
+    violations: tuple[Violation, ...] = field(default=())
+
+    PLACES = ("processed", "duplicate", "quarantined", "failed", "discarded", "pending")
+
+    @property
+    def closes(self) -> bool:
+        """Whether nothing is lost, and nothing wrong was found."""
+        return not self.violations
+
+    def as_dict(self) -> dict[str, Any]:
+        """As ``--json`` shows it; amounts are strings."""
+        return {
+            "received": self.received.as_dict(),
+            **{name: getattr(self, name).as_dict() for name in self.PLACES},
+            "charged": {currency: f"{amount:f}" for currency, amount in sorted(self.charged.items())},
+            "unbilled": {disposition: entry.as_dict() for disposition, entry in sorted(self.unbilled.items())},
+            "violations": [violation.as_dict() for violation in self.violations],
+            "closes": self.closes,
+        }
+
+
+# long: one query after the other, each a line of the sheet
+def balance_sheet(
+    connection: Connection, *, since: datetime | None = None, until: datetime | None = None, source: str | None = None
+) -> Balance:
+    """Count everything received in a window.
+
+    Args:
+        connection: a connection outside any transaction; one consistent snapshot is read.
+        since: batches received at this instant or later; None from the beginning.
+        until: batches received before this instant; None to the end.
+        source: one dialler; None all.
+    """
+    with connection.execution_options(isolation_level="REPEATABLE READ").begin():
+        connection.execute(text("SET LOCAL work_mem = '64MB'"))
+        connection.execute(text(queries.WINDOW), {"since": since, "until": until, "source": source})
+        bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
+        for statement in (*money.VERSIONS, queries.SET_ASIDE):
+            connection.execute(text(statement))
+        for statement in (money.LEDGER, queries.BATCHES):
+            connection.execute(text(statement), bounds)
+        for statement in (*queries.CLOSER_LOOK, *money.CLOSER_LOOK):
+            connection.execute(text(statement))
+        figures = connection.execute(text(queries.FIGURES)).one()
+        charged = {row.currency: row.amount for row in connection.execute(text(queries.CHARGED))}
+        unbilled = {
+            row.disposition: Entry(row.records, row.talk_seconds) for row in connection.execute(text(money.UNBILLED))
+        }
+        violations = [
+            violation
+            for rule, query in queries.RULES.items()
+            if (violation := _check(rule, connection.execute(text(query)).scalars().all()))
+        ]
+    places = {
+        "processed": figures.calls - figures.calls_aside - figures.underway,
+        "duplicate": figures.duplicates,
+        "quarantined": figures.quarantined,
+        "failed": figures.failed,
+        "discarded": figures.discarded,
+        "pending": figures.unread + figures.underway,
+    }
+    missing = figures.received - sum(places.values())
+    if missing:
+        violations.append(Violation(f"received and accounted for differ by {missing} records", abs(missing)))
+    return Balance(
+        received=Entry(figures.received),
+        processed=Entry(places["processed"], figures.seconds - figures.seconds_not_done),
+        duplicate=Entry(places["duplicate"]),
+        quarantined=Entry(places["quarantined"]),
+        failed=Entry(places["failed"], figures.failed_seconds),
+        discarded=Entry(places["discarded"]),
+        pending=Entry(places["pending"]),
+        charged=charged,
+        unbilled=unbilled,
+        violations=tuple(violations),
+    )
+
+
+def _check(rule: str, ids: Any) -> Violation | None:
+    return Violation(rule, len(ids), tuple(sorted(ids)[:SHOWN_IDS])) if ids else None

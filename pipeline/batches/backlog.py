@@ -1,0 +1,108 @@
+"""What is on its way and how fast it moves, for whoever watches: cheap enough to be asked every few seconds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.batches.sources import known_sources
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+BUCKET_SECONDS = 10
+BUCKETS = 60
+
+_LOOKED_AT = "1 hour"
+"""Batches received in this time are looked at for what finished lately: the rest of them is a backlog of its own."""
+
+
+class Waiting(NamedTuple):
+    """What waits for one step."""
+
+    step: str
+    batches: int
+    records: int
+    oldest_at: datetime
+    """When the oldest of these records was received."""
+
+
+class Standing(NamedTuple):
+    """A batch that was sent again and has not moved since: its tasks fail, or nobody reads their queue."""
+
+    batch_id: int
+    source: str
+    records: int
+    step: str
+    """The step it stands at."""
+    resends: int
+    due_at: datetime
+    """When it is sent again by itself."""
+
+
+class Throughput(NamedTuple):
+    """Records a second, in spans of ``BUCKET_SECONDS``, the oldest first."""
+
+    received: list[float]
+    finished: list[float]
+
+
+def backlog(connection: Connection) -> list[Waiting]:
+    """What waits for each step whose turn it is; a step for which nothing waits is left out."""
+    rows = connection.execute(
+        text(
+            "SELECT step, count(*) AS batches, sum(records) AS records, min(received_at) AS oldest_at "
+            "FROM batches CROSS JOIN LATERAL (VALUES "
+            "  (1, 'normalize', normalized_at IS NULL), "
+            "  (2, 'classify', normalized_at IS NOT NULL AND classified_at IS NULL), "
+            "  (3, 'bill', normalized_at IS NOT NULL AND classified_at IS NOT NULL AND billed_at IS NULL), "
+            "  (4, 'schedule_recordings', "
+            "   normalized_at IS NOT NULL AND classified_at IS NOT NULL AND recordings_scheduled_at IS NULL)"
+            ") AS steps (place, step, waits) "
+            "WHERE finished_at IS NULL AND waits GROUP BY place, step ORDER BY place"
+        )
+    )
+    return [Waiting(row.step, row.batches, int(row.records), row.oldest_at) for row in rows]
+
+
+def standing_batches(connection: Connection, *, limit: int) -> list[Standing]:
+    """Batches that were sent again without moving, those that were sent the most often first."""
+    rows = connection.execute(
+        text(
+            "SELECT id AS batch_id, source, records, CASE WHEN normalized_at IS NULL THEN 'normalize' "
+            "  WHEN classified_at IS NULL THEN 'classify' WHEN billed_at IS NULL THEN 'bill' "
+            "  ELSE 'schedule_recordings' END AS step, resends, due_at "
+            "FROM batches WHERE finished_at IS NULL AND resends > 0 ORDER BY resends DESC, id LIMIT :limit"
+        ),
+        {"limit": limit},
+    )
+    return [Standing(*row) for row in rows]
+
+
+def throughput(connection: Connection) -> Throughput:
+    """How many records a second came in, and how many were done with, over the last ten minutes."""
+    rows = connection.execute(
+        text(
+            "WITH lately AS (SELECT records, received_at, finished_at FROM batches "
+            "  WHERE source = ANY(cast(:sources AS text[])) "
+            f"  AND received_at > now() - interval '{_LOOKED_AT}'), "
+            "seen (kind, at, records) AS (SELECT 'received', received_at, records FROM lately "
+            "  UNION ALL SELECT 'finished', finished_at, records FROM lately WHERE finished_at IS NOT NULL) "
+            "SELECT kind, cast(floor(extract(epoch FROM now() - at) / :seconds) AS integer) AS bucket, "
+            "  sum(records) AS records "
+            "FROM seen WHERE at > now() - make_interval(secs => :span) GROUP BY 1, 2"
+        ),
+        {
+            "sources": known_sources(connection),
+            "seconds": BUCKET_SECONDS,
+            "span": BUCKET_SECONDS * BUCKETS,
+        },
+    )
+    rates = {"received": [0.0] * BUCKETS, "finished": [0.0] * BUCKETS}
+    for row in rows:
+        if 0 <= row.bucket < BUCKETS:
+            rates[row.kind][BUCKETS - 1 - row.bucket] = int(row.records) / BUCKET_SECONDS
+    return Throughput(**rates)

@@ -1,0 +1,218 @@
+"""How far each batch has come: the step locks, the marks of steps done, and what is overdue."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import text
+
+from pipeline.batches.rules.batch import Batch
+from pipeline.batches.rules.steps import DOWNSTREAM, MARK, Progress, Step
+from pipeline.database.engine import execute
+from pipeline.record_ids import first_record, last_record
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from typing import LiteralString
+
+    from sqlalchemy import Connection, TextClause
+
+
+_COLUMNS: Final = "id, source, records, resends, normalized_at, classified_at, billed_at, recordings_scheduled_at"
+_MARKS: Final = tuple(MARK)
+
+
+def _progress(row: Sequence[Any]) -> Progress:
+    """From the columns above; what may follow them says whether failures are being retried."""
+    batch_id, source, records, resends, *marks = row
+    undone = frozenset(step for step, at in zip(_MARKS, marks, strict=False) if at is None)
+    return Progress(Batch(batch_id, source, records), undone, resends, marks[len(_MARKS) :] == [True])
+
+
+def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | None:
+    """Take a step of a batch for this transaction, waiting for whoever has it; None when there is no such batch.
+
+    The same message delivered twice at once therefore works twice in a row, and the second finds nothing to do.
+    """
+    lock_steps(connection, [(batch_id, step)])
+    # A statement of its own after the lock, so that it sees what whoever held it before has done.
+    row = execute(
+        connection,
+        f"SELECT {_COLUMNS}, EXISTS (SELECT FROM failures WHERE record_id BETWEEN %(first)s AND %(last)s "
+        "                            AND step = %(step)s AND state = 'retrying') "
+        "FROM batches WHERE id = %(id)s",
+        {"id": batch_id, "step": step.value, "first": first_record(batch_id), "last": last_record(batch_id)},
+    ).fetchone()
+    return None if row is None else _progress(row)
+
+
+def read_progress(connection: Connection, batch_id: int) -> Progress | None:
+    """How far a batch has come; None when there is no such batch."""
+    row = execute(connection, f"SELECT {_COLUMNS} FROM batches WHERE id = %(id)s", {"id": batch_id}).fetchone()
+    return None if row is None else _progress(row)
+
+
+def lock_steps(connection: Connection, steps: Iterable[tuple[int, Step]]) -> None:
+    """Take steps of batches for this transaction: by batch, then as the flow goes, which is everybody's order."""
+    keys = sorted(_lock_key(batch_id, step) for batch_id, step in steps)
+    execute(connection, "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key", {"keys": keys})
+
+
+def try_lock_steps(connection: Connection, steps: Collection[tuple[int, Step]]) -> frozenset[int]:
+    """Take steps of batches for this transaction without waiting; returns the batches of which somebody has one."""
+    held = execute(
+        connection,
+        "SELECT batch_id FROM unnest(%(batches)s::bigint[], %(keys)s::bigint[]) AS wanted (batch_id, key) "
+        "WHERE NOT pg_try_advisory_xact_lock(key)",
+        {
+            "batches": [batch_id for batch_id, _ in steps],
+            "keys": [_lock_key(batch_id, step) for batch_id, step in steps],
+        },
+    )
+    return frozenset(batch_id for (batch_id,) in held)
+
+
+def never_wait_long(connection: Connection) -> None:
+    """What nobody waits for gives up soon, in this transaction, where something is locked; it comes by again."""
+    connection.execute(text("SET LOCAL lock_timeout = '1s'"))
+
+
+def _lock_key(batch_id: int, step: Step) -> int:
+    return batch_id * len(_MARKS) + _MARKS.index(step)
+
+
+@contextlib.contextmanager
+def step_held(connection: Connection, batch_id: int, step: Step) -> Iterator[None]:
+    """Hold a step of a batch over several transactions; a connection that dies lets go of it."""
+    key = {"key": _lock_key(batch_id, step)}
+    connection.execute(text("SELECT pg_advisory_lock(:key)"), key)
+    connection.commit()
+    try:
+        yield
+    except BaseException:
+        connection.invalidate()  # the server lets go of it with the connection, whatever state that is in
+        raise
+    connection.execute(text("SELECT pg_advisory_unlock(:key)"), key)
+    connection.commit()
+
+
+def mark_done(connection: Connection, batch_id: int, step: Step, *, resend_after_seconds: float) -> Progress:
+    """Mark a step done for the whole batch, finish the batch when it was the last, and say what is left."""
+    row = execute(connection, _MARK_DONE[step], {"id": batch_id, "resend_after": resend_after_seconds}).fetchone()
+    assert row is not None
+    return _progress(row)
+
+
+def _mark_done(step: Step) -> LiteralString:
+    # However the step came to its end, nothing of being careful with it is left for the next time it is done.
+    forgotten: LiteralString = f"DELETE FROM probes WHERE batch_id = %(id)s AND step = '{step.value}'"
+    others: LiteralString = " AND ".join(f"{column} IS NOT NULL" for other, column in MARK.items() if other is not step)
+    return (
+        f"WITH forgotten AS ({forgotten}) UPDATE batches SET {MARK[step]} = clock_timestamp(), "
+        f"finished_at = CASE WHEN {others} THEN clock_timestamp() END, "
+        "due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 "
+        f"WHERE id = %(id)s RETURNING {_COLUMNS}"
+    )
+
+
+_MARK_DONE: Final = {step: _mark_done(step) for step in Step}
+
+
+def reopen(connection: Connection, batch_id: int, step: Step) -> None:
+    """Give a batch back to the reconciler from ``step`` on, because one of its records is to be tried again.
+
+    Waits for steps of the batch that are running: they may have read the batch before the record was released.
+    """
+    reopen_all(connection, {(batch_id, step)})
+
+
+def reopen_all(connection: Connection, chosen: Collection[tuple[int, Step]]) -> None:
+    """Give each of these batches back from its step on, as ``reopen`` does; a batch may be there with several steps."""
+    lock_steps(connection, opened_by(chosen))
+    batch_ids = sorted({batch_id for batch_id, _ in chosen})
+    connection.execute(
+        text("SELECT FROM batches WHERE id = ANY(cast(:ids AS bigint[])) ORDER BY id FOR UPDATE"), {"ids": batch_ids}
+    )
+    for step, following in DOWNSTREAM.items():
+        batch_ids = [batch_id for batch_id, each in chosen if each is step]
+        if batch_ids:
+            _reopen(connection, batch_ids, following)
+
+
+def opened_by(chosen: Iterable[tuple[int, Step]]) -> set[tuple[int, Step]]:
+    """All steps that reopening batches from these on opens, and locks."""
+    return {(batch_id, following) for batch_id, step in chosen for following in DOWNSTREAM[step]}
+
+
+def _reopen(connection: Connection, batch_ids: Sequence[int], steps: Sequence[Step]) -> None:
+    marks = ", ".join(f"{MARK[each]} = NULL" for each in steps)
+    connection.execute(
+        text(
+            f"UPDATE batches SET {marks}, finished_at = NULL, due_at = now(), resends = 0, reopened_at = now() "
+            "WHERE id = ANY(cast(:ids AS bigint[]))"
+        ),
+        {"ids": batch_ids},
+    )
+    # The record that is to be tried again may lie before the part that was in hand.
+    connection.execute(
+        text("DELETE FROM probes WHERE batch_id = ANY(cast(:ids AS bigint[])) AND step = ANY(cast(:steps AS text[]))"),
+        {"ids": batch_ids, "steps": [step.value for step in steps]},
+    )
+
+
+def hurry(connection: Connection, batch_id: int) -> bool:
+    """Have an unfinished batch sent again at the reconciler's next look; False when there is none of this id."""
+    hurried = connection.execute(
+        text("UPDATE batches SET due_at = now() WHERE id = :id AND finished_at IS NULL"), {"id": batch_id}
+    )
+    return hurried.rowcount > 0
+
+
+def take_overdue(
+    connection: Connection, *, limit: int, resend_after_seconds: float, longest_seconds: float = 300.0
+) -> list[Progress]:
+    """Batches whose message seems lost, oldest first; each is not due again for a growing, jittered while.
+
+    Reopened batches are taken beside those on their way for the first time, and only as many as keep those that were
+    sent and have not ended few: a retry of everything must not stand in the queues before what comes in.
+
+    Args:
+        connection: the caller's transaction.
+        limit: the most of either kind to take at once, and the most reopened ones on their way.
+        resend_after_seconds: the wait after the first resend; it doubles with each one.
+        longest_seconds: the longest wait between resends.
+    """
+    values = {"limit": limit, "first": resend_after_seconds, "longest": longest_seconds, "records": REOPENED_RECORDS}
+    rows = [row for chosen in (_DUE_FRESH, _DUE_REOPENED) for row in connection.execute(_take(chosen), values)]
+    return sorted((_progress(row) for row in rows), key=lambda progress: progress.batch.batch_id)
+
+
+REOPENED_RECORDS: Final = 20_000
+"""The most records of reopened batches on their way at once, but for one batch that holds more."""
+
+_DUE_FRESH: Final = (
+    "SELECT id FROM batches WHERE finished_at IS NULL AND reopened_at IS NULL AND due_at <= now() "
+    "ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED"
+)
+
+# What was sent more than once takes up no room: it may be stuck, and is sent ever more rarely.
+_DUE_REOPENED: Final = (
+    "SELECT id FROM (SELECT id, row_number() OVER due AS place, sum(records) OVER due - records AS before "
+    "                FROM (SELECT id, records, due_at FROM batches "
+    "                      WHERE finished_at IS NULL AND reopened_at IS NOT NULL AND due_at <= now() "
+    "                      ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED) AS waiting "
+    "                WINDOW due AS (ORDER BY due_at, id)) AS ranked, "
+    "     (SELECT count(*) AS batches, coalesce(sum(records), 0) AS records FROM batches "
+    "      WHERE finished_at IS NULL AND reopened_at IS NOT NULL AND due_at > now() AND resends <= 1) AS sent "
+    "WHERE place + sent.batches <= :limit AND before + sent.records < :records"
+)
+
+
+def _take(chosen: str) -> TextClause:
+    return text(
+        f"WITH chosen AS MATERIALIZED ({chosen}) "
+        "UPDATE batches SET resends = resends + 1, due_at = now() + make_interval("
+        "  secs => least(:longest, :first * 2 ^ least(resends, 16)) * (0.75 + random() / 2)) "
+        f"WHERE id IN (SELECT id FROM chosen) RETURNING {_COLUMNS}"
+    )

@@ -1,0 +1,75 @@
+"""What stands still is sent again, and failures that may be tried again are."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, NamedTuple
+
+from psycopg.errors import LockNotAvailable
+from sqlalchemy.exc import OperationalError
+
+from pipeline.batches.progress import never_wait_long, take_overdue
+from pipeline.batches.set_aside import retry_due_bugs
+from pipeline.monitoring.heartbeats import RECONCILER, beat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sqlalchemy import Connection, Engine
+
+    from pipeline.batches.rules.steps import Progress
+
+
+class Due(NamedTuple):
+    """What was found to stand still."""
+
+    overdue: list[Progress]
+    """Batches that were sent again, or are to be."""
+    released: int
+    """Failures released, whose batches are due at the next look."""
+
+
+def reconcile(
+    engine: Engine,
+    *,
+    limit: int,
+    resend_after_seconds: float,
+    who: str = "unknown",
+    send: Callable[[Progress], None] | None = None,
+) -> Due:
+    """Find lost messages and due retries.
+
+    What stands still comes first, and is sent before anything else is looked at: whatever of the rest is held up,
+    calls go on. Nothing here waits for a step that somebody has in hand. All instants are the database's: what a
+    worker's clock or beat's says does not matter.
+
+    Args:
+        engine: the database.
+        limit: the most batches, and the most failures, of one run.
+        resend_after_seconds: the wait before a batch sent again is due again; it grows each time.
+        who: where this runs, for whoever asks whether it still does.
+        send: sends an overdue batch again; without it, that is for whoever reads the answer.
+    """
+    with engine.begin() as connection:
+        overdue = take_overdue(connection, limit=limit, resend_after_seconds=resend_after_seconds)
+    if send is not None:
+        for progress in overdue:
+            send(progress)
+    with _unless_held(engine) as connection:
+        beat(connection, RECONCILER, who=who)
+    released = 0
+    with _unless_held(engine) as connection:
+        released = retry_due_bugs(connection, limit=limit)
+    return Due(overdue, released)
+
+
+@contextlib.contextmanager
+def _unless_held(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is given up, for this time, where it meets a lock that somebody holds on to."""
+    try:
+        with engine.begin() as connection:
+            never_wait_long(connection)
+            yield connection
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise

@@ -1,0 +1,1 @@
+"""What holds for batches, whoever asks: values and decisions, no database."""

@@ -1,0 +1,1 @@
+"""Billing: tariffs, what a call costs, the ledger, and correcting it."""

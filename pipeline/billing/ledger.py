@@ -1,0 +1,84 @@
+"""The ledger: what each call is charged, and why a call is not. Lines are only ever inserted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import text
+
+from pipeline.billing.rules.pricing import Line, Unbilled, Uncharged
+from pipeline.database.engine import copy_rows, execute
+from pipeline.database.tables import ledger, uncharged
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from pipeline.batches.rules.batch import Span
+
+
+# A call has a charge in force when it was charged once more than reversed; until then it is to be billed, and the new
+# line's revision follows the last. `l` is empty the first time a batch is billed.
+_UNBILLED = """
+SELECT c.id, c.campaign_ref, c.client_number, c.client_number_is_e164, c.direction, c.dialed_at, c.talk_seconds,
+       d.disposition, coalesce(l.revision, 0) + 1 AS revision, c.hold_seconds, c.dial_number, c.dial_number_is_e164
+FROM calls AS c
+JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN %(first)s AND %(last)s
+LEFT JOIN (SELECT call_id, max(revision) AS revision, sum(CASE kind WHEN 'charge' THEN 1 ELSE -1 END) AS in_force
+           FROM ledger WHERE call_id BETWEEN %(first)s AND %(last)s GROUP BY call_id) AS l ON l.call_id = c.id
+WHERE c.id BETWEEN %(first)s AND %(last)s
+  AND coalesce(l.in_force, 0) = 0
+  AND NOT EXISTS (SELECT FROM uncharged AS u
+                  WHERE u.call_id = c.id AND u.call_id BETWEEN %(first)s AND %(last)s)
+  AND NOT EXISTS (SELECT FROM failures AS f
+                  WHERE f.record_id = c.id AND f.record_id BETWEEN %(first)s AND %(last)s
+                    AND f.step = 'bill' AND f.state IN ('open', 'discarded'))
+ORDER BY c.id
+"""
+
+
+def unbilled_calls(connection: Connection, span: Span) -> list[Unbilled]:
+    """The classified calls that have neither a charge in force nor a reason for none, and are not set aside."""
+    return list(map(Unbilled._make, execute(connection, _UNBILLED, span.bounds).fetchall()))
+
+
+def insert_lines(connection: Connection, lines: Sequence[Line]) -> None:
+    """Append lines; a second line of one call, kind and revision is refused by the database."""
+    if lines:
+        copy_rows(connection, ledger, Line._fields, lines)
+
+
+def reverse_charges(
+    connection: Connection, call_ids: Sequence[int], reason: str, *, rerate_id: int | None = None
+) -> int:
+    """Take back the charge in force of each call, by an equal and opposite line; returns how many there were.
+
+    The caller holds the bill step of the calls' batches, and sees to it that they are billed again.
+    """
+    result = connection.execute(
+        text(
+            f"INSERT INTO ledger ({_KEPT}, kind, unrounded, amount, reason, rerate_id) "
+            f"SELECT {_KEPT}, 'reversal', -unrounded, -amount, :reason, cast(:rerate_id AS bigint) "
+            # A call's last line is its charge in force, or the reversal of it. Looked up a call at a time: a join with
+            # the reversals there are is planned as if there were still none, and takes ever longer.
+            "FROM unnest(cast(:call_ids AS bigint[])) AS wanted (id) CROSS JOIN LATERAL "
+            "  (SELECT * FROM ledger WHERE call_id = wanted.id ORDER BY revision DESC, kind DESC LIMIT 1) AS l "
+            "WHERE l.kind = 'charge'"
+        ),
+        {"call_ids": list(call_ids), "reason": reason, "rerate_id": rerate_id},
+    )
+    return int(result.rowcount)
+
+
+_KEPT = (
+    "call_id, revision, tariff_version_id, rate_line, prefix, rate_per_minute, connect_fee, talk_seconds, "
+    "rated_seconds, billable_seconds, currency"
+)
+"""What a reversal has in common with its charge."""
+
+
+def insert_uncharged(connection: Connection, calls: Sequence[Uncharged]) -> None:
+    """Store why calls cost nothing."""
+    if calls:
+        copy_rows(connection, uncharged, Uncharged._fields, calls)

@@ -1,0 +1,130 @@
+"""Saying beforehand what a call will cost, by the rule that will charge it."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from pipeline.billing.assignment_rows import EVERYTHING, version_ids_in_force
+from pipeline.billing.rules.pricing import Unbilled, price
+from pipeline.billing.rules.rate_deck import RateDeck
+from pipeline.billing.rules.rating import DurationBasis
+from pipeline.billing.tariff_cache import loaded_tariff
+from pipeline.billing.tariff_rows import rates_of, version_by_id
+from pipeline.calls.rules.disposition import Disposition
+from pipeline.calls.rules.phone_numbers import normalize_number
+from pipeline.errors import NoRateError
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from pipeline.billing.rules.rating import Rate
+    from pipeline.calls.rules.phone_numbers import Number
+
+
+class Quote(NamedTuple):
+    """What a call costs and why; without a rate where none was needed."""
+
+    prefix: str | None
+    tariff: str
+    rate_per_minute: Decimal | None
+    connect_fee: Decimal | None
+    billable_seconds: int
+    unrounded: Decimal
+    amount: Decimal
+    currency: str
+    steps: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON, amounts as decimal strings."""
+        return {
+            name: f"{value:f}" if name in _AMOUNTS and value is not None else value
+            for name, value in self._asdict().items()
+        }
+
+
+_AMOUNTS: Final = frozenset({"rate_per_minute", "connect_fee", "unrounded", "amount"})
+
+
+class HypotheticalCall(NamedTuple):
+    """A call nobody has placed yet."""
+
+    number: str
+    """The number called, as somebody in the region would dial it."""
+    talk_seconds: int
+    dialed_at: datetime
+    disposition: str = Disposition.ANSWERED
+    campaign: str | None = None
+    """None: one without a tariff of its own."""
+    hold_seconds: int | None = None
+    direction: str = "outbound"
+
+
+def quote(connection: Connection, call: HypotheticalCall, *, region: str, timezone: str) -> Quote:
+    """What a call would be charged if it were billed now: the ledger's own decision, explained.
+
+    Args:
+        connection: the database; only the rates of the number's prefixes are read.
+        call: the call.
+        region: the region of national numbers.
+        timezone: the zone of the hours and weekdays of a version that has none of its own.
+
+    Raises:
+        NoRateError: no tariff, or no rate for the number at that time.
+    """
+    dialled = normalize_number(call.number, region)
+    campaign = EVERYTHING if call.campaign is None else call.campaign.strip()
+    version_id = version_ids_in_force(connection, [campaign]).get(campaign)
+    if version_id is None:
+        raise NoRateError(dialled.value, call.dialed_at, call.campaign)
+    version = version_by_id(connection, version_id)
+    prefixes = [dialled.digits[:length] for length in range(len(dialled.digits) + 1)]
+    rates = rates_of(connection, version_id, prefixes=prefixes)
+    tariff = loaded_tariff(version, RateDeck(rates, version.timezone or timezone))
+    try:
+        priced = price(_unbilled(call, campaign, dialled), tariff)
+    except NoRateError:  # of the instant and the campaign as they were given
+        raise NoRateError(dialled.value, call.dialed_at, call.campaign, tariff.name) from None
+    steps = [f"{dialled.value} by tariff {tariff.name}, version {version.version}: {_which(priced.rate)}"]
+    if priced.charge is not None and tariff.duration_basis is DurationBasis.CALL_AND_HOLD:
+        steps.append(f"duration is call time + hold time: {call.talk_seconds} s + {call.hold_seconds or 0} s")
+    steps += [f"not charged: {priced.why}"] if priced.charge is None else priced.charge.steps
+    charge = priced.charge if priced.is_charged else None
+    nothing = Decimal(0).scaleb(-tariff.decimals)
+    return Quote(
+        prefix=None if priced.rate is None else priced.rate.prefix,
+        tariff=tariff.name,
+        rate_per_minute=None if priced.rate is None else priced.rate.rate_per_minute,
+        connect_fee=None if priced.rate is None else priced.rate.connect_fee,
+        billable_seconds=charge.billable_seconds if charge else 0,
+        unrounded=charge.unrounded if charge else nothing,
+        amount=charge.amount if charge else nothing,
+        currency=tariff.currency,
+        steps=tuple(steps),
+    )
+
+
+def _unbilled(call: HypotheticalCall, campaign: str, dialled: Number) -> Unbilled:
+    return Unbilled(
+        call_id=0,
+        campaign_ref=campaign,
+        client_number=dialled.value,
+        client_number_is_e164=dialled.is_e164,
+        direction=call.direction,
+        dialed_at=call.dialed_at.astimezone(UTC),
+        talk_seconds=call.talk_seconds,
+        disposition=call.disposition,
+        hold_seconds=call.hold_seconds,
+        dial_number=dialled.value,
+        dial_number_is_e164=dialled.is_e164,
+    )
+
+
+def _which(rate: Rate | None) -> str:
+    if rate is None:
+        return "no rate"
+    name = f" ({rate.description})" if rate.description else ""
+    return f"prefix {rate.prefix}{name}" if rate.prefix else f"the default rate{name}"

@@ -1,0 +1,1 @@
+"""What holds for money, whoever asks: tariff files, rates, charges; no database."""

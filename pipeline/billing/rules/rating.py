@@ -1,0 +1,247 @@
+"""What one call costs at one rate: exact until the end, then rounded once.
+
+The order, each step on the result of the one before:
+
+1. A call of zero seconds has no usage. A call shorter than `free_below_seconds`, as it really was, is free:
+   neither connect fee nor minimum charge.
+2. The seconds are raised to `minimum_seconds`, then to whole increments counted from the end of the first.
+3. usage = connect fee + billable seconds * rate per minute / 60.
+4. The usage is raised to `minimum_charge`, then lowered to `maximum_charge`.
+5. `attempt_fee`, due for every attempt whatever came of it, is added outside those two limits.
+6. Rounding, once.
+
+An attempt whose disposition is not billed has no usage at all and costs the attempt fee alone (`rate_attempt`).
+
+A sixtieth is periodic in decimal, so the division comes last, to 40 digits. A `Rate` has at most 9 digits
+before the point and 12 behind: any two results which rounding must tell apart differ by more than 1e-15, and
+the 40 digits hold the sum to better than 1e-24, so they always round the way the exact fraction would.
+"""
+
+from __future__ import annotations
+
+import decimal
+from datetime import datetime, time  # noqa: TC003 - msgspec looks them up when it reads a Rate
+from decimal import Decimal
+from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final
+
+import msgspec
+
+from pipeline.calls.rules.phone_numbers import E164_DIGITS
+from pipeline.errors import DataError, shown
+
+MONEY_DECIMALS: Final = 12
+MONEY_LIMIT: Final = Decimal(1_000_000_000)
+SECONDS_LIMIT: Final = 7 * 24 * 3600
+WEEK: Final = frozenset(range(1, 8))
+
+_ZERO = Decimal(0)
+_MINUTE = Decimal(60)
+_EXACT = decimal.Context(prec=40, traps=[decimal.InvalidOperation, decimal.DivisionByZero, decimal.Overflow])
+
+
+class Rounding(StrEnum):
+    """Which way the last digit goes. No amount is negative, so up is also away from zero."""
+
+    HALF_UP = "half_up"
+    HALF_EVEN = "half_even"
+    UP = "up"
+    DOWN = "down"
+
+
+_MODES: Final = MappingProxyType(
+    {
+        Rounding.HALF_UP: decimal.ROUND_HALF_UP,
+        Rounding.HALF_EVEN: decimal.ROUND_HALF_EVEN,
+        Rounding.UP: decimal.ROUND_CEILING,
+        Rounding.DOWN: decimal.ROUND_FLOOR,
+    }
+)
+
+
+class ChargeReason(StrEnum):
+    """Why a charge is what it is; an attempt fee may come on top of each."""
+
+    RATED = "rated"
+    ZERO_SECONDS = "zero_seconds"
+    BELOW_FREE_SECONDS = "below_free_seconds"
+    ATTEMPT = "attempt"
+
+
+class DurationBasis(StrEnum):
+    """Which of the dialler's seconds a tariff charges; a hold time that was not sent counts as none."""
+
+    CALL = "call_time"
+    CALL_AND_HOLD = "call_time+hold_time"
+
+    def seconds(self, talk: int, hold: int | None) -> int:
+        """The seconds to charge.
+
+        >>> DurationBasis.CALL.seconds(60, 5), DurationBasis.CALL_AND_HOLD.seconds(60, 5)
+        (60, 65)
+        """
+        return talk + (hold or 0) if self is DurationBasis.CALL_AND_HOLD else talk
+
+    @property
+    def spent(self) -> str:
+        """What happened in those seconds, as a sentence says it."""
+        return "held and talked" if self is DurationBasis.CALL_AND_HOLD else "talked"
+
+
+class Rate(msgspec.Struct, frozen=True, gc=False):
+    """What a minute to one prefix costs, how it is counted, and when that holds.
+
+    `prefix` is digits without +, or empty for the default rate. `valid_from` and `valid_to` are half-open. So
+    is `time_of_day`, in the tariff's time zone: it may go over midnight, and from a time to the same time is
+    all day. `weekdays` (ISO, Monday is 1) name the local day of the call itself, also after midnight.
+    """
+
+    prefix: str
+    rate_per_minute: Decimal
+    connect_fee: Decimal = _ZERO
+    first_increment: int = 1
+    next_increment: int = 1
+    description: str = ""
+    minimum_charge: Decimal | None = None
+    maximum_charge: Decimal | None = None
+    minimum_seconds: int = 0
+    free_below_seconds: int = 0
+    attempt_fee: Decimal = _ZERO
+    valid_from: datetime | None = None
+    valid_to: datetime | None = None
+    time_of_day: tuple[time, time] | None = None
+    weekdays: frozenset[int] | None = None
+    id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.prefix and not (self.prefix.isascii() and self.prefix.isdecimal()):
+            raise DataError("prefix", f"must be digits without +, or empty, got {shown(self.prefix)}")
+        if len(self.prefix) > E164_DIGITS:
+            raise DataError("prefix", f"must be at most {E164_DIGITS} digits, got {shown(self.prefix)}")
+        for field in ("rate_per_minute", "connect_fee", "attempt_fee", "minimum_charge", "maximum_charge"):
+            _check_money(field, getattr(self, field))
+        _check_seconds("first_increment", self.first_increment, 1)
+        _check_seconds("next_increment", self.next_increment, 1)
+        _check_seconds("minimum_seconds", self.minimum_seconds, 0)
+        _check_seconds("free_below_seconds", self.free_below_seconds, 0)
+        if (
+            self.minimum_charge is not None
+            and self.maximum_charge is not None
+            and self.minimum_charge > self.maximum_charge
+        ):
+            raise DataError("maximum_charge", f"must not be below the minimum, got {self.maximum_charge}")
+        _check_validity(self)
+
+
+def _check_money(field: str, amount: Decimal | None) -> None:
+    if amount is None or amount is _ZERO:
+        return
+    if not amount.is_finite() or not 0 <= amount < MONEY_LIMIT:
+        raise DataError(field, f"must be an amount from 0 to {MONEY_LIMIT}, got {amount}")
+    if amount != round(amount, MONEY_DECIMALS):
+        raise DataError(field, f"must have at most {MONEY_DECIMALS} decimals, got {amount}")
+
+
+def _check_seconds(field: str, seconds: int, lowest: int) -> None:
+    if not lowest <= seconds <= SECONDS_LIMIT:
+        raise DataError(field, f"must be from {lowest} to {SECONDS_LIMIT} seconds, got {shown(seconds)}")
+
+
+def _check_validity(rate: Rate) -> None:
+    for field, at in (("valid_from", rate.valid_from), ("valid_to", rate.valid_to)):
+        if at is not None and at.utcoffset() is None:
+            raise DataError(field, f"must have a time zone, got {at}")
+    if rate.valid_from is not None and rate.valid_to is not None and rate.valid_from >= rate.valid_to:
+        raise DataError("valid_to", f"must be after valid_from, got {rate.valid_to}")
+    if rate.time_of_day is not None and any(at.tzinfo is not None for at in rate.time_of_day):
+        raise DataError("time_of_day", "must be local to the tariff, without a time zone of its own")
+    if rate.weekdays is not None and not (rate.weekdays and rate.weekdays <= WEEK):
+        raise DataError("weekdays", f"must be some of 1 (Monday) to 7 (Sunday), got {sorted(rate.weekdays)}")
+
+
+class RatedCharge(msgspec.Struct, frozen=True, gc=False):
+    """The charge for one call, with all it takes to explain it years later."""
+
+    billable_seconds: int
+    unrounded: Decimal
+    amount: Decimal
+    reason: str
+    steps: tuple[str, ...]
+
+
+def billable_seconds(talk: int, first: int, next_: int) -> int:
+    """Talk time in whole increments, which are counted from the end of the first one.
+
+    >>> billable_seconds(61, 60, 45), billable_seconds(31, 30, 6), billable_seconds(0, 60, 60)
+    (105, 36, 0)
+    """
+    if talk <= 0:
+        return 0
+    return first + -(-max(0, talk - first) // next_) * next_
+
+
+def rate_call(
+    rate: Rate, seconds: int, *, rounding: Rounding, decimals: int, basis: DurationBasis = DurationBasis.CALL
+) -> RatedCharge:
+    """The charge for a call of so many seconds; see the module for the order of the steps.
+
+    Args:
+        rate: the rate.
+        seconds: the duration, on whichever basis.
+        rounding: which way the last digit goes.
+        decimals: of the amount.
+        basis: how the sentences call those seconds.
+    """
+    billable, usage, reason, steps = _usage(rate, seconds, basis.spent)
+    return _charge(rate, billable, usage, reason, steps, rounding=rounding, decimals=decimals)
+
+
+def rate_attempt(rate: Rate, *, rounding: Rounding, decimals: int) -> RatedCharge:
+    """The charge for an attempt whose disposition is not billed: the attempt fee and nothing else."""
+    return _charge(rate, 0, _ZERO, ChargeReason.ATTEMPT, [], rounding=rounding, decimals=decimals)
+
+
+def _charge(
+    rate: Rate, billable: int, usage: Decimal, reason: str, steps: list[str], *, rounding: Rounding, decimals: int
+) -> RatedCharge:
+    if rate.attempt_fee:
+        steps.append(f"attempt fee {rate.attempt_fee:f}")
+        usage = _EXACT.add(usage, rate.attempt_fee)
+    amount = usage.quantize(_quantum(decimals), _MODES[rounding], _EXACT)
+    steps.append(f"rounded {rounding} to {decimals} decimals: {amount:f}")
+    return RatedCharge(billable, usage, amount, reason, tuple(steps))
+
+
+def _usage(rate: Rate, duration: int, spent: str) -> tuple[int, Decimal, ChargeReason, list[str]]:
+    if duration <= 0:
+        return 0, _ZERO, ChargeReason.ZERO_SECONDS, [f"no seconds {spent}, so no usage is charged"]
+    if duration < rate.free_below_seconds:
+        free = f"{duration} s {spent}, and calls below {rate.free_below_seconds} s are free"
+        return 0, _ZERO, ChargeReason.BELOW_FREE_SECONDS, [free]
+
+    first, next_ = rate.first_increment, rate.next_increment
+    least = max(duration, rate.minimum_seconds)
+    seconds = billable_seconds(least, first, next_)
+    steps = [f"{duration} s {spent}"]
+    if least > duration:
+        steps.append(f"at least {least} s are charged")
+    steps.append(f"in increments of {first}/{next_}: {seconds} s")
+
+    sixtyfold = _EXACT.fma(rate.rate_per_minute, seconds, _EXACT.multiply(rate.connect_fee, _MINUTE))
+    usage = _EXACT.divide(sixtyfold, _MINUTE)
+    fee = f"connect fee {rate.connect_fee:f} + " if rate.connect_fee else ""
+    steps.append(f"{fee}{seconds} s * {rate.rate_per_minute:f} / 60 s = {usage:f}")
+    if rate.minimum_charge is not None and usage < rate.minimum_charge:
+        usage = rate.minimum_charge
+        steps.append(f"raised to the minimum charge {usage:f}")
+    if rate.maximum_charge is not None and usage > rate.maximum_charge:
+        usage = rate.maximum_charge
+        steps.append(f"lowered to the maximum charge {usage:f}")
+    return seconds, usage, ChargeReason.RATED, steps
+
+
+@lru_cache(maxsize=32)
+def _quantum(decimals: int) -> Decimal:
+    return Decimal(1).scaleb(-decimals)

@@ -1,0 +1,99 @@
+"""What calls of a month are charged, added up from the ledger."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.billing.billed_calls import Selection, extent_of
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from sqlalchemy import Connection
+
+    from pipeline.billing.rules.months import Month
+
+
+class GroupBy(StrEnum):
+    """What a statement is broken down by."""
+
+    CAMPAIGN = "campaign"
+    DAY = "day"
+    PREFIX = "prefix"
+    AGENT = "agent"
+
+
+class Entry(NamedTuple):
+    """What one group comes to in one currency."""
+
+    group: str
+    calls: int
+    """Calls with a charge in force."""
+    billable_seconds: int
+    amount: Decimal
+    currency: str
+
+
+_GROUPS = {
+    GroupBy.CAMPAIGN: "c.campaign_ref",
+    # The days are this project's own, so that they begin when a tariff's do, whatever zones the server knows.
+    GroupBy.DAY: "(cast(:days AS text[]))[width_bucket(c.dialed_at, cast(:begins AS timestamptz[]))]",
+    GroupBy.PREFIX: "l.prefix",
+    GroupBy.AGENT: "coalesce(c.extension, '')",
+}
+
+
+def charges_by(connection: Connection, month: Month, by: GroupBy, *, source: str | None = None) -> list[Entry]:
+    """The charges in force of the calls dialled in a month; a reversal takes away what its charge has brought.
+
+    Args:
+        connection: the database.
+        month: the month.
+        by: what each entry stands for.
+        source: one dialler; None all.
+    """
+    extent = extent_of(connection, Selection(month.since, month.until))
+    rows = connection.execute(
+        text(
+            f"SELECT {_GROUPS[by]} AS grp, sum(l.sign) AS calls, sum(l.sign * l.billable_seconds) AS seconds, "
+            "  sum(l.amount) AS amount, l.currency "
+            "FROM calls AS c JOIN (SELECT call_id, CASE kind WHEN 'charge' THEN 1 ELSE -1 END AS sign, "
+            "                        billable_seconds, amount, currency, prefix FROM ledger "
+            "                      WHERE call_id BETWEEN :first AND :last) AS l ON l.call_id = c.id "
+            "WHERE c.id BETWEEN :first AND :last AND c.dialed_at >= :since AND c.dialed_at < :until "
+            "  AND (cast(:source AS text) IS NULL OR c.source = :source) "
+            "GROUP BY grp, l.currency HAVING sum(l.sign) <> 0 OR sum(l.amount) <> 0 ORDER BY grp, l.currency"
+        ),
+        {
+            "first": extent.first,
+            "last": extent.last,
+            "since": month.since,
+            "until": month.until,
+            "source": source,
+            "days": [day.isoformat() for day in month.days],
+            "begins": list(month.begins[:-1]),
+        },
+    )
+    return [Entry(row.grp, int(row.calls), int(row.seconds), row.amount, row.currency) for row in rows]
+
+
+def totals(entries: list[Entry]) -> list[Entry]:
+    """What the entries come to, by currency."""
+    sums: dict[str, Entry] = {}
+    for each in entries:
+        so_far = sums.get(each.currency)
+        sums[each.currency] = (
+            each._replace(group="")
+            if so_far is None
+            else Entry(
+                "",
+                so_far.calls + each.calls,
+                so_far.billable_seconds + each.billable_seconds,
+                so_far.amount + each.amount,
+                each.currency,
+            )
+        )
+    return [sums[currency] for currency in sorted(sums)]

@@ -1,0 +1,1 @@
+"""Calls: from a raw record to a normalized call and its disposition."""

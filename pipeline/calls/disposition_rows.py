@@ -1,0 +1,80 @@
+"""What each call came to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from pipeline.database.engine import copy_rows, execute
+from pipeline.database.tables import dispositions
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection
+
+    from pipeline.batches.rules.batch import Span
+    from pipeline.calls.rules.disposition import Classification
+
+
+class Unclassified(NamedTuple):
+    """What classification looks at."""
+
+    call_id: int
+    end_reason: str
+    end_code: int | None
+    extension: str | None
+    hold_seconds: int | None
+    talk_seconds: int
+    recording_promised: bool
+
+
+_UNCLASSIFIED = """
+SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds, c.talk_seconds,
+       (c.recording_url IS NOT NULL OR NOT c.recording_url_sent) AS recording_promised
+FROM calls AS c
+WHERE c.id BETWEEN %(first)s AND %(last)s
+  AND NOT EXISTS (SELECT FROM dispositions AS d
+                  WHERE d.call_id = c.id AND d.call_id BETWEEN %(first)s AND %(last)s)
+  AND NOT EXISTS (SELECT FROM failures AS f
+                  WHERE f.record_id = c.id AND f.record_id BETWEEN %(first)s AND %(last)s
+                    AND f.step = 'classify' AND f.state IN ('open', 'discarded'))
+ORDER BY c.id
+"""
+
+_COLUMNS = (
+    "call_id",
+    "disposition",
+    "uncertain",
+    "why",
+    "end_code_meaning",
+    "person_reached",
+    "contact_done",
+    "can_be_billed",
+    "can_have_audio",
+)
+
+
+def unclassified_calls(connection: Connection, span: Span) -> list[Unclassified]:
+    """The calls that have no disposition and are not set aside."""
+    return list(map(Unclassified._make, execute(connection, _UNCLASSIFIED, span.bounds).fetchall()))
+
+
+def insert_dispositions(connection: Connection, results: Sequence[tuple[int, Classification]]) -> None:
+    """Store the disposition of each call."""
+    if not results:
+        return
+    rows = (
+        (
+            call_id,
+            result.disposition.value,
+            result.uncertain,
+            result.why,
+            result.end_code_meaning,
+            result.person_reached,
+            result.contact_done,
+            result.can_be_billed,
+            result.can_have_audio,
+        )
+        for call_id, result in results
+    )
+    copy_rows(connection, dispositions, _COLUMNS, rows)

@@ -1,0 +1,100 @@
+"""Raw records become calls; what cannot is quarantined, what was here before is counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pipeline.batches.isolation import bug, write_isolated
+from pipeline.batches.rules.failure import Failure
+from pipeline.calls.call_rows import (
+    NewCall,
+    calls_by_ref,
+    copy_calls,
+    insert_calls,
+    insert_duplicates,
+    keep_conflicts,
+    unread_records,
+)
+from pipeline.calls.rules.cdr import names_in, read_cdr
+from pipeline.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from pipeline.batches.rules.batch import Span
+    from pipeline.calls.call_rows import RawRecord, StoredCall
+
+
+def normalize(connection: Connection, span: Span, *, region: str, now: datetime) -> list[Failure]:
+    """Turn unread records into calls.
+
+    Args:
+        connection: the step's transaction, which holds the step's lock.
+        span: the records.
+        region: where national numbers belong, e.g. ``ZA``.
+        now: the present instant, aware; a call dialled after it (and a day) is refused.
+
+    Returns:
+        The records that could not become calls.
+    """
+    new, failures = _read(unread_records(connection, span), region=region, now=now)
+    if not new or copy_calls(connection, span.source, new):
+        return failures
+    stored: set[int] = set()
+    failures += write_isolated(
+        connection,
+        new,
+        lambda calls: stored.update(insert_calls(connection, span.source, calls)),
+        lambda call: call.record_id,
+    )
+    refused = {failure.record_id for failure in failures}
+    known = [call for call in new if call.record_id not in stored and call.record_id not in refused]
+    if known:
+        existing = calls_by_ref(connection, span.source, [call.cdr.call_ref for call in known])
+        repeats, conflicts = _compare(known, existing)
+        insert_duplicates(connection, repeats)
+        in_conflict = {failure.record_id for failure in conflicts}
+        keep_conflicts(connection, span.source, [call for call in known if call.record_id in in_conflict])
+        failures += conflicts
+    return failures
+
+
+def _read(records: Sequence[RawRecord], *, region: str, now: datetime) -> tuple[list[NewCall], list[Failure]]:
+    calls: list[NewCall] = []
+    failures: list[Failure] = []
+    for record_id, raw in records:
+        try:
+            calls.append(NewCall(record_id, read_cdr(raw, region=region, now=now)))
+        except DataError as error:
+            failure = Failure(record_id, "data", str(error), field=error.field, error_type="DataError")
+            failures.append(failure._replace(**names_in(raw)._asdict()))
+        except Exception as error:  # noqa: BLE001 - one record's bug must not hold up its batch; it is kept with traceback
+            failures.append(bug(record_id, error))
+    return calls, failures
+
+
+def _compare(known: Sequence[NewCall], existing: dict[str, StoredCall]) -> tuple[list[tuple[int, int]], list[Failure]]:
+    """Tell repeats of a stored call from records which say something else under its key."""
+    repeats: list[tuple[int, int]] = []
+    conflicts: list[Failure] = []
+    for record_id, cdr in known:
+        call = existing[cdr.call_ref]
+        if cdr.content_hash in call.content_hashes:
+            repeats.append((record_id, call.call_id))
+        else:
+            conflicts.append(
+                Failure(
+                    record_id,
+                    "conflict",
+                    f"call {cdr.call_ref} is already stored with other content (record {call.call_id}): "
+                    "accept this version or discard it",
+                    field="payload.call_ref",
+                    error_type="Conflict",
+                    call_ref=cdr.call_ref,
+                    campaign_ref=cdr.campaign_ref,
+                )
+            )
+    return repeats, conflicts

@@ -1,0 +1,1 @@
+"""The database: connections, tables, roles, migrations, and who did what."""

@@ -1,0 +1,196 @@
+"""Who may do what in the database: a role for each kind of process, which can do its work and nothing else.
+
+The owner of the tables makes and migrates them, and runs the commands that change something. A process needs none of
+that: an ingestor that was taken over cannot read a charge, and Flower cannot write one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.database.tables import ledger, metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sqlalchemy import Connection
+
+ALL = tuple(metadata.tables)
+SIGNS_OF_LIFE = ("heartbeats",)
+"""Whoever works leaves one."""
+
+GRANTS_LOCK = 712_004_312
+"""An advisory lock; any number will do that nobody else here takes."""
+
+
+class Role(NamedTuple):
+    """What a role may do, by table; a right on some columns only is written as in SQL."""
+
+    what_for: str
+    rights: Mapping[str, tuple[str, ...]]
+    functions: tuple[str, ...] = ()
+    waits_for_steps: bool = False
+    """Whether it takes the locks of steps."""
+
+
+_REOPENED = (
+    "normalized_at, classified_at, billed_at, recordings_scheduled_at, finished_at, due_at, resends, reopened_at"
+)
+_LINE = ", ".join(column.name for column in ledger.columns if column.name != "entered_at")
+_SAID = "who, action, record_id, detail"
+_SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_OF_LIFE}
+
+# Where it can be, a right is one on columns: what the database fills in by itself, such as an instant or who is logged
+# in, cannot be given then, and a whole table cannot be locked.
+ROLES = {
+    "cdr_ingest": Role(
+        "ingestor",
+        {
+            "SELECT": ("batches", "stops", *SIGNS_OF_LIFE),
+            "SELECT (record_id, step, class)": ("failures",),
+            "INSERT": ("inbox",),
+            "INSERT (claim, source, records, due_at)": ("batches",),
+            "INSERT (source, kind, reason)": ("stops",),
+            **_SIGN,
+        },
+    ),
+    "cdr_work": Role(
+        "worker and recordings",
+        {
+            "SELECT": ALL,
+            "INSERT": (
+                *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
+                *("recording_pauses", "recording_pace", "recording_stores"),
+            ),
+            f"INSERT ({_LINE})": ("ledger",),
+            f"INSERT ({_SAID})": ("actions",),
+            "UPDATE": (
+                *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),
+                "conflicts",
+            ),
+            f"UPDATE ({_REOPENED})": ("batches",),
+            "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
+            "DELETE": ("probes", "recording_pauses"),
+            **_SIGN,
+        },
+        waits_for_steps=True,
+    ),
+    "cdr_flower": Role(
+        "flower",
+        {
+            "SELECT": ALL,
+            f"INSERT ({_SAID})": ("actions",),
+            "INSERT (action, wanted, who, reason, total)": ("bulk_actions",),
+            "INSERT (record_id, revision, raw, edited_by)": ("edits",),
+            "UPDATE (state, retry_at)": ("failures",),
+            f"UPDATE ({_REOPENED})": ("batches",),
+            "DELETE": ("probes",),
+        },
+        # Accepting a conflict replaces a call and takes its charge back: all of it by the function.
+        functions=("accept_conflict(bigint, text)",),
+        waits_for_steps=True,
+    ),
+    "cdr_read": Role("beat, reports, KEDA", {"SELECT": ALL}),
+}
+
+FUNCTIONS = ("accept_conflict(bigint, text)", "reverse_charge_of_conflict(bigint, bigint, text)")
+"""What acts with the owner's rights. The second is of a version before, and nobody's any more."""
+
+# Locks by number are open to whoever may log in, and the numbers of steps are no secret. The functions that take them
+# belong to the server's superuser, so only one can close them.
+_ADVISORY = "proname ~ '^pg_(try_)?advisory_.*lock' AND pronamespace = 'pg_catalog'::regnamespace"
+_CLOSE_LOCKS = """
+DO $$
+DECLARE
+    taken record;
+    owner name := (SELECT tableowner FROM pg_tables WHERE schemaname = {schema} AND tablename = 'batches');
+BEGIN
+    IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+        RAISE NOTICE 'only a superuser can keep other users from taking advisory locks';
+        RETURN;
+    END IF;
+    FOR taken IN SELECT oid::regprocedure::text AS lock FROM pg_proc WHERE {advisory} LOOP
+        EXECUTE 'REVOKE EXECUTE ON FUNCTION ' || taken.lock || ' FROM PUBLIC';
+        EXECUTE 'GRANT EXECUTE ON FUNCTION ' || taken.lock || ' TO {names}, ' || quote_ident(owner);
+    END LOOP;
+END
+$$"""
+
+
+def statements(database: str, schema: str = "public") -> Iterator[str]:
+    """The SQL that makes the roles and gives them what they need and no more; to the same effect however often.
+
+    Args:
+        database: the database's name.
+        schema: where the tables are.
+    """
+    for role in ROLES:
+        yield (
+            f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
+            f"THEN CREATE ROLE {role} NOLOGIN; END IF; END $$"
+        )
+    yield from grants(database, schema)
+    yield _CLOSE_LOCKS.format(
+        schema=_literal(schema),
+        advisory=_ADVISORY,
+        names=", ".join(role for role, may in ROLES.items() if may.waits_for_steps),
+    )
+
+
+def grants(database: str, schema: str = "public") -> Iterator[str]:
+    """The SQL that gives roles, which are there, what they need and no more."""
+    names = ", ".join(ROLES)
+    yield f"REVOKE CREATE ON SCHEMA {_quoted(schema)} FROM PUBLIC"
+    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {_quoted(schema)} FROM {names}"
+    for function in FUNCTIONS:
+        # A copy that was restored without privileges lets anybody run them.
+        yield f"REVOKE ALL ON FUNCTION {_quoted(schema)}.{function} FROM PUBLIC, {names}"
+    yield f"GRANT CONNECT, TEMPORARY ON DATABASE {_quoted(database)} TO {names}"
+    yield f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {names}"
+    for role, may in ROLES.items():
+        for right, tables in may.rights.items():
+            known = ", ".join(f"{_quoted(schema)}.{table}" for table in tables)
+            yield f"GRANT {right} ON {known} TO {role}"
+        for function in may.functions:
+            yield f"GRANT EXECUTE ON FUNCTION {_quoted(schema)}.{function} TO {role}"
+
+
+def apply_roles(connection: Connection) -> bool:
+    """Make the roles and give them their rights; whoever does it owns the tables and may make roles.
+
+    Returns:
+        Whether a user that only reads is kept from the locks of steps: a superuser sees to that.
+    """
+    _run(connection, statements)
+    return not connection.scalar(
+        text("SELECT has_function_privilege('cdr_read', 'pg_advisory_lock(bigint)', 'EXECUTE')")
+    )
+
+
+def renew_grants(connection: Connection) -> bool:
+    """Give the roles what a new version needs, where there are roles; whether there are."""
+    found = connection.scalar(
+        text("SELECT count(*) FROM pg_roles WHERE rolname = ANY(cast(:names AS text[]))"), {"names": list(ROLES)}
+    )
+    if found != len(ROLES):
+        return False
+    _run(connection, grants)
+    return True
+
+
+def _run(connection: Connection, make: Callable[[str, str], Iterator[str]]) -> None:
+    # Two at once would change the same rows of the catalogue, which PostgreSQL refuses.
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": GRANTS_LOCK})
+    where = connection.execute(text("SELECT current_database(), current_schema()")).one()
+    for statement in make(*where):
+        connection.execute(text(statement))
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"

@@ -1,0 +1,523 @@
+"""Every table and constraint, on one page an auditor can read.
+
+A *record* is one element of the dialler's list. Its ``record_id`` says where it came in:
+``batch_id * 65536 + place in the batch``. The call it becomes keeps that number as its ``id``, and every step's table
+is keyed by it, so the work of a batch is one key range in each of them and no second index is needed.
+
+Rows of ``inbox``, ``duplicates`` and ``ledger`` are only ever inserted. Those of ``calls``, ``dispositions`` and
+``uncharged`` are too, but for a person's decision: an accepted conflict replaces a call, a rerating may charge it.
+There are no foreign keys between these: they would cost a look-up a row on the hot path, and the balance sheet checks
+the same facts over all rows at once (docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    Table,
+    Text,
+    Time,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from pipeline.record_ids import PLACES
+
+NOW = text("now()")
+AWARE = DateTime(timezone=True)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+    }
+)
+
+
+def one_of(column: str, *values: str) -> CheckConstraint:
+    """A constraint that a text column holds one of these words."""
+    words = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({words})", name=column)
+
+
+batches = Table(
+    "batches",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    # The claim on the dialler's Redis this batch was settled from: settling a claim twice meets this constraint.
+    Column("claim", Uuid, nullable=False, unique=True),
+    Column("source", Text, nullable=False),
+    Column("records", Integer, CheckConstraint(f"records BETWEEN 1 AND {PLACES}", name="records"), nullable=False),
+    Column("received_at", AWARE, nullable=False, server_default=NOW),
+    # When each step was last done for the whole batch; null is work to do.
+    Column("normalized_at", AWARE),
+    Column("classified_at", AWARE),
+    Column("billed_at", AWARE),
+    Column("recordings_scheduled_at", AWARE),
+    Column("finished_at", AWARE),
+    # When the reconciler should look at an unfinished batch, and how often it has.
+    Column("due_at", AWARE, nullable=False),
+    Column("resends", Integer, nullable=False, server_default=text("0")),
+    # When a record of it was last released to be tried again; null: it is on its way for the first time, or was once.
+    Column("reopened_at", AWARE),
+    Index(None, "source", "received_at"),
+    Index("batches_unfinished_idx", "due_at", postgresql_where=text("finished_at IS NULL")),
+    # Few at any time, however many were reopened: the ingestor counts them at every turn.
+    Index("batches_fresh_idx", "due_at", postgresql_where=text("finished_at IS NULL AND reopened_at IS NULL")),
+    postgresql_with={"fillfactor": "70"},
+)
+
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("raw", LargeBinary, nullable=False),
+)
+
+edits = Table(
+    "edits",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("raw", LargeBinary, nullable=False),
+    Column("edited_by", Text, nullable=False),
+    Column("edited_at", AWARE, nullable=False, server_default=NOW),
+)
+
+# The included columns of this key and two below let the balance sheet read indexes alone. The reference sorts by its
+# bytes: where it sorts by a locale, an upgrade of the system makes its index miss calls, and they are billed twice.
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", BigInteger, autoincrement=False),
+    Column("source", Text(collation="C"), nullable=False),
+    Column("call_ref", Text(collation="C"), nullable=False),
+    Column("campaign_ref", Text, nullable=False),
+    Column("contact_ref", Text),
+    Column("extension", Text),
+    Column("client_number", Text),
+    Column("client_number_original", Text),
+    Column("client_number_is_e164", Boolean, nullable=False),
+    Column("dial_number", Text),
+    Column("dial_number_original", Text),
+    Column("dial_number_is_e164", Boolean, nullable=False),
+    Column("direction", Text, one_of("direction", "inbound", "outbound"), nullable=False),
+    Column("dialed_at", AWARE, nullable=False),
+    Column("talk_seconds", Integer, CheckConstraint("talk_seconds >= 0", name="talk_seconds"), nullable=False),
+    Column("hold_seconds", Integer),
+    Column("end_reason", Text, nullable=False),
+    Column("end_code", Integer),
+    Column("recording_url", Text),
+    Column("recording_url_sent", Boolean, nullable=False),
+    Column("extra", JSONB),
+    Column("content_hash", LargeBinary, nullable=False),
+    Column("normalized_at", AWARE, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("id", postgresql_include=["talk_seconds"]),
+    # call_ref first: it also finds a call whose source was not given.
+    UniqueConstraint("call_ref", "source"),
+    # Small beside a tree, and nearly free for the hot path: calls come in about the order in which they are dialled.
+    Index(
+        None,
+        "dialed_at",
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
+    ),
+)
+
+duplicates = Table(
+    "duplicates",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("call_id", BigInteger, nullable=False, index=True),
+    Column("noticed_at", AWARE, nullable=False, server_default=NOW),
+)
+
+dispositions = Table(
+    "dispositions",
+    metadata,
+    Column("call_id", BigInteger, autoincrement=False),
+    Column("disposition", Text, nullable=False),
+    Column("uncertain", Boolean, nullable=False),
+    Column("why", Text, nullable=False),
+    Column("end_code_meaning", Text),
+    Column("person_reached", Boolean, nullable=False),
+    Column("contact_done", Boolean, nullable=False),
+    Column("can_be_billed", Boolean, nullable=False),
+    Column("can_have_audio", Boolean, nullable=False),
+    Column("classified_at", AWARE, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
+)
+
+recordings = Table(
+    "recordings",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+    Column("call_ref", Text, nullable=False),
+    Column(
+        "state",
+        Text,
+        one_of("state", "scheduled", "downloading", "stored", "absent", "expired", "failed"),
+        nullable=False,
+    ),
+    Column("reason", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("0")),
+    # scheduled: when to try next. downloading: when the lease of whoever downloads it runs out.
+    Column("due_at", AWARE),
+    Column("scheduled_at", AWARE, nullable=False, server_default=NOW),
+    Column("tried_at", AWARE),
+    Column("ended_at", AWARE),
+    Column("path", Text),
+    Column("size_bytes", BigInteger),
+    Column("sha256", LargeBinary),
+    # Of the call. Null in rows that code older than this column made; whoever needs it fills it in.
+    Column("dialed_at", AWARE),
+    # From when its age counts since an operator had it tried again; null: from scheduled_at.
+    Column("counts_from", AWARE),
+    # When a message for it was sent that nobody has begun yet, and how often in a row.
+    Column("released_at", AWARE),
+    Column("releases", Integer, nullable=False, server_default=text("0")),
+    # It paused the whole queue, and then others went through.
+    Column("suspect", Boolean, nullable=False, server_default=text("false")),
+    # How many workers in a row were lost while they had it.
+    Column("losses", Integer, nullable=False, server_default=text("0")),
+    # When the stored file was last read and compared, and what was wrong with it.
+    Column("verified_at", AWARE),
+    Column("verify_problem", Text),
+    # Legal hold: retention leaves its file alone.
+    Column("held_at", AWARE),
+    Column("held_by", Text),
+    # The row stays `stored`, for it was; its file is gone.
+    Column("deleted_at", AWARE),
+    Column("deleted_reason", Text),
+    # When retention last tried to delete its file and could not, and why.
+    Column("delete_tried_at", AWARE),
+    Column("delete_problem", Text),
+    Index("recordings_waiting_idx", "source", "due_at", postgresql_where=text("state IN ('scheduled', 'downloading')")),
+    Index(
+        "recordings_in_flight_idx",
+        "source",
+        postgresql_where=text("state = 'downloading' OR released_at IS NOT NULL"),
+    ),
+    Index("recordings_kept_idx", "dialed_at", postgresql_where=text("state = 'stored' AND deleted_at IS NULL")),
+    Index(None, "state", "call_id"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+# A dialler whose whole queue of recordings waits; the row goes when the wait is over.
+recording_pauses = Table(
+    "recording_pauses",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("kind", Text, one_of("kind", "refused", "throttled", "dialler_away", "store_away"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("since", AWARE, nullable=False),
+    # When one recording is tried to see whether the cause is gone, which one that is, and how often it was not.
+    Column("until", AWARE, nullable=False),
+    Column("probe_call_id", BigInteger),
+    Column("failed_probes", Integer, nullable=False, server_default=text("0")),
+    # The recording that met the cause first.
+    Column("call_id", BigInteger, nullable=False),
+)
+
+# How far a dialler's allowed requests are used up: time before `paced_to` is spent. Whoever dispatches locks the row.
+recording_pace = Table(
+    "recording_pace",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("paced_to", AWARE, nullable=False),
+)
+
+# Runs of `pipeline recordings verify`; one without an end is gone on with by the next.
+recording_verifications = Table(
+    "recording_verifications",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+    Column("ended_at", AWARE),
+    Column("who", Text, nullable=False),
+    # Whose files it reads. Null in runs of code older than this column, which read every dialler's in one store.
+    Column("source", Text),
+)
+
+# What stands in the marker of the store that holds a dialler's recordings. Without it nothing missing is deleted.
+recording_stores = Table(
+    "recording_stores",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("marker", Text, nullable=False),
+    Column("marked_at", AWARE, nullable=False, server_default=NOW),
+)
+
+tariffs = Table(
+    "tariffs",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("created_at", AWARE, nullable=False, server_default=NOW),
+)
+
+tariff_versions = Table(
+    "tariff_versions",
+    metadata,
+    Column("id", Integer, Identity(always=True), primary_key=True),
+    Column("tariff_id", Integer, ForeignKey("tariffs.id"), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("rounding", Text, nullable=False),
+    Column("decimals", SmallInteger, nullable=False),
+    Column("billable_dispositions", ARRAY(Text), nullable=False),
+    Column(
+        "duration_basis",
+        Text,
+        one_of("duration_basis", "call_time", "call_time+hold_time"),
+        nullable=False,
+        server_default="call_time",
+    ),
+    # Whether inbound calls are rated, by the number called; else they are not charged.
+    Column("inbound_rated", Boolean, nullable=False, server_default=text("false")),
+    # The zone of its hours and weekdays. Null in versions older than this column: that of whoever rates.
+    Column("timezone", Text),
+    Column("file_name", Text, nullable=False),
+    Column("file_sha256", LargeBinary, nullable=False),
+    Column("loaded_by", Text, nullable=False),
+    Column("loaded_at", AWARE, nullable=False, server_default=NOW),
+    UniqueConstraint("tariff_id", "version"),
+)
+
+# Which tariff a campaign has; the empty campaign stands for every one without a row of its own.
+tariff_assignments = Table(
+    "tariff_assignments",
+    metadata,
+    Column("campaign_ref", Text, primary_key=True),
+    Column("tariff_id", Integer, ForeignKey("tariffs.id"), nullable=False),
+    Column("assigned_at", AWARE, nullable=False, server_default=NOW),
+    Column("assigned_by", Text, nullable=False),
+)
+
+rates = Table(
+    "rates",
+    metadata,
+    Column("tariff_version_id", Integer, ForeignKey("tariff_versions.id"), primary_key=True),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("prefix", Text, nullable=False),
+    Column("description", Text, nullable=False, server_default=""),
+    Column(
+        "rate_per_minute",
+        Numeric,
+        CheckConstraint("rate_per_minute >= 0", name="rate_per_minute"),
+        nullable=False,
+    ),
+    Column("connect_fee", Numeric, CheckConstraint("connect_fee >= 0", name="connect_fee"), nullable=False),
+    Column(
+        "first_increment",
+        Integer,
+        CheckConstraint("first_increment > 0", name="first_increment"),
+        nullable=False,
+    ),
+    Column(
+        "next_increment",
+        Integer,
+        CheckConstraint("next_increment > 0", name="next_increment"),
+        nullable=False,
+    ),
+    Column("minimum_charge", Numeric),
+    Column("maximum_charge", Numeric),
+    Column("minimum_seconds", Integer, nullable=False, server_default=text("0")),
+    Column("free_below_seconds", Integer, nullable=False, server_default=text("0")),
+    Column("attempt_fee", Numeric, nullable=False, server_default=text("0")),
+    Column("valid_from", AWARE),
+    Column("valid_to", AWARE),
+    Column("time_from", Time),
+    Column("time_to", Time),
+    Column("weekdays", ARRAY(SmallInteger)),
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("call_id", BigInteger, autoincrement=False),
+    Column("kind", Text, one_of("kind", "charge", "reversal")),
+    Column("revision", Integer, autoincrement=False),
+    Column("tariff_version_id", Integer, nullable=False),
+    # With the version it names the row of `rates`, which never changes. Null in lines older than this column.
+    Column("rate_line", Integer),
+    Column("prefix", Text, nullable=False),
+    Column("rate_per_minute", Numeric, nullable=False),
+    Column("connect_fee", Numeric, nullable=False),
+    Column("talk_seconds", Integer, nullable=False),
+    # What was rated, on the version's duration basis, before increments. Null in lines older than this column.
+    Column("rated_seconds", Integer),
+    Column("billable_seconds", Integer, nullable=False),
+    Column("unrounded", Numeric, nullable=False),
+    Column("amount", Numeric, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    # The id of the row in `actions` that says who rerated, when and over what; null for any other line.
+    Column("rerate_id", BigInteger),
+    Column("entered_at", AWARE, nullable=False, server_default=NOW),
+    # One call, one kind, one revision: what makes billing twice impossible.
+    PrimaryKeyConstraint("call_id", "kind", "revision", postgresql_include=["currency", "amount"]),
+)
+
+uncharged = Table(
+    "uncharged",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", Text, nullable=False),
+    Column("decided_at", AWARE, nullable=False, server_default=NOW),
+)
+
+failures = Table(
+    "failures",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("record_id", BigInteger, nullable=False),
+    Column("step", Text, one_of("step", "normalize", "classify", "bill", "schedule_recordings"), nullable=False),
+    Column(
+        "class",
+        Text,
+        one_of("class", "data", "conflict", "reference", "bug"),
+        nullable=False,
+        key="failure_class",
+    ),
+    Column("state", Text, one_of("state", "open", "retrying", "resolved", "discarded"), nullable=False),
+    Column("source", Text, nullable=False),
+    # Where known: of a record that never became a call, what could be read of it.
+    Column("call_ref", Text),
+    Column("campaign_ref", Text),
+    Column("field", Text),
+    Column("reason", Text, nullable=False),
+    Column("error_type", Text),
+    Column("traceback", Text),
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
+    Column("first_failed_at", AWARE, nullable=False, server_default=NOW),
+    Column("last_failed_at", AWARE, nullable=False, server_default=NOW),
+    # When a bug is tried again by itself; null: it waits for a person or, a reference, for a tariff.
+    Column("retry_at", AWARE),
+    UniqueConstraint("record_id", "step"),
+    Index("failures_waiting_idx", "failure_class", "id", postgresql_where=text("state IN ('open', 'retrying')")),
+    Index("failures_newest_waiting_idx", "id", postgresql_where=text("state IN ('open', 'retrying')")),
+    Index("failures_retry_idx", "retry_at", postgresql_where=text("state = 'open' AND retry_at IS NOT NULL")),
+)
+
+# A batch that seems to kill its worker is done in parts; this says which is in hand (pipeline/batches/in_parts.py).
+probes = Table(
+    "probes",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("step", Text, primary_key=True),
+    Column("place", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("until", Integer, nullable=False),
+    Column("deaths", Integer, nullable=False),
+    # How many of them in a row a part of one record has cost.
+    Column("alone", Integer, nullable=False, server_default=text("0")),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+    # Who took the part in hand, and when the database server had started then; null: it was given back.
+    Column("in_hand", Uuid),
+    Column("server_started_at", AWARE),
+)
+
+# A record that an operator accepted over the version of its call that was stored before.
+revisions = Table(
+    "revisions",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("call_id", BigInteger, nullable=False, index=True),
+    # The row of `calls` as it was, and the hash of its content: a replay of that version is a duplicate.
+    Column("replaced", JSONB, nullable=False),
+    Column("replaced_hash", LargeBinary, nullable=False),
+    Column("accepted_by", Text, nullable=False),
+    Column("accepted_at", AWARE, nullable=False, server_default=NOW),
+)
+
+# What a record says whose call is stored with other content, as the worker read it: the columns of `calls`. Accepting
+# takes it from here, so that who accepts has no say in it.
+conflicts = Table(
+    "conflicts",
+    metadata,
+    Column("record_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("content", JSONB, nullable=False),
+    Column("noticed_at", AWARE, nullable=False, server_default=NOW),
+)
+
+# Why the ingestor of a source has stopped claiming, until somebody releases it.
+stops = Table(
+    "stops",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("kind", Text, one_of("kind", "fuse", "wrong_list", "conflicts"), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("stopped_at", AWARE, nullable=False, server_default=NOW),
+    Column("released_at", AWARE),
+    Column("released_by", Text),
+    Index("stops_standing_idx", "source", unique=True, postgresql_where=text("released_at IS NULL")),
+)
+
+# When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.
+heartbeats = Table(
+    "heartbeats",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("source", Text, primary_key=True),  # empty: of no one source
+    Column("who", Text, nullable=False),
+    Column("at", AWARE, nullable=False, server_default=NOW),
+    postgresql_with={"fillfactor": "50"},
+)
+
+actions = Table(
+    "actions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", AWARE, nullable=False, server_default=NOW),
+    Column("who", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("record_id", BigInteger, index=True),
+    Column("detail", JSONB),
+    # The user of the database that wrote it, whatever it says in `who`. Null in rows older than this column.
+    Column("role", Text, server_default=text("SESSION_USER")),
+)
+
+# Something to be done to every failure that matched a filter when a person asked for it; workers do it, a part at a
+# time, and this row says how far they are.
+bulk_actions = Table(
+    "bulk_actions",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("action", Text, one_of("action", "retry", "discard"), nullable=False),
+    # What narrows the choice; nothing that failed for the first time later is in it.
+    Column("wanted", JSONB, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("reason", Text),
+    Column("asked_at", AWARE, nullable=False, server_default=NOW),
+    # How many matched when it was asked for, how many were looked at since, and to how many it was done.
+    Column("total", BigInteger, nullable=False),
+    Column("looked_at", BigInteger, nullable=False, server_default=text("0")),
+    Column("done", BigInteger, nullable=False, server_default=text("0")),
+    # The failure it has come to, and when it last moved.
+    Column("last_id", BigInteger, nullable=False, server_default=text("0")),
+    Column("moved_at", AWARE, nullable=False, server_default=NOW),
+    Column("ended_at", AWARE),
+    Index("bulk_actions_underway_idx", "moved_at", postgresql_where=text("ended_at IS NULL")),
+)

@@ -1,0 +1,1 @@
+"""All that knows the Enigma dialler: its list of CDRs and its API."""

@@ -1,0 +1,1 @@
+"""What the dialler may say, as values; no connection."""

@@ -1,0 +1,297 @@
+"""What ``pipeline doctor`` looks at: each check connects by itself, and has a deadline it cannot miss."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import queue
+import threading
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.batches.sources import known_sources
+from pipeline.billing.tariff_rows import zones_in_force
+from pipeline.database.engine import make_engine
+from pipeline.dialler.cdr_list import CdrList
+from pipeline.dialler.http_api import DiallerApi
+from pipeline.doctor import database_probe, redis_probe
+from pipeline.doctor.rules import cdr_list, database, other_broker, outside, processes, redis_server
+from pipeline.doctor.rules.verdict import Verdict, first_line, ok, problem, unknown
+from pipeline.ingest.stops import standing_stops
+from pipeline.logs.rules.secrets import secret_values, secrets_of
+from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
+from pipeline.recordings.file_store import RecordingStore, StoreError
+from pipeline.recordings.keepers import sources_with_recordings_waiting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import sqlalchemy
+    from celery import Celery
+    from kombu import Connection
+
+    from pipeline.settings import Settings
+
+DEADLINE_SECONDS: Final = 15.0
+PEEKED: Final = 20
+WORKERS_ANSWER_WITHIN: Final = 2.0
+BROKER_PREFIX: Final = "cdr:"
+
+
+class Check(NamedTuple):
+    """One thing to look at; it may come to several verdicts."""
+
+    name: str
+    look: Callable[[Settings], Iterable[Verdict]]
+
+
+def check_dialler_redis(settings: Settings) -> Iterator[Verdict]:
+    """The dialler's Redis, the list in it, and who drains that."""
+    url, name = settings.enigma_redis_url, settings.enigma_list
+    try:
+        with redis_probe.connected(url) as client, contextlib.closing(_list(settings)) as held:
+            facts = redis_probe.look_at_redis(client, probe_key=f"{held.key_prefix}probe", claims=True)
+            there = held.look(PEEKED)
+    except (redis.RedisError, OSError) as error:
+        yield redis_server.judge_redis_error("dialler redis", "ENIGMA_REDIS_URL", error)
+        yield from (unknown(each, "the dialler's Redis cannot be used") for each in ("dialler list", "ingestor"))
+        return
+    yield from redis_server.judge_dialler_redis(facts)
+    yield from cdr_list.judge_list(there._replace(name=name), settings.enigma_pop_end)
+    yield cdr_list.judge_ingestor(settings.enigma_source, there.holder)
+
+
+def _list(settings: Settings) -> CdrList:
+    return CdrList(
+        settings.enigma_redis_url, settings.enigma_list, pop_end=settings.enigma_pop_end, owner="pipeline doctor"
+    )
+
+
+def check_broker(settings: Settings) -> Iterator[Verdict]:
+    """The broker; its setup where it is a Redis."""
+    url = settings.celery_broker_url
+    if not url.startswith(("redis://", "rediss://")):
+        yield from _check_other_broker(url)
+        return
+    try:
+        with redis_probe.connected(url) as client:
+            facts = redis_probe.look_at_redis(client, probe_key=f"{BROKER_PREFIX}probe", own_prefix=BROKER_PREFIX)
+    except (redis.RedisError, OSError) as error:
+        yield redis_server.judge_redis_error("broker", "CELERY_BROKER_URL", error)
+        return
+    yield from redis_server.judge_broker_redis(facts, _dialler_redis(settings))
+
+
+def _dialler_redis(settings: Settings) -> redis_server.RedisFacts | None:
+    with contextlib.suppress(redis.RedisError, OSError), redis_probe.connected(settings.enigma_redis_url) as client:
+        return redis_probe.look_at_redis(client, probe_key=f"{CdrList.prefix_of(settings.enigma_list)}probe")
+    return None
+
+
+def _check_other_broker(url: str) -> Iterator[Verdict]:
+    from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
+
+    kind = url.partition(":")[0]
+    try:
+        with _connection_to_broker(app) as connection:
+            connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
+    except Exception as error:  # noqa: BLE001 - each transport has errors of its own
+        yield other_broker.judge_other_broker_error(kind, error)
+        return
+    yield ok("broker", f"it answers ({kind})")
+
+
+def _connection_to_broker(app: Celery) -> Connection:
+    """As the processes connect, but without their patience."""
+    limits = {"socket_timeout", "socket_connect_timeout"} & set(app.conf.broker_transport_options)
+    return app.connection_for_write(
+        connect_timeout=redis_probe.TIMEOUT_SECONDS,
+        transport_options=dict.fromkeys(limits, redis_probe.TIMEOUT_SECONDS),
+    )
+
+
+def check_database(settings: Settings) -> Iterator[Verdict]:
+    """The database, its tables, and what they say of the processes."""
+    engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
+    try:
+        with engine.connect() as connection:
+            yield from database.judge_database(
+                database_probe.look_at_database(connection, settings.pipeline_timezone), settings.pipeline_timezone
+            )
+            tables = _tables(connection)
+            yield tables
+            if tables.remedy:
+                yield from (unknown(each, "the tables are not those of this version") for each in ("beat", "stops"))
+            else:
+                yield from _check_rows(connection, settings)
+    except SQLAlchemyError as error:
+        yield database.judge_database_error(getattr(error, "orig", None) or error)
+        yield from (unknown(each, "the database cannot be used") for each in ("database tables", "beat", "stops"))
+    finally:
+        engine.dispose()
+
+
+def _tables(connection: sqlalchemy.Connection) -> Verdict:
+    from pipeline.database.migrations import known_revisions, revision_of  # noqa: PLC0415 - Alembic loads slowly
+
+    known, newest = known_revisions()
+    return database.judge_tables(revision_of(connection), newest, known)
+
+
+def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterator[Verdict]:
+    yield processes.judge_reconciler(next(iter(signs_of(connection, RECONCILER)), None))
+    yield from processes.judge_other_ingestors(settings.enigma_source, signs_of(connection, INGESTOR))
+    yield from processes.judge_stops(
+        [
+            processes.Standing(stop.source, stop.kind, stop.reason, stop.stopped_at)
+            for stop in standing_stops(connection)
+        ]
+    )
+    yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
+    yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
+
+
+def check_store(settings: Settings) -> Iterator[Verdict]:
+    """The recordings store, by writing a file and deleting it."""
+    try:
+        store = RecordingStore(
+            settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
+        )
+        yield from outside.judge_store(settings.recordings_url, store.probe())
+    except (StoreError, OSError, ValueError, ImportError) as error:
+        yield outside.judge_store_error(settings.recordings_url, error)
+
+
+def check_api(settings: Settings) -> Iterator[Verdict]:
+    """The dialler's API, by asking for the recording of a call that cannot exist."""
+    with DiallerApi(
+        settings.enigma_api_url, source=settings.enigma_source, connect_seconds=4, read_seconds=4, total_seconds=8
+    ) as api:
+        yield outside.judge_api(settings.enigma_api_url, api.fetch("0", _Nowhere()))
+
+
+class _Nowhere(io.BytesIO):
+    """Takes what nobody expects to come."""
+
+    def clear(self) -> None:
+        self.seek(0)
+        self.truncate()
+
+
+def check_clocks(settings: Settings) -> Iterator[Verdict]:
+    """Whether this machine, the database's and the dialler's agree on the time."""
+    clocks = []
+    with contextlib.suppress(redis.RedisError, OSError), redis_probe.connected(settings.enigma_redis_url) as client:
+        client.ping()  # so that connecting is not measured
+        clocks.append(redis_probe.read_clock(client, "dialler redis"))
+    engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
+    with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
+        clocks.append(database_probe.read_clock(connection))
+    engine.dispose()
+    yield outside.judge_clocks(clocks)
+
+
+def check_workers(settings: Settings) -> Iterator[Verdict]:
+    """Whether a worker reads each queue."""
+    from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
+
+    try:
+        with _connection_to_broker(app) as connection:
+            connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
+            inspect = app.control.inspect(timeout=WORKERS_ANSWER_WITHIN, connection=connection)
+            answers = inspect.active_queues() or {}
+    except Exception:  # noqa: BLE001 - each transport has errors of its own, and check_broker says what they are
+        yield unknown("workers", "the broker does not answer")
+        return
+    workers = {name: [queue["name"] for queue in queues] for name, queues in answers.items()}
+    needed = [queue.name for queue in app.conf.task_queues]
+    needed += [name for name in _other_recordings_queues(settings) if name not in needed]
+    yield from processes.judge_queues(needed, workers)
+
+
+def _other_recordings_queues(settings: Settings) -> list[str]:
+    engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
+    try:
+        with engine.connect() as connection:
+            return [f"recordings.{source}" for source in sources_with_recordings_waiting(connection)]
+    except SQLAlchemyError:
+        return []
+    finally:
+        engine.dispose()
+
+
+CHECKS: Final = (
+    Check("dialler redis", check_dialler_redis),
+    Check("broker", check_broker),
+    Check("database", check_database),
+    Check("recordings store", check_store),
+    Check("dialler api", check_api),
+    Check("clocks", check_clocks),
+    Check("workers", check_workers),
+)
+
+
+def run_checks(
+    settings: Settings, checks: Iterable[Check] = CHECKS, *, deadline_seconds: float = DEADLINE_SECONDS
+) -> list[Verdict]:
+    """Every verdict, in the order of the checks; all are made at the same time, and none is waited for too long.
+
+    Args:
+        settings: what to look at; its secrets are in no verdict.
+        checks: what to do.
+        deadline_seconds: a check that has not ended by then is given up. Its thread cannot be ended, but does not keep
+            the process from ending.
+    """
+    secrets = secrets_in(settings)
+    ends = time.monotonic() + deadline_seconds
+    running = [(check, _start(check, settings)) for check in checks]
+    return [
+        verdict.without(secrets)
+        for check, answers in running
+        for verdict in _collect(check, answers, max(0.0, ends - time.monotonic()), deadline_seconds)
+    ]
+
+
+def _start(check: Check, settings: Settings) -> queue.SimpleQueue[list[Verdict]]:
+    answers: queue.SimpleQueue[list[Verdict]] = queue.SimpleQueue()
+
+    def look() -> None:
+        found: list[Verdict] = []
+        try:
+            found.extend(check.look(settings))
+        except Exception as error:  # noqa: BLE001 - one check that fails must not hide the others' verdicts
+            said = f"the check itself failed: {type(error).__name__}: {first_line(error)}"
+            found.append(problem(check.name, said, "Please report this."))
+        answers.put(found)
+
+    threading.Thread(target=look, name=f"check {check.name}", daemon=True).start()
+    return answers
+
+
+def _collect(
+    check: Check, answers: queue.SimpleQueue[list[Verdict]], wait_seconds: float, deadline_seconds: float
+) -> list[Verdict]:
+    try:
+        return answers.get(timeout=wait_seconds)
+    except queue.Empty:
+        says = f"nothing was found out within {deadline_seconds:g} s"
+        return [
+            problem(check.name, says, "Check its host, the network and firewalls: something takes and never answers.")
+        ]
+
+
+def secrets_in(settings: Settings) -> frozenset[str]:
+    """Every text in the settings that must not be shown."""
+    urls = (
+        settings.enigma_redis_url,
+        settings.enigma_api_url,
+        settings.celery_broker_url,
+        settings.database_url,
+        settings.recordings_url,
+    )
+    logins = [login.partition(":")[2] for login in settings.flower_basic_auth.split(",")]
+    options = secret_values(settings.recordings_storage_options)
+    return secrets_of(*urls) | {secret for secret in (*logins, *options) if secret}

@@ -1,0 +1,1 @@
+"""Failures: found, understood, retried, edited, accepted or discarded by a person."""

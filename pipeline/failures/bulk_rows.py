@@ -1,0 +1,144 @@
+"""What is to be done to every failure that matches: the choice, fixed when it was asked for, and how far it is."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.failures.listing import FailureFilter, count_failures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Connection, Row
+
+Action = Literal["retry", "discard"]
+
+
+class BulkAction(NamedTuple):
+    """An action on many failures; instants are aware."""
+
+    id: int
+    action: Action
+    wanted: FailureFilter
+    who: str
+    reason: str | None
+    asked_at: datetime
+    total: int
+    """How many failures matched when it was asked for."""
+    looked_at: int
+    done: int
+    """To how many it was done; fewer than were looked at when somebody else dealt with some of them first."""
+    last_id: int
+    moved_at: datetime
+    ended_at: datetime | None
+
+    @property
+    def share(self) -> float:
+        """How far it is, from 0 to 1."""
+        if self.ended_at is not None or not self.total:
+            return 1.0
+        return min(1.0, self.looked_at / self.total)
+
+
+_COLUMNS = "id, action, wanted, who, reason, asked_at, total, looked_at, done, last_id, moved_at, ended_at"
+
+
+def ask_for(connection: Connection, action: Action, wanted: FailureFilter, *, who: str, reason: str | None) -> int:
+    """Write down that an action is to be done to the open failures that match now; returns its id.
+
+    What fails for the first time after this is left out.
+    """
+    newest = connection.scalar(text("SELECT max(id) FROM failures")) or 0
+    wanted = wanted._replace(states=("open",), up_to=newest)
+    return int(
+        connection.execute(
+            text(
+                "INSERT INTO bulk_actions (action, wanted, who, reason, total) "
+                "VALUES (:action, cast(:wanted AS jsonb), :who, :reason, :total) RETURNING id"
+            ),
+            {
+                "action": action,
+                "wanted": json.dumps(_as_json(wanted)),
+                "who": who,
+                "reason": reason,
+                "total": count_failures(connection, wanted),
+            },
+        ).scalar_one()
+    )
+
+
+def read_bulk_action(connection: Connection, bulk_id: int) -> BulkAction | None:
+    """One action; None if there is none of this id."""
+    row = connection.execute(text(f"SELECT {_COLUMNS} FROM bulk_actions WHERE id = :id"), {"id": bulk_id}).one_or_none()
+    return None if row is None else _bulk_action(row)
+
+
+def recent_bulk_actions(connection: Connection, *, limit: int) -> list[BulkAction]:
+    """The latest actions, the newest first."""
+    rows = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM bulk_actions ORDER BY id DESC LIMIT :limit"), {"limit": limit}
+    )
+    return [_bulk_action(row) for row in rows]
+
+
+def take_bulk_action(connection: Connection, bulk_id: int) -> BulkAction | None:
+    """Hold an action for this transaction; None when it has ended or somebody else has it."""
+    row = connection.execute(
+        text(f"SELECT {_COLUMNS} FROM bulk_actions WHERE id = :id AND ended_at IS NULL FOR UPDATE SKIP LOCKED"),
+        {"id": bulk_id},
+    ).one_or_none()
+    return None if row is None else _bulk_action(row)
+
+
+def move_on(connection: Connection, bulk_id: int, *, looked_at: int, done: int, last_id: int) -> None:
+    """Count a part in that was looked at up to the failure ``last_id``."""
+    connection.execute(
+        text(
+            "UPDATE bulk_actions SET looked_at = looked_at + :looked_at, done = done + :done, last_id = :last_id, "
+            "moved_at = now() WHERE id = :id"
+        ),
+        {"id": bulk_id, "looked_at": looked_at, "done": done, "last_id": last_id},
+    )
+
+
+def end(connection: Connection, bulk_id: int) -> None:
+    """Nothing is left to be looked at."""
+    connection.execute(
+        text("UPDATE bulk_actions SET moved_at = now(), ended_at = now() WHERE id = :id"), {"id": bulk_id}
+    )
+
+
+def standing_bulk_actions(connection: Connection, *, after_seconds: float) -> Sequence[int]:
+    """Actions that have not moved for a while, because their message was lost or their worker died."""
+    rows = connection.execute(
+        text(
+            "SELECT id FROM bulk_actions WHERE ended_at IS NULL "
+            "AND moved_at < now() - make_interval(secs => :after_seconds) ORDER BY id"
+        ),
+        {"after_seconds": after_seconds},
+    )
+    return rows.scalars().all()
+
+
+def _bulk_action(row: Row[Any]) -> BulkAction:
+    return BulkAction(**{**row._mapping, "wanted": _from_json(row.wanted)})  # noqa: SLF001 - SQLAlchemy's name for it
+
+
+def _as_json(wanted: FailureFilter) -> dict[str, Any]:
+    narrowing = {name: value for name, value in wanted._asdict().items() if value is not None}
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in narrowing.items()}
+
+
+def _from_json(narrowing: dict[str, Any]) -> FailureFilter:
+    values = {"states": None, **narrowing}
+    for name in ("states", "ids"):
+        if values.get(name) is not None:
+            values[name] = tuple(values[name])
+    for name in ("since", "until"):
+        if name in values:
+            values[name] = datetime.fromisoformat(values[name])
+    return FailureFilter(**values)

@@ -1,0 +1,1 @@
+"""Ingest: from the dialler's list into the inbox, and when rather not."""

@@ -1,0 +1,1 @@
+"""Logs: one line a task, numbers masked, secrets never."""

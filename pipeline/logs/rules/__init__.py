@@ -1,0 +1,1 @@
+"""What log lines and terminals may show: no secret, no whole number, nothing invisible."""

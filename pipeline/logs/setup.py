@@ -1,0 +1,155 @@
+"""Structured logs: one static event name a line, the data as fields, JSON outside a terminal."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from pipeline.logs.rules.masking import mask_fields
+from pipeline.logs.rules.visible import visible, visible_lines
+
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, Processor
+
+Logger = structlog.stdlib.BoundLogger
+
+
+# long: the list of what every line goes through
+def configure_logging(log_format: str = "auto", level: str = "info", *, show_numbers: bool = False) -> None:
+    """Set up structlog and, through it, the log lines of libraries. Called once a process, by its entry point.
+
+    Args:
+        log_format: ``json``, ``console``, or ``auto``: console in a terminal, JSON elsewhere.
+        level: the least severe level written.
+        show_numbers: write phone numbers in full.
+    """
+
+    def mask(_: Any, __: str, fields: EventDict) -> EventDict:
+        return mask_fields(fields, numbers=not show_numbers)
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    # Tracebacks become text before numbers are masked: what raised often quotes the record.
+    renderers: list[Any] = [
+        structlog.processors.format_exc_info,
+        mask,
+        *(
+            (_as_text, structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback))
+            if console
+            else (structlog.processors.JSONRenderer(serializer=_as_json),)
+        ),
+    ]
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler()
+    handler.addFilter(BrokerChatter())
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for chatty in (
+        "httpx",
+        "httpcore",
+        "fsspec",
+        "alembic.runtime.plugins",
+        "celery.worker.strategy",
+        "celery.app.trace",
+    ):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+_OF_SEVERAL_LINES = ("exception", "stack")
+
+
+def _as_text(_: Any, __: str, fields: EventDict) -> EventDict:
+    """A line's fields such that nothing from outside acts on a terminal or begins a line; tracebacks are indented."""
+    shown: EventDict = {}
+    for name, value in fields.items():
+        said = value if isinstance(value, str) else repr(value)
+        if name in _OF_SEVERAL_LINES:
+            shown[name] = "  " + visible_lines(said).replace("\n", "\n  ")
+        else:
+            shown[visible(name)] = visible(said)
+    return shown
+
+
+def _as_json(fields: Any, **options: Any) -> str:
+    """A line as JSON, in ASCII."""
+    return visible(json.dumps(fields, **options))
+
+
+def get_logger(name: str) -> Logger:
+    """A logger; ``name`` is the module's."""
+    logger: Logger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+class BrokerChatter(logging.Filter):
+    """Lets through Celery's first line of a broker outage and the line of its end, and none of the tries between.
+
+    Celery and kombu tell of each try to reconnect, from several places, for as long as it takes.
+    """
+
+    LOGGERS = ("celery.worker.consumer", "celery.beat", "celery.worker.control", "kombu.", "celery.worker.pidbox")
+    OUTAGE = ("Cannot connect", "Connection to broker lost", "Connection error", "connection error")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._away = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to write the line."""
+        if not record.name.startswith(self.LOGGERS):
+            return True
+        text = record.getMessage()
+        if text.startswith("Connected to "):
+            self._away = False
+            return True
+        if not any(phrase in text for phrase in self.OUTAGE):
+            return True
+        record.exc_info = None
+        first, self._away = not self._away, True
+        return first
+
+
+class OutageLog:
+    """One line when something goes away and one when it is back, however often both are noticed."""
+
+    def __init__(self, log: Logger) -> None:
+        self._log = log
+        self._away: dict[str, float] = {}
+
+    def away(self, what: str, error: BaseException) -> None:
+        """``what`` could not be reached."""
+        if what not in self._away:
+            self._away[what] = time.monotonic()
+            self._log.error("outage_began", what=what, error=f"{type(error).__name__}: {error}"[:300])
+
+    def back(self, what: str) -> None:
+        """``what`` was reached."""
+        if self._away and what in self._away:
+            seconds = time.monotonic() - self._away.pop(what)
+            self._log.warning("outage_ended", what=what, seconds=round(seconds, 1))
+
+    def is_away(self, what: str) -> bool:
+        """Whether ``what`` was away when last asked."""
+        return what in self._away

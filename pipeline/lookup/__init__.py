@@ -1,0 +1,1 @@
+"""Looking calls up: everything that is known about one."""

@@ -1,0 +1,122 @@
+"""How much of everything there is, for Prometheus. One query that fails leaves out its own metrics only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sqlalchemy import text
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+class StateMetric(NamedTuple):
+    """A gauge read from the database."""
+
+    name: str
+    labels: tuple[str, ...]
+    help: str
+
+
+class GaugeQuery(NamedTuple):
+    """A query whose rows are the labels and then a value for each of some gauges with the same labels."""
+
+    name: str
+    metrics: tuple[StateMetric, ...]
+    statement: str
+
+
+QUERIES: Final = (
+    GaugeQuery(
+        "batches",
+        (
+            StateMetric("cdr_unfinished_batches", ("source",), "Batches with a step to be done."),
+            StateMetric("cdr_unfinished_records", ("source",), "Records of those batches."),
+            StateMetric("cdr_oldest_unfinished_seconds", ("source",), "Seconds since the oldest of them was received."),
+        ),
+        "SELECT source, count(*), sum(records), extract(epoch FROM now() - min(received_at)) "
+        "FROM batches WHERE finished_at IS NULL GROUP BY source",
+    ),
+    GaugeQuery(
+        "failures",
+        (
+            StateMetric(
+                "cdr_open_failures", ("source", "step", "class"), "Records that wait for a person, a rate or a retry."
+            ),
+        ),
+        "SELECT source, step, class, count(*) FROM failures WHERE state IN ('open', 'retrying') GROUP BY 1, 2, 3",
+    ),
+    GaugeQuery(
+        "stops",
+        (StateMetric("cdr_standing_stops", ("source", "kind"), "1 while an ingestor waits to be released."),),
+        "SELECT source, kind, count(*) FROM stops WHERE released_at IS NULL GROUP BY 1, 2",
+    ),
+    GaugeQuery(
+        "heartbeats",
+        (
+            StateMetric(
+                "cdr_heartbeat_age_seconds",
+                ("name", "source"),
+                "Seconds since a sign of life: of the reconciler (every 2 s), of a source's ingestor (every 5 s).",
+            ),
+        ),
+        "SELECT name, source, extract(epoch FROM clock_timestamp() - at) FROM heartbeats",
+    ),
+    GaugeQuery(
+        "pauses",
+        (StateMetric("cdr_recordings_paused", ("source", "kind"), "1 while all recordings of a dialler wait."),),
+        "SELECT source, kind, count(*) FROM recording_pauses GROUP BY 1, 2",
+    ),
+    GaugeQuery(
+        "recordings",
+        (StateMetric("cdr_recordings", ("source", "state"), "Recordings by state."),),
+        "SELECT source, state, count(*) FROM recordings GROUP BY 1, 2",
+    ),
+    GaugeQuery(
+        "due recordings",
+        (
+            StateMetric("cdr_due_recordings", ("source",), "Recordings whose next try is due."),
+            StateMetric("cdr_oldest_due_recording_seconds", ("source",), "Seconds since the first of them was due."),
+        ),
+        "SELECT source, count(*), extract(epoch FROM now() - min(due_at)) FROM recordings "
+        "WHERE state IN ('scheduled', 'downloading') AND due_at <= now() GROUP BY 1",
+    ),
+    GaugeQuery(
+        "charges",
+        (
+            StateMetric("cdr_charged_amount", ("currency",), "Sum of the ledger: charges less reversals."),
+            StateMetric("cdr_ledger_entries", ("currency",), "Lines of the ledger, reversals included."),
+        ),
+        "SELECT currency, sum(amount), count(*) FROM ledger GROUP BY 1",
+    ),
+    GaugeQuery(
+        "database",
+        (StateMetric("cdr_database_bytes", (), "Size of the database."),),
+        "SELECT pg_database_size(current_database())",
+    ),
+)
+
+
+class Reading(NamedTuple):
+    """One value of a gauge."""
+
+    metric: StateMetric
+    labels: tuple[str, ...]
+    value: float
+
+
+def read_gauges(connection: Connection, query: GaugeQuery, *, timeout_seconds: float) -> list[Reading]:
+    """The values of one query's gauges.
+
+    Args:
+        connection: the caller's transaction.
+        query: one of ``QUERIES``.
+        timeout_seconds: the server gives up after that.
+    """
+    connection.execute(text(f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}"))
+    many = len(query.metrics[0].labels)
+    return [
+        Reading(metric, tuple(str(label) for label in row[:many]), float(row[many + place]))
+        for row in connection.execute(text(query.statement))
+        for place, metric in enumerate(query.metrics)
+    ]

@@ -1,0 +1,1 @@
+"""Recordings: when to ask for them, fetching, keeping and deleting them."""

@@ -1,0 +1,384 @@
+"""Where recordings are kept: any file system or object store that can publish a whole file in one step.
+
+A recording is first written to a partial file on a local disk, under a name nobody takes for a recording.
+Only when it is complete it appears under its final name, in one step that cannot overwrite: on a file system
+by a hard link from the partial file, in an object store by a put that is refused if the name exists.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from urllib.parse import urlsplit
+
+import fsspec
+
+from pipeline.errors import PipelineError, cut
+from pipeline.logs.rules.secrets import secret_values
+from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path
+from pipeline.recordings.rules.store_facts import StoreFacts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+DAY_SECONDS: Final = 86_400.0
+
+PARTIALS: Final = ".partial"
+SUFFIX: Final = ".part"
+
+MARKER: Final = ".enigma-cdr-store"
+"""The file by which a store is known; no recording's path has a hidden part."""
+
+# What their put_file is told: refuse to overwrite, and keep no more than two chunks in memory. Other kinds of
+# store cannot publish in one step, or have not been tried.
+_PUT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "file": {},
+    "s3": {"mode": "create", "chunksize": 8 * 1024 * 1024},
+    "gs": {"mode": "create", "chunksize": 8 * 1024 * 1024},
+    "memory": {"mode": "create"},
+}
+_READ_BYTES: Final = 1024 * 1024
+_MARKER_BYTES: Final = 200
+
+
+class StoreError(PipelineError):
+    """The store does not do what it is asked to; the recording is not to blame. Names no credentials."""
+
+
+class Place(NamedTuple):
+    """What a recording's name is made of."""
+
+    source: str
+    call_ref: str
+    dialed_at: datetime
+    extension: str
+
+
+class Published(NamedTuple):
+    """The recording is under its final name; ``fresh`` is false when the same bytes were there before."""
+
+    path: str
+    fresh: bool
+
+
+class NameTaken(NamedTuple):
+    """Something else is under that name, and stays there."""
+
+    reason: str
+
+
+class Checksum(NamedTuple):
+    """What a stored file really holds."""
+
+    size: int
+    sha256: bytes
+
+
+@dataclass(slots=True)
+class Partial:
+    """A recording on its way: a file that only its writer knows."""
+
+    path: Path
+    _file: Any = field(repr=False)
+
+    def write(self, data: bytes, /) -> None:
+        """Append.
+
+        Raises:
+            StoreError: the disk is full or broken.
+        """
+        with _trouble("write to", {}):
+            self._file.write(data)
+
+    def clear(self) -> None:
+        """Begin again with nothing written.
+
+        Raises:
+            StoreError: the disk is full or broken.
+        """
+        with _trouble("write to", {}):
+            self._file.seek(0)
+            self._file.truncate()
+
+    def seal(self) -> int:
+        """Bring everything written to the disk itself; returns the size."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return os.fstat(self._file.fileno()).st_size
+
+
+class RecordingStore:
+    """Recordings below one fsspec URL; for any number of threads, processes and machines.
+
+    Args:
+        url: ``file:///folder``, ``s3://bucket/folder``, ``gs://bucket/folder`` or, in tests, ``memory://folder``.
+        template: a recording's path below it, made of ``{source}``, ``{call_ref}``, ``{dialed_at}`` (UTC) and
+            ``{ext}``.
+        storage_options: for fsspec: credentials, endpoint, server-side encryption.
+        spool: the local folder for the partial files of an object store; default: below the system's
+            temporary folder. A local store keeps them in itself.
+
+    Raises:
+        ValueError: the URL's kind cannot publish in one step, or the template cannot name recordings.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        template: str = TEMPLATE,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        spool: Path | None = None,
+    ) -> None:
+        kind = urlsplit(url).scheme
+        if kind not in _PUT_OPTIONS:
+            raise ValueError(f"a store must be file://, s3:// or gs://, got {kind}://")
+        self._template = checked_template(template)
+        self._put_options = _PUT_OPTIONS[kind]
+        options = dict(storage_options or {})
+        self._secrets = _secrets(url, options)
+        with _trouble("open", self._secrets):
+            # A cached listing would not show what another process has just published.
+            self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
+        self._root = root.rstrip("/")
+        self._local = kind == "file"
+        self._spool = Path(self._root) / PARTIALS if self._local else spool or _own_temporary_folder()
+
+    def path_for(self, place: Place) -> str:
+        """The path of a recording below the store's URL.
+
+        Different calls have different paths, whatever their names hold, and none leads out of the store.
+        """
+        return recording_path(self._template, **place._asdict())
+
+    @contextlib.contextmanager
+    def partial(self) -> Iterator[Partial]:
+        """A file to write a recording to. It is gone at the end, published or not.
+
+        Raises:
+            StoreError: no such file can be made.
+        """
+        path = self._spool / f"{uuid.uuid4()}{SUFFIX}"
+        with _trouble("write to", self._secrets):
+            self._spool.mkdir(mode=0o750, parents=True, exist_ok=True)
+            file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb")
+        try:
+            yield Partial(path, file)
+        finally:
+            with contextlib.suppress(OSError):  # bytes that a full disk did not take
+                file.close()
+            with contextlib.suppress(OSError):  # what stays is removed by clean_partials
+                path.unlink()
+
+    def publish(self, partial: Partial, place: Place, *, size: int, sha256: bytes) -> Published | NameTaken:
+        """Put a complete partial file under its final name, if nothing is there.
+
+        Raises:
+            StoreError: it could not be put there; the final name is as it was.
+        """
+        path = self.path_for(place)
+        with _trouble("write to", self._secrets):
+            written = partial.seal()
+            if written != size:
+                raise StoreError(f"{written} of {size} bytes reached the disk")
+            fresh = self._link(partial.path, path) if self._local else self._put(partial.path, path)
+        if fresh:
+            return Published(path, fresh=True)
+        if self.checksum(path) == Checksum(size, sha256):
+            return Published(path, fresh=False)
+        return NameTaken(f"Another file is already stored as '{cut(path, 200)}'; it was not overwritten.")
+
+    def checksum(self, path: str) -> Checksum | None:
+        """Read a stored recording from end to end; None when there is no file of that name.
+
+        Raises:
+            StoreError: it cannot be read.
+        """
+        digest, size = hashlib.sha256(), 0
+        with _trouble("read", self._secrets):
+            try:
+                with self._files.open(self._full(path), "rb", block_size=4 * _READ_BYTES) as stored:
+                    while chunk := stored.read(_READ_BYTES):
+                        digest.update(chunk)
+                        size += len(chunk)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+        return Checksum(size, digest.digest())
+
+    def delete(self, path: str) -> bool:
+        """Delete a stored recording; False when there is no file of that name.
+
+        Raises:
+            StoreError: it cannot be deleted.
+        """
+        with _trouble("delete from", self._secrets):
+            try:
+                # S3 says yes to the deletion of what is not there.
+                if not self._local and not self._files.exists(self._full(path)):
+                    return False
+                self._files.rm_file(self._full(path))
+            except FileNotFoundError:
+                return False
+        return True
+
+    def size(self, path: str) -> int | None:
+        """The size of a stored recording; None when there is no file of that name.
+
+        Raises:
+            StoreError: it cannot be looked at.
+        """
+        with _trouble("read", self._secrets):
+            try:
+                found = self._files.info(self._full(path))
+            except FileNotFoundError:
+                return None
+        return int(found["size"]) if found["type"] == "file" else None
+
+    def marker(self) -> str | None:
+        """What the store's marker says; None when it has none.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        with _trouble("read", self._secrets):
+            try:
+                with self._files.open(self._full(MARKER), "rb") as marker:
+                    said = marker.read(_MARKER_BYTES)
+            except (FileNotFoundError, IsADirectoryError):
+                return None
+        return str(said.decode("ascii", "replace").strip()) or None
+
+    def mark(self, said: str) -> str:
+        """Put a marker into the store, unless there is one; returns what the marker says.
+
+        Raises:
+            StoreError: it cannot be put there.
+        """
+        self._put_small(MARKER, said.encode("ascii"))
+        marker = self.marker()
+        if marker is None:
+            raise StoreError(f"its marker {MARKER} is empty or no file: remove it")
+        return marker
+
+    def clean_partials(self, *, older_than_seconds: float = DAY_SECONDS) -> int:
+        """Remove partial files that nobody has written to for so long; returns how many."""
+        oldest, removed = time.time() - older_than_seconds, 0
+        with _trouble("clean", self._secrets):
+            for path in self._spool.glob(f"*{SUFFIX}"):
+                with contextlib.suppress(FileNotFoundError):  # its writer was faster
+                    if path.stat().st_mtime < oldest:
+                        path.unlink()
+                        removed += 1
+        return removed
+
+    def probe(self) -> StoreFacts:
+        """Write a small file, read it back and delete it: what a recording needs of the store.
+
+        Raises:
+            StoreError: one of these does not work.
+        """
+        began = time.monotonic()
+        path, content = f".probe-{uuid.uuid4()}", b"pipeline doctor"
+        if not self._put_small(path, content):
+            raise StoreError("a name that nobody can have taken is taken")
+        try:
+            if self.checksum(path) != Checksum(len(content), hashlib.sha256(content).digest()):
+                raise StoreError("it gives back other bytes than it was given")
+        finally:
+            self.delete(path)
+        seconds = time.monotonic() - began
+        if not self._local:
+            return StoreFacts(seconds)
+        disk = shutil.disk_usage(self._root)
+        return StoreFacts(seconds, disk.free, disk.total)
+
+    def _put_small(self, path: str, content: bytes) -> bool:
+        """Put a file there in one step; False when its name is taken."""
+        with self.partial() as partial:
+            partial.write(content)
+            partial.seal()
+            with _trouble("write to", self._secrets):
+                return (self._link if self._local else self._put)(partial.path, path)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _link(self, partial: Path, path: str) -> bool:
+        final = Path(self._full(path))
+        _make_folders(final.parent)
+        try:
+            os.link(partial, final)
+        except FileExistsError:
+            return False
+        _sync_folder(final.parent)
+        return True
+
+    def _put(self, partial: Path, path: str) -> bool:
+        full = self._full(path)
+        if self._files.exists(full):
+            return False
+        try:
+            self._files.put_file(str(partial), full, **self._put_options)
+        except Exception:
+            # Each library has its own error for a put that was refused because another was faster.
+            if self._files.exists(full):
+                return False
+            raise
+        return True
+
+
+def _make_folders(folder: Path) -> None:
+    """Create a folder and what is missing above it, durably: its name in its parent is on the disk, too."""
+    if not folder.is_dir():
+        _make_folders(folder.parent)
+        folder.mkdir(mode=0o750, exist_ok=True)
+        _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _own_temporary_folder() -> Path:
+    """A folder below the system's temporary one that no other user can have prepared."""
+    folder = Path(tempfile.gettempdir()) / f"enigma-cdr-recordings-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if found.st_uid != os.getuid() or found.st_mode & 0o170077 != 0o040000:
+        raise ValueError(f"{folder} is not ours alone; remove it, or name another folder as the spool")
+    return folder
+
+
+def _secrets(url: str, options: Mapping[str, Any]) -> Mapping[str, str]:
+    """Every text that must not be shown, and what is shown in its place."""
+    parts = urlsplit(url)
+    found = [parts.username, parts.password, *secret_values(options)]
+    return dict.fromkeys(sorted({text for text in found if text}, key=len, reverse=True), "***")
+
+
+@contextlib.contextmanager
+def _trouble(doing: str, secrets: Mapping[str, str]) -> Iterator[None]:
+    """Turn whatever a file system raises into a `StoreError` without credentials and without a traceback."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001  each library below fsspec has errors of its own
+        # An OSError's file name is left out: it says no more than the path that is known anyway.
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        for secret, shown in secrets.items():
+            said = said.replace(secret, shown)
+        raise StoreError(f"cannot {doing} it ({type(error).__name__}: {cut(said, 300)})") from None

@@ -1,0 +1,1 @@
+"""What holds for recordings, whoever asks: outcomes, pace, paths; no database."""

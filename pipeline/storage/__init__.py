@@ -1,1 +1,0 @@
-"""PostgreSQL: tables, and one module a thing stored in them."""

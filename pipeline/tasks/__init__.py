@@ -1,0 +1,1 @@
+"""The tasks: thin shells around what the subjects do."""

@@ -1,0 +1,146 @@
+"""Every task and what follows what: the flow on one page.
+
+A message names a batch (or a call's recording) whose row says what is to do; the steps do it, and the next message is
+sent only after their commit. Whatever gets lost between is sent again by ``pipeline.reconcile``.
+"""
+
+from __future__ import annotations
+
+import functools
+import socket
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.batches import reconcile as reconciliation
+from pipeline.batches.counting import StepCount
+from pipeline.batches.rules.batch import Batch
+from pipeline.batches.rules.steps import RESEND_AFTER_SECONDS, Step
+from pipeline.batches.run import run_step
+from pipeline.billing import bill as billing
+from pipeline.billing.tariff_cache import TariffCache
+from pipeline.calls import classify as classification
+from pipeline.calls import normalize as normalization
+from pipeline.celery import PipelineTask, note, task
+from pipeline.failures import bulk
+from pipeline.monitoring import metrics
+from pipeline.recordings import download as recording_steps
+from pipeline.settings import current_settings
+from pipeline.tasks.failures import act_in_bulk
+from pipeline.tasks.resources import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from pipeline.batches.rules.batch import Span
+    from pipeline.batches.rules.failure import Failure
+    from pipeline.batches.rules.steps import Progress
+
+
+RESENT_AT_ONCE = 100
+
+
+@task("cdr.normalize")
+def normalize(batch_id: int, source: str, records: int) -> str:
+    """Raw records become calls."""
+    settings = current_settings()
+
+    def work(connection: Connection, span: Span) -> list[Failure]:
+        return normalization.normalize(connection, span, region=settings.pipeline_region, now=datetime.now(tz=UTC))
+
+    return walk(Step.NORMALIZE, Batch(batch_id, source, records), work)
+
+
+@task("cdr.classify")
+def classify(batch_id: int, source: str, records: int) -> str:
+    """Calls get their disposition."""
+    return walk(Step.CLASSIFY, Batch(batch_id, source, records), classification.classify)
+
+
+@task("cdr.bill")
+def bill(batch_id: int, source: str, records: int) -> str:
+    """Calls get their charge."""
+
+    def work(connection: Connection, span: Span) -> list[Failure]:
+        return billing.bill(connection, span, tariff_cache())
+
+    return walk(Step.BILL, Batch(batch_id, source, records), work)
+
+
+@task("cdr.schedule_recordings")
+def schedule_recordings(batch_id: int, source: str, records: int) -> str:
+    """Calls that can have audio get a row that says when to ask for it."""
+    delay_seconds = current_settings().recordings_delay_seconds
+
+    def work(connection: Connection, span: Span) -> list[Failure]:
+        recording_steps.schedule(connection, span, delay_seconds=delay_seconds)
+        return []
+
+    return walk(Step.SCHEDULE_RECORDINGS, Batch(batch_id, source, records), work)
+
+
+TASKS: dict[Step, PipelineTask] = {
+    Step.NORMALIZE: normalize,
+    Step.CLASSIFY: classify,
+    Step.BILL: bill,
+    Step.SCHEDULE_RECORDINGS: schedule_recordings,
+}
+
+
+def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failure]]) -> str:
+    """Do one step of a batch, then send what follows."""
+    counted = StepCount(step)
+    result = run_step(
+        engine(),
+        batch.batch_id,
+        step,
+        counted.around(work),
+        resend_after_seconds=RESEND_AFTER_SECONDS,
+        worker_was_lost=TASKS[step].request.retries > 0,
+    )
+    if result.progress is not None:
+        for following in result.steps_after(step):
+            send_step(following, result.progress.batch)
+    counted.done(result, engine())
+    note(set_aside=result.set_aside)
+    if result.progress is None:
+        return result.outcome
+    stored = result.progress.batch  # not what the message says of it
+    aside = f", {result.set_aside} set aside" if result.set_aside else ""
+    return f"{result.outcome}: {stored.records} records of {stored.source}{aside}"
+
+
+def send_step(step: Step, batch: Batch) -> bool:
+    """Send a step's message; False when the broker is away, and then the reconciler sends it later."""
+    return TASKS[step].send(**batch._asdict())
+
+
+@task("pipeline.reconcile")
+def reconcile() -> str:
+    """Send again what stands still, and release failures whose next try is due."""
+    due = reconciliation.reconcile(
+        engine(),
+        limit=RESENT_AT_ONCE,
+        resend_after_seconds=RESEND_AFTER_SECONDS,
+        who=socket.gethostname(),
+        send=resend,
+    )
+    metrics.count(metrics.RELEASED, due.released)
+    note(resent=len(due.overdue), released=due.released, idle=not due.overdue and not due.released)
+    for bulk_id in bulk.standing(engine(), after_seconds=RESEND_AFTER_SECONDS):
+        act_in_bulk.send(bulk_id=bulk_id)
+    return f"done: {len(due.overdue)} batches sent again, {due.released} failures released"
+
+
+def resend(progress: Progress) -> None:
+    """Send what a batch that stands still waits for."""
+    metrics.count(metrics.RESENT, source=progress.batch.source)
+    for step in progress.next_steps():
+        send_step(step, progress.batch)
+
+
+@functools.cache
+def tariff_cache() -> TariffCache:
+    """The tariffs this worker process has read."""
+    return TariffCache(timezone=current_settings().pipeline_timezone)

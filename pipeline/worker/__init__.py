@@ -1,0 +1,1 @@
+"""What this project adds to Celery's worker: messages refused, life shown, events sent together."""

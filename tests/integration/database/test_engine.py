@@ -1,0 +1,47 @@
+"""What goes past SQLAlchemy fails as if it had not: outages are told from refusals, and broken connections are left."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
+
+from pipeline.database.engine import copy_rows, driver_connection, execute, is_outage
+from pipeline.database.tables import uncharged
+
+
+def end_session(engine, connection):
+    """End a connection's session from outside, as a restart of the server does."""
+    pid = driver_connection(connection).info.backend_pid
+    with engine.connect() as other:
+        other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda connection: execute(connection, "SELECT %(one)s", {"one": 1}),
+        lambda connection: copy_rows(connection, uncharged, ("call_id", "reason"), [(1, "x")]),
+    ],
+)
+def test_a_lost_connection_is_an_outage_and_is_replaced(engine, work):
+    """The loops above go by SQLAlchemy's errors; one of the driver's own would end the process."""
+    with engine.connect() as connection:
+        execute(connection, "SELECT 1", {})
+        end_session(engine, connection)
+        with pytest.raises(DBAPIError) as caught:
+            work(connection)
+        assert is_outage(caught.value)
+        assert isinstance(caught.value, OperationalError)
+        assert connection.invalidated
+    with engine.begin() as connection:
+        assert execute(connection, "SELECT %(one)s", {"one": 1}).fetchone() == (1,)
+
+
+def test_a_refused_row_is_no_outage(engine):
+    """A key twice, and an integer that four bytes cannot hold, which psycopg would cut down to them."""
+    with engine.connect() as connection, pytest.raises(IntegrityError):
+        copy_rows(connection, uncharged, ("call_id", "reason"), [(1, "x"), (1, "x")])
+    for number in (2**40, 2**31, -(2**31) - 1, -(2**40)):
+        with engine.connect() as connection, pytest.raises(DataError, match="out of range"):
+            copy_rows(connection, uncharged.metadata.tables["calls"], ("id", "talk_seconds"), [(1, number)])

@@ -1,0 +1,60 @@
+"""Beat's ticks on a real broker: few wait, whatever the clocks say, and Flower does not hear of them."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis
+
+from tests.integration.tasks.test_recordings import ask
+
+pytestmark = pytest.mark.usefixtures("settings_env")
+
+TICKS = (
+    "(lambda beat: [beat.apply_entry(entry, producer=beat.producer) for _ in range({times})"
+    " for entry in beat.schedule.values()])"
+    "(__import__('pipeline.worker.liveness', fromlist=['x']).LivingScheduler(app=tasks.app))"
+)
+
+
+@pytest.fixture
+def broker(servers):
+    client = redis.Redis.from_url(servers.broker.url)
+    client.flushall()
+    yield client
+    client.close()
+
+
+def test_ticks_do_not_pile_up_while_nobody_reads_them(broker):
+    """A day without a worker leaves as many as a moment does; once they are read, there are more."""
+    ask(TICKS.format(times=30))
+    assert 2 <= broker.llen("cdr:pipeline") <= 10
+    broker.delete("cdr:pipeline")
+    ask(TICKS.format(times=1))
+    assert broker.llen("cdr:pipeline") == 3
+
+
+def test_no_clock_decides_whether_a_tick_is_run(broker):
+    """A worker whose clock is ahead would drop every tick that expires."""
+    ask(TICKS.format(times=1))
+    sent = [json.loads(raw)["headers"] for raw in broker.lrange("cdr:pipeline", 0, -1)]
+    assert {headers["task"] for headers in sent} == {"pipeline.reconcile", "recordings.dispatch", "recordings.keep"}
+    assert [headers["expires"] for headers in sent] == [None] * 3
+
+
+def test_flower_does_not_hear_of_ticks(broker):
+    """They would be all that it remembers; neither who sends nor who runs them tells it."""
+    with broker.pubsub() as listening:
+        listening.psubscribe("cdr:/*")
+        assert listening.get_message(timeout=5)["type"] == "psubscribe"
+        ask(TICKS.format(times=1))
+        assert listening.get_message(timeout=0.2) is None
+    quiet = "[name for name, task in sorted(tasks.app.tasks.items()) if not task.send_events]"
+    assert ask(quiet) == ["pipeline.reconcile", "recordings.dispatch"]
+
+
+def test_a_broker_that_is_away_does_not_end_beat():
+    """Neither counting what waits nor sending raises; the next tick tries again."""
+    lost = TICKS.format(times=1).replace("producer=beat.producer", "producer=beat.Producer(beat.connection)")
+    assert ask(lost, CELERY_BROKER_URL="redis://127.0.0.1:9/0") == [None] * 3

@@ -1,0 +1,199 @@
+"""The house: what rules may know, which room writes which table, and that the pages about it are true."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from pipeline.database.tables import metadata
+
+ROOT = Path(__file__).parents[2]
+HOUSE = ROOT / "pipeline"
+
+WRITERS = {
+    "batches": {"batches", "ingest"},  # ingest makes them, batches moves them on
+    "inbox": {"ingest"},
+    "edits": {"failures"},
+    "calls": {"calls"},
+    "duplicates": {"calls"},
+    "dispositions": {"calls"},
+    "recordings": {"recordings"},
+    "recording_pauses": {"recordings"},
+    "recording_pace": {"recordings"},
+    "recording_verifications": {"recordings"},
+    "recording_stores": {"recordings"},
+    "tariffs": {"billing"},
+    "tariff_versions": {"billing"},
+    "tariff_assignments": {"billing"},
+    "rates": {"billing"},
+    "ledger": {"billing"},
+    "uncharged": {"billing"},
+    "failures": {"batches", "failures"},  # batches sets aside, a person in failures decides
+    "probes": {"batches"},
+    "revisions": {"calls"},
+    "conflicts": {"calls"},
+    "stops": {"ingest"},
+    "heartbeats": {"monitoring"},
+    "actions": {"database", "billing", "recordings"},  # theirs are in one statement with what they tell of
+    "bulk_actions": {"failures"},
+}
+"""The rooms that write each table."""
+
+READERS = {
+    "batches": {"batches", "failures", "ingest"},
+    "inbox": {"calls", "failures", "ingest"},
+    "edits": {"calls", "failures"},
+    "calls": {"batches", "billing", "calls", "failures", "recordings"},
+    "duplicates": {"batches", "calls"},
+    "dispositions": {"billing", "calls", "recordings"},
+    "recordings": {"recordings"},
+    "recording_pauses": {"recordings"},
+    "recording_pace": {"recordings"},
+    "recording_verifications": {"recordings"},
+    "recording_stores": {"recordings"},
+    "tariffs": {"billing"},
+    "tariff_versions": {"billing"},
+    "tariff_assignments": {"billing"},
+    "rates": {"billing"},
+    "ledger": {"billing"},
+    "uncharged": {"billing"},
+    "failures": {"batches", "billing", "calls", "failures", "ingest"},
+    "probes": {"batches"},
+    "revisions": {"calls", "failures"},
+    "conflicts": {"calls", "failures"},
+    "stops": {"ingest"},
+    "heartbeats": {"monitoring"},
+    "actions": {"database", "failures"},
+    "bulk_actions": {"failures"},
+}
+"""The rooms that read each table; those in ``READS_ALL`` besides."""
+
+READS_ALL = {"balance", "database", "lookup", "monitoring"}
+
+WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|COPY)\s+(?:ONLY\s+)?(\w+)")
+NAMES = re.compile(r"\b(?:FROM|JOIN|USING|UPDATE|INTO)\s+(?:ONLY\s+)?(\w+)")
+
+
+class Use(NamedTuple):
+    """A module that names a table."""
+
+    room: str
+    module: str
+    table: str
+    writes: bool
+
+
+def _modules():
+    for path in sorted(HOUSE.rglob("*.py")):
+        inside = path.relative_to(HOUSE)
+        if inside.parts[0] != "sandbox" and "migrations" not in inside.parts:
+            yield path, inside
+
+
+def _texts(tree):
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(part.value if isinstance(part, ast.Constant) else " ? " for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _uses():
+    found = set()
+    for path, inside in _modules():
+        tree = ast.parse(path.read_text())
+        room = inside.parts[0].removesuffix(".py")
+        for text in _texts(tree):
+            for pattern, writes in ((NAMES, False), (WRITES, True)):
+                found |= {Use(room, str(inside), each, writes) for each in pattern.findall(text)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "pipeline.database.tables":
+                found |= {Use(room, str(inside), alias.name, writes=False) for alias in node.names}
+    return sorted(use for use in found if use.table in metadata.tables)
+
+
+def test_every_table_has_rooms_that_write_and_read_it():
+    assert set(WRITERS) == set(READERS) == set(metadata.tables)
+
+
+@pytest.mark.parametrize(
+    "use", _uses(), ids=lambda use: f"{use.module}-{use.table}-{'writes' if use.writes else 'reads'}"
+)
+def test_a_room_keeps_to_its_tables(use):
+    """SQL hides what imports would show."""
+    if use.writes:
+        assert use.room in WRITERS[use.table]
+    else:
+        assert use.room in READERS[use.table] | WRITERS[use.table] | READS_ALL
+
+
+def test_the_look_at_the_sql_finds_what_it_should():
+    uses = set(_uses())
+    assert Use("ingest", "ingest/stops.py", "stops", writes=True) in uses
+    assert Use("billing", "billing/ledger.py", "ledger", writes=False) in uses
+
+
+PURE = re.compile(r"pipeline(\.\w+)*\.rules(\.\w+)*|pipeline\.errors|pipeline\.record_ids")
+PURE_FOREIGN = {"msgspec", "phonenumbers"}
+IMPURE_STANDARD = {"asyncio", "os", "random", "socket", "subprocess", "threading", "time", "urllib.request"}
+
+
+@pytest.mark.parametrize("path", [path for path, inside in _modules() if "rules" in inside.parts], ids=str)
+def test_rules_know_rules_only(path):
+    """No database, no clock, no settings: what decides is tested without a server."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.startswith("pipeline"):
+                assert PURE.fullmatch(name), name
+            else:
+                top = name.split(".")[0]
+                assert not {top, name} & IMPURE_STANDARD, name
+                assert top in PURE_FOREIGN or top in __import__("sys").stdlib_module_names, name
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md", "docs/decisions.md", "SECURITY.md"])
+def test_every_path_a_page_names_is_there(page):
+    text = (ROOT / page).read_text()
+    named = set(re.findall(r"`((?:pipeline|tests|deploy|docs)/[\w./*-]*)`", text))
+    missing = sorted(name for name in named if not list(ROOT.glob(name.rstrip("/"))))
+    assert not missing
+
+
+def test_every_room_is_on_the_page():
+    text = (ROOT / "docs/architecture.md").read_text()
+    rooms = {path.name for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    assert not {room for room in rooms if f"{room}/" not in text}
+
+
+LONGEST_FUNCTION = 40
+LONG_WITH_REASON = re.compile(r"# long: \w+")
+
+
+def _functions():
+    for path, inside in _modules():
+        lines = path.read_text().split("\n")
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield inside, node, lines
+
+
+def test_a_long_function_says_why():
+    """Over 40 lines without its docstring, and then a comment `# long: ...` above it says why."""
+    found = []
+    for inside, node, lines in _functions():
+        body = node.body[1:] if ast.get_docstring(node) else node.body
+        length = (node.end_lineno or 0) - body[0].lineno + 1 if body else 0
+        first = min(each.lineno for each in (node, *node.decorator_list))
+        if length > LONGEST_FUNCTION and not LONG_WITH_REASON.search(lines[first - 2]):
+            found.append(f"{inside}:{node.name} ({length})")
+    assert not found
