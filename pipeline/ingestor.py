@@ -1,8 +1,4 @@
-"""The ingestor: claim what the dialler put on its list, commit it to the inbox, drop the claim, wake the workers.
-
-``run()`` loops over ``run_once()``; signals only set a flag. An element is on the dialler's list, in a claim, or
-committed; a crash between any two lines below leaves it in one of these, and ``recover()`` carries on from there.
-"""
+"""The ingestor's process: what it is made of, and the signals that end it. What it does is in ``ingest/loop.py``."""
 
 from __future__ import annotations
 

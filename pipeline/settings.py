@@ -1,7 +1,7 @@
 """The environment, read once and checked at start.
 
-Only the edges read settings (``celeryconfig.py``, ``pipeline.celery``, ``pipeline.ingestor``, ``pipeline.cli``,
-``deploy/flowerconfig.py``); everything below them is handed values as arguments.
+Only the shells read settings (``celeryconfig.py``, ``deploy/flowerconfig.py``, ``pipeline/celery.py``, ``cli/``,
+``tasks/``, ``worker/``, ``flower/``); the subjects below them are handed values as arguments.
 """
 
 from __future__ import annotations

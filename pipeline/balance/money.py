@@ -2,7 +2,7 @@
 
 Every charge is worked out again where it is counted: from its own rate, fee and seconds, the increments and rounding
 of its version. Where that does not do, because a tariff has more to it or the charge is false, its batch is looked at
-with the rates themselves. Whether charges fit their calls is seen by checksums, as in ``balance_queries``; batches that
+with the rates themselves. Whether charges fit their calls is seen by checksums, as in ``queries``; batches that
 do not agree, and those with reversals, are looked at line by line.
 
 Whether a rate was the right one for the number and the time is not asked: `pipeline rerate --dry-run` is for that.

@@ -1,7 +1,7 @@
 """The SQL of the balance sheet, in the order it runs; each statement builds on the temporary tables before it.
 
-``id >> 16`` is the batch of a record (``models.PLACES``). A checksum is the sum of a hash of each id: two sets of ids
-of equal count and equal checksum are taken for equal.
+``id >> 16`` is the batch of a record (``record_ids.PLACES``). A checksum is the sum of a hash of each id: two
+sets of ids of equal count and equal checksum are taken for equal.
 """
 
 from __future__ import annotations

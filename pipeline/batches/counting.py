@@ -39,7 +39,7 @@ def receipt_to_charge_seconds(connection: Connection, batch_id: int, first: int,
     return None if seconds is None else float(seconds)
 
 
-def noticed_here(connection: Connection, first: int, last: int) -> int:
+def duplicates_noticed_now(connection: Connection, first: int, last: int) -> int:
     """How many duplicates this very transaction noticed among some records: their time is that of its beginning."""
     found = connection.scalar(
         text("SELECT count(*) FROM duplicates WHERE record_id BETWEEN :first AND :last AND noticed_at = now()"),
@@ -70,7 +70,7 @@ class StepCount:
             failures = work(connection, span)
             self._classes.update(failure.failure_class for failure in failures)
             if self._step is Step.NORMALIZE:
-                self._duplicates += noticed_here(connection, span.first, span.last)
+                self._duplicates += duplicates_noticed_now(connection, span.first, span.last)
             return failures
 
         return counted

@@ -161,12 +161,12 @@ def _reopen(connection: Connection, batch_ids: Sequence[int], steps: Sequence[St
     )
 
 
-def hurry(connection: Connection, batch_id: int) -> bool:
+def send_at_next_look(connection: Connection, batch_id: int) -> bool:
     """Have an unfinished batch sent again at the reconciler's next look; False when there is none of this id."""
-    hurried = connection.execute(
+    found = connection.execute(
         text("UPDATE batches SET due_at = now() WHERE id = :id AND finished_at IS NULL"), {"id": batch_id}
     )
-    return hurried.rowcount > 0
+    return found.rowcount > 0
 
 
 def take_overdue(

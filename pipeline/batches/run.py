@@ -48,7 +48,7 @@ def run_step(
     """Do a step for whatever of a batch still needs it, in one transaction.
 
     It may run any number of times, at once or late: the lock lines the runs up, and a run looks only for what no run
-    before it has done. When the batch may have killed a worker it is done in parts instead, see ``careful``.
+    before it has done. When the batch may have killed a worker it is done in parts instead, see ``in_parts``.
 
     Args:
         engine: the database.

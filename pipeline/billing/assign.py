@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.billing.assignment_rows import EVERYTHING, assign, unassign
 from pipeline.billing.load import UnknownTariffError, release_waiting
 from pipeline.billing.tariff_rows import find_version, lock_tariff
-from pipeline.calls.rules.usual_record import REFERENCE_CHARACTERS
+from pipeline.calls.rules.fast_path import REFERENCE_CHARACTERS
 from pipeline.database.audit import record_action
 from pipeline.errors import DataError, PipelineError, shown
 

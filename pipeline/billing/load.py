@@ -15,8 +15,8 @@ from pipeline.billing.tariff_rows import (
     find_version,
     insert_version,
     lock_tariff,
-    outlast_users,
     rates_of,
+    wait_for_ratings,
 )
 from pipeline.errors import DataError, PipelineError, shown
 
@@ -173,7 +173,7 @@ def release_waiting(engine: Engine, *, at_once: int = RELEASED_AT_ONCE) -> int:
     for at the end: nobody waits for it together with all that is locked for the others.
     """
     with engine.begin() as connection:
-        started = outlast_users(connection)
+        started = wait_for_ratings(connection)
     released, after = 0, 0
     held: dict[int, list[int]] = defaultdict(list)
     while True:

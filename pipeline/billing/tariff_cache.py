@@ -41,7 +41,7 @@ class TariffCache:
     def in_force(self, connection: Connection, campaigns: Collection[str]) -> dict[str, int]:
         """The id of the version that rates each campaign's calls in this transaction; none where there is no tariff.
 
-        A load that commits later waits for this transaction before it releases failures, see `outlast_users`.
+        A load that commits later waits for this transaction before it releases failures, see `wait_for_ratings`.
         """
         use_tariffs(connection)
         return version_ids_in_force(connection, campaigns)

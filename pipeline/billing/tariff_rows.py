@@ -329,7 +329,7 @@ def use_tariffs(connection: Connection) -> None:
     connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({_TARIFFS_IN_USE})"))
 
 
-def outlast_users(connection: Connection) -> datetime:
+def wait_for_ratings(connection: Connection) -> datetime:
     """Wait until no transaction is left that began to rate before now; returns the instant.
 
     A batch being billed while a tariff is loaded has read the version before, and its failures are not to be

@@ -1,6 +1,7 @@
 """How the commands speak: tables for people, JSON for scripts, complaints on standard error.
 
-Whatever comes from outside is shown as text (`domain.visible`): no markup is read in it, and no terminal obeys it.
+Whatever comes from outside is shown as text (`logs/rules/visible.py`): no markup is read in it, and no terminal
+obeys it.
 """
 
 from __future__ import annotations

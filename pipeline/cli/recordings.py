@@ -257,7 +257,7 @@ def release(call_ref: CallRef, source: Source = None, reason: Reason = None, who
     """End a call's legal hold. Exit code 1 when there was none."""
     with database() as engine, engine.begin() as connection:
         call_id = _find(connection, call_ref, source)
-        if not recording_keeping.release(connection, call_id, who=who or operator_name(), reason=reason):
+        if not recording_keeping.end_hold(connection, call_id, who=who or operator_name(), reason=reason):
             complain(f"the recording of {call_ref} is not held")
             raise typer.Exit(1)
     console.print(f"The recording of {call_ref} is no longer held.", highlight=False)

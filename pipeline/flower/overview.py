@@ -12,7 +12,7 @@ from tornado import web
 
 from pipeline.balance.sheet import balance_sheet
 from pipeline.batches.backlog import BUCKET_SECONDS, backlog, standing_batches, throughput
-from pipeline.batches.progress import hurry
+from pipeline.batches.progress import send_at_next_look
 from pipeline.batches.rules.steps import Step
 from pipeline.database.audit import record_action
 from pipeline.flower.handlers import RefusalError, TabHandler, engine
@@ -38,7 +38,7 @@ BALANCE_SECONDS = 120
 """The longest a balance may take."""
 
 
-class Kept:
+class SharedAnswer:
     """An answer that is shown to everybody who asks, and asked for anew only after a while.
 
     A costly question is asked by one at a time, and rests ten times as long as it took: watching costs the database a
@@ -65,9 +65,9 @@ class Kept:
             return self._answer
 
 
-MOVING = Kept(2.0)
-RECORDINGS = Kept(15.0)
-BALANCES = {window: Kept(10.0) for window in WINDOWS}
+MOVING = SharedAnswer(2.0)
+RECORDINGS = SharedAnswer(15.0)
+BALANCES = {window: SharedAnswer(10.0) for window in WINDOWS}
 
 
 class OverviewHandler(TabHandler):
@@ -107,10 +107,10 @@ class SendAgainHandler(TabHandler):
         who = self.acting_person()
 
         def send_again(connection: Connection) -> bool:
-            hurried = hurry(connection, int(batch_id))
-            if hurried:
+            found = send_at_next_look(connection, int(batch_id))
+            if found:
                 record_action(connection, who, "batch sent again", {"batch_id": int(batch_id)})
-            return hurried
+            return found
 
         if not await self.ask(send_again, writes=True):
             raise RefusalError(404, f"There is no unfinished batch {batch_id}.")

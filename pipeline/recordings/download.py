@@ -110,7 +110,7 @@ def dispatch(
     due: list[DueRecording] = []
     for each in sources:
         with engine.begin() as connection:
-            due += recording_queue.release(
+            due += recording_queue.hand_out(
                 connection, each, limits=limits, redispatch_after_seconds=redispatch_after_seconds
             )
     return due

@@ -84,7 +84,7 @@ def begin(connection: Connection, source: str, decision: Decision, *, call_id: i
     return None
 
 
-def probe(connection: Connection, source: str, call_id: int, *, seconds: float) -> None:
+def let_one_through(connection: Connection, source: str, call_id: int, *, seconds: float) -> None:
     """Let one recording through; after the seconds another may be, in case nothing is heard of this one."""
     connection.execute(
         text(

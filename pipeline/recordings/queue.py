@@ -1,7 +1,7 @@
 """Which recordings may be asked for now, so that a dialler's limits hold over all workers and machines.
 
 There is one place that decides: a transaction that holds the dialler's row of ``recording_pace``. It counts what is
-under way, looks at the pace and at the pause, and releases what is left. A worker that has finished asks there again.
+under way, looks at the pace and at the pause, and hands out what is left. A worker that has finished asks there again.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ def sources_with_due(connection: Connection) -> list[str]:
     return list(rows.scalars())
 
 
-def release(
+def hand_out(
     connection: Connection, source: str, *, limits: Limits, redispatch_after_seconds: float
 ) -> list[DueRecording]:
     """Take as many due recordings of a dialler as it may be asked for now. The caller sends their messages."""
-    # A release that a crash of the database undoes is made again, so nobody need wait for the disk.
+    # A handing out that a crash of the database undoes is made again, so nobody need wait for the disk.
     connection.execute(text("SET LOCAL synchronous_commit = off"))
     _lock(connection, source)
     pauses = recording_pauses.standing(connection, source)
-    # A statement of its own after the lock, so that it sees what whoever held it before has released.
+    # A statement of its own after the lock, so that it sees what whoever held it before has handed out.
     in_flight, now, unused, pause_over = connection.execute(
         text(
             f"SELECT (SELECT count(*) FROM recordings WHERE source = :source AND {IN_FLIGHT}), clock_timestamp(), "
@@ -73,7 +73,7 @@ def release(
             {"source": source, "paced_to": now - timedelta(seconds=left)},
         )
     if taken and pauses:
-        recording_pauses.probe(connection, source, taken[0].call_id, seconds=PROBE_SECONDS)
+        recording_pauses.let_one_through(connection, source, taken[0].call_id, seconds=PROBE_SECONDS)
     return taken
 
 

@@ -102,7 +102,7 @@ def hold(connection: Connection, call_id: int, *, who: str, reason: str | None) 
     return bool(result.rowcount)
 
 
-def release(connection: Connection, call_id: int, *, who: str, reason: str | None) -> bool:
+def end_hold(connection: Connection, call_id: int, *, who: str, reason: str | None) -> bool:
     """Let retention have a recording again; False when it was not held."""
     result = connection.execute(
         text("UPDATE recordings SET held_at = NULL, held_by = NULL WHERE call_id = :call_id AND held_at IS NOT NULL"),

@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from pipeline.calls.rules.phone_numbers import Number, normalize_number
-from pipeline.calls.rules.raw_record import decode_record
-from pipeline.calls.rules.usual_record import (
+from pipeline.calls.rules.fast_path import (
     HIGHEST_END_CODE,
     HIGHEST_REFERENCE,
     LONGEST_CALL_SECONDS,
@@ -31,13 +29,15 @@ from pipeline.calls.rules.usual_record import (
     decode_usual,
     without_blanks,
 )
+from pipeline.calls.rules.phone_numbers import Number, normalize_number
+from pipeline.calls.rules.raw_record import decode_record
 from pipeline.errors import DataError, shown
 from pipeline.logs.rules.visible import trimmed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline.calls.rules.usual_record import UsualRecord
+    from pipeline.calls.rules.fast_path import UsualRecord
 
 DIRECTIONS: Final = frozenset({"inbound", "outbound"})
 EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)

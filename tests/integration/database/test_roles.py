@@ -13,7 +13,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.balance.sheet import balance_sheet
-from pipeline.batches.progress import hurry, reopen, step_held
+from pipeline.batches.progress import reopen, send_at_next_look, step_held
 from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.sources import known_sources
@@ -173,7 +173,9 @@ def test_flower_does_all_that_its_buttons_do(charged):
     assert accepted.reversed_charges == 1
     with flower.begin() as connection:
         ask_for(connection, "retry", FailureFilter(), who="ann", reason=None)
-        assert hurry(connection, rows(flower, "SELECT min(id) AS id FROM batches WHERE finished_at IS NULL")[0].id)
+        assert send_at_next_look(
+            connection, rows(flower, "SELECT min(id) AS id FROM batches WHERE finished_at IS NULL")[0].id
+        )
     walk_overdue(worker)
     balance = sheet(charged["cdr_read"])
     assert (balance.closes, balance.discarded.records, balance.pending.records) == (True, 1, 0)

@@ -6,7 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
-from pipeline.batches.counting import noticed_here, receipt_to_charge_seconds
+from pipeline.batches.counting import duplicates_noticed_now, receipt_to_charge_seconds
 from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.ingest.stops import raise_stop
@@ -115,6 +115,6 @@ def test_duplicates_are_counted_by_the_transaction_that_noticed_them(engine):
     first, last = first_record(batch.batch_id), last_record(batch.batch_id)
     assert rows(engine, "SELECT count(*) FROM duplicates") == [(2,)]
     with engine.begin() as connection:
-        assert noticed_here(connection, first, last) == 0
+        assert duplicates_noticed_now(connection, first, last) == 0
         connection.execute(text("INSERT INTO duplicates (record_id, call_id) VALUES (:id, 1)"), {"id": last})
-        assert noticed_here(connection, first, last) == 1
+        assert duplicates_noticed_now(connection, first, last) == 1

@@ -1,6 +1,6 @@
 """The record as diallers really write it, decoded and checked by its type in one pass.
 
-Whatever does not fit, good or bad, is read field by field instead (`domain.cdr`), which knows all forms and says what
+Whatever does not fit, good or bad, is read field by field instead (`cdr.py`), which knows all forms and says what
 is wrong with the others. So nothing here needs to be complete; it needs to be right where it answers.
 """
 

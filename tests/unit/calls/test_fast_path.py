@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.calls.rules.cdr import Cdr, read_any_cdr, read_cdr
-from pipeline.calls.rules.usual_record import decode_usual
+from pipeline.calls.rules.fast_path import decode_usual
 from pipeline.errors import DataError
 from pipeline.sandbox.calls import CallGenerator
 from tests.unit.calls.test_cdr import GOOD, NOW, envelope
