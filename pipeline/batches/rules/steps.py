@@ -67,6 +67,7 @@ class Progress(NamedTuple):
     def next_steps(self) -> tuple[Step, ...]:
         """The steps to send now: the first undone one, or both last ones side by side.
 
+        >>> from pipeline.batches.rules.batch import Batch
         >>> Progress(Batch(1, "enigma", 2), frozenset(Step)).next_steps()
         (<Step.NORMALIZE: 'normalize'>,)
         >>> Progress(Batch(1, "enigma", 2), frozenset({Step.BILL})).next_steps()
@@ -80,6 +81,7 @@ class Progress(NamedTuple):
     def steps_after(self, step: Step) -> tuple[Step, ...]:
         """The steps to send when one has ended: not the one beside it, whose message is on its way already.
 
+        >>> from pipeline.batches.rules.batch import Batch
         >>> Progress(Batch(1, "enigma", 2), frozenset({Step.BILL})).steps_after(Step.SCHEDULE_RECORDINGS)
         ()
         >>> Progress(Batch(1, "enigma", 2), frozenset({Step.CLASSIFY, Step.BILL})).steps_after(Step.BILL)
