@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[1]
-IMPORTED = ("pipeline.cli", "pipeline.database.migrations", "pipeline.tasks.flow")
+IMPORTED = ("pipeline.cli", "pipeline.database.migrations", "pipeline.tasks.flow", "pipeline.tasks.recordings")
 COMMAND = "from pipeline.__main__ import main; main()"
 
 

@@ -31,9 +31,9 @@ POINTS = {
     # the ingestor
     "before the claim": ("pipeline.dialler.cdr_list", "CdrList.claim", "before"),
     "between claim and settle": ("pipeline.dialler.cdr_list", "CdrList.claim", "after"),
-    "inside the settling transaction": ("pipeline.ingestor", "settle", "after"),
-    "between settle and drop": ("pipeline.ingestor", "Ingestor._let_go", "before"),
-    "between drop and publish": ("pipeline.ingestor", "Ingestor._let_go", "after"),
+    "inside the settling transaction": ("pipeline.ingest.loop", "settle", "after"),
+    "between settle and drop": ("pipeline.ingest.loop", "Ingestor._let_go", "before"),
+    "between drop and publish": ("pipeline.ingest.loop", "Ingestor._let_go", "after"),
     "after the ingestor published": ("pipeline.ingestor", "send_step", "after"),
     # a worker
     "message taken, step not begun": ("pipeline.tasks.flow", "run_step", "before"),
@@ -45,7 +45,8 @@ POINTS = {
     "between commit and publish": ("pipeline.tasks.flow", "run_step", "after"),
     "between publish and acknowledgement": ("pipeline.tasks.flow", "send_step", "after"),
 }
-INGESTOR_POINTS = [point for point, (module, _, _) in POINTS.items() if "steps" not in module and "tasks" not in module]
+IN_INGESTOR = ("pipeline.dialler.", "pipeline.ingest")
+INGESTOR_POINTS = [point for point, (module, _, _) in POINTS.items() if module.startswith(IN_INGESTOR)]
 WORKER_POINTS = [point for point in POINTS if point not in INGESTOR_POINTS]
 
 
@@ -87,8 +88,8 @@ def _never_suspicious(real: Callable[..., Any]) -> Callable[..., Any]:
 
 # What a guard is taken out by: module, name, and what stands in its place.
 GUARDS: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
-    "recovery of orphan claims": [("pipeline.ingestor", "Ingestor.recover", lambda _: _nothing)],
-    "the claim as the batch's identity": [("pipeline.ingestor", "settle", lambda _: _settle_without_gate)],
+    "recovery of orphan claims": [("pipeline.ingest.loop", "Ingestor.recover", lambda _: _nothing)],
+    "the claim as the batch's identity": [("pipeline.ingest.loop", "settle", lambda _: _settle_without_gate)],
     "the reconciler": [("pipeline.batches.reconcile", "take_overdue", lambda _: lambda *_, **__: [])],
     "the key (source, call_ref)": [
         ("pipeline.calls.normalize", "copy_calls", _insert_every_record),

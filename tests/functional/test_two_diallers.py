@@ -108,7 +108,7 @@ def test_two_diallers_feed_one_pipeline(both, dialler, south, database_url, tmp_
     with engine.begin() as connection:
         connection.execute(text("UPDATE recordings SET dialed_at = now() - interval '400 days'"))
     engine.dispose()
-    asked = stack.run("python", "-c", "import pipeline.tasks.flow as t; assert t.keep_recordings.send()")
+    asked = stack.run("python", "-c", "from pipeline.tasks.recordings import keep_recordings as t; assert t.send()")
     assert asked.returncode == 0, asked.stderr
     for name in audio:
         eventually(lambda name=name: not list((tmp_path / name).rglob("*.wav")), check=stack.check)

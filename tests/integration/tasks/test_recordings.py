@@ -16,9 +16,16 @@ from tests.warm import warm
 pytestmark = pytest.mark.usefixtures("settings_env")
 
 
+TASKS = """
+import json, types
+from pipeline.tasks import failures, flow, recordings
+tasks = types.SimpleNamespace(**vars(failures) | vars(flow) | vars(recordings))
+"""
+
+
 def ask(expression, **settings):
     """What an expression over ``tasks`` is in a process of its own, as Celery reads its settings once."""
-    code = f"import json, pipeline.tasks.flow as tasks\nprint(json.dumps({expression}))"
+    code = f"{TASKS}print(json.dumps({expression}))"
     done = warm().python(code, env=os.environ | settings)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
