@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.history import as_dict, events
 from pipeline.cli.output import Table, complain, console, plain, print_heading, print_json
 from pipeline.database.engine import make_engine
 from pipeline.failures.listing import FailureFilter, count_failures
-from pipeline.lookup import history as explanations
+from pipeline.lookup.history import history_of, sources_of
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Mapping
+
+    from pipeline.lookup.history import History
 
 
 def explain(
@@ -25,7 +28,7 @@ def explain(
     """Show a call, its disposition and why, its charges, its recording and its history."""
     engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
     with engine.connect() as connection:
-        sources = explanations.sources_of(connection, call_ref)
+        sources = sources_of(connection, call_ref)
         if source is not None:
             sources = [each for each in sources if each == source]
         if not sources:
@@ -40,31 +43,31 @@ def explain(
                 f"Add --source, one of: {', '.join(sources)}",
             )
             raise typer.Exit(1)
-        explanation = explanations.explain(connection, call_ref, sources[0])
+        history = history_of(connection, call_ref, sources[0])
     if as_json:
-        print_json(explanation)
+        print_json(as_dict(history))
     else:
-        _show(explanation)
+        _show(history)
 
 
-def _show(explanation: dict[str, Any]) -> None:
-    _show_fields("Call", explanation["call"].items())
-    _show_fields("Disposition", (explanation["disposition"] or {"": "not classified yet"}).items())
-    for line in explanation["charges"]:
-        _show_fields("Charge" if line["kind"] == "charge" else "Reversal", line.items())
-    if explanation["recording"] is not None:
-        _show_fields("Recording", explanation["recording"].items())
+def _show(history: History) -> None:
+    _show_fields("Call", history.call._asdict())
+    _show_fields("Disposition", history.disposition._asdict() if history.disposition else {"": "not classified yet"})
+    for line in history.charges:
+        _show_fields("Charge" if line.kind == "charge" else "Reversal", line._asdict())
+    if history.recording is not None:
+        _show_fields("Recording", history.recording._asdict())
     print_heading("History")
     table = Table(box=None, show_header=False, pad_edge=False)
-    for event in explanation["history"]:
-        table.add_row(f"{event['at']:%Y-%m-%d %H:%M:%S.%f}", event["event"], event["detail"])
+    for each in events(history):
+        table.add_row(f"{each.at:%Y-%m-%d %H:%M:%S.%f}", each.event, each.detail)
     console.print(table)
 
 
-def _show_fields(title: str, fields: Iterable[tuple[str, Any]]) -> None:
+def _show_fields(title: str, fields: Mapping[str, Any]) -> None:
     print_heading(title)
     table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in fields:
+    for name, value in fields.items():
         if value is not None:
             table.add_row(name, str(_shown(value)))
     console.print(table)

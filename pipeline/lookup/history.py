@@ -1,164 +1,235 @@
-"""Everything stored about one call, for whoever asks how it came to its charge."""
+"""Everything stored about one call, as rows; what to say of them is for the shells."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from sqlalchemy import text
+from sqlalchemy import Select, select
 
+from pipeline.database import tables
 from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from decimal import Decimal
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Table
+
+
+class CallRow(NamedTuple):
+    """What a call is: its row in ``calls`` but for what only the pipeline itself needs."""
+
+    source: str
+    call_ref: str
+    campaign_ref: str
+    contact_ref: str | None
+    extension: str | None
+    client_number: str | None
+    client_number_original: str | None
+    client_number_is_e164: bool
+    dial_number: str | None
+    dial_number_original: str | None
+    dial_number_is_e164: bool
+    direction: str
+    dialed_at: datetime
+    talk_seconds: int
+    hold_seconds: int | None
+    end_reason: str
+    end_code: int | None
+    recording_url: str | None
+    recording_url_sent: bool
+    extra: dict[str, object] | None
+
+
+class DispositionRow(NamedTuple):
+    """How it ended, and what that means."""
+
+    disposition: str
+    uncertain: bool
+    why: str
+    end_code_meaning: str | None
+    person_reached: bool
+    contact_done: bool
+    can_be_billed: bool
+    can_have_audio: bool
+    classified_at: datetime
+
+
+class LineRow(NamedTuple):
+    """One line of its ledger, with the tariff it was made by."""
+
+    kind: str
+    revision: int
+    tariff_version_id: int
+    rate_line: int | None
+    prefix: str
+    rate_per_minute: Decimal
+    connect_fee: Decimal
+    talk_seconds: int
+    rated_seconds: int | None
+    billable_seconds: int
+    unrounded: Decimal
+    amount: Decimal
+    currency: str
+    reason: str
+    rerate_id: int | None
+    entered_at: datetime
+    tariff: str | None
+    """The tariff's name; None when the line names a version that is not there."""
+    tariff_version: int | None
+
+
+class RecordingRow(NamedTuple):
+    """Its recording, and how far that has come."""
+
+    source: str
+    call_ref: str
+    state: str
+    reason: str | None
+    attempts: int
+    due_at: datetime | None
+    scheduled_at: datetime
+    tried_at: datetime | None
+    ended_at: datetime | None
+    path: str | None
+    size_bytes: int | None
+    sha256: bytes | None
+    dialed_at: datetime | None
+    counts_from: datetime | None
+    released_at: datetime | None
+    releases: int
+    suspect: bool
+    losses: int
+    verified_at: datetime | None
+    verify_problem: str | None
+    held_at: datetime | None
+    held_by: str | None
+    deleted_at: datetime | None
+    deleted_reason: str | None
+    delete_tried_at: datetime | None
+    delete_problem: str | None
+
+
+class UnchargedRow(NamedTuple):
+    """Why it costs nothing."""
+
+    reason: str
+    decided_at: datetime
+
+
+class FailureRow(NamedTuple):
+    """A step that could not do it."""
+
+    step: str
+    failure_class: str
+    state: str
+    reason: str
+    attempts: int
+    last_failed_at: datetime
+
+
+class DuplicateRow(NamedTuple):
+    """A record that repeats it."""
+
+    record_id: int
+    noticed_at: datetime
+
+
+class ActionRow(NamedTuple):
+    """What a person did to it."""
+
+    at: datetime
+    who: str
+    action: str
+
+
+class BatchRow(NamedTuple):
+    """The batch it came in."""
+
+    id: int
+    received_at: datetime
+    records: int
+
+
+class History(NamedTuple):
+    """One call with all that followed from it; lists are in the order of time."""
+
+    record_id: int
+    normalized_at: datetime
+    content_hash: bytes
+    call: CallRow
+    batch: BatchRow | None
+    disposition: DispositionRow | None
+    charges: list[LineRow]
+    uncharged: UnchargedRow | None
+    recording: RecordingRow | None
+    failures: list[FailureRow]
+    duplicates: list[DuplicateRow]
+    actions: list[ActionRow]
 
 
 def sources_of(connection: Connection, call_ref: str) -> list[str]:
     """The diallers that have a call of this reference."""
-    rows = connection.execute(
-        text("SELECT source FROM calls WHERE call_ref = :call_ref ORDER BY source"), {"call_ref": call_ref}
-    )
-    return list(rows.scalars())
+    calls = tables.calls.c
+    return list(connection.scalars(select(calls.source).where(calls.call_ref == call_ref).order_by(calls.source)))
 
 
-# long: one query a table, in the order of a call's life
-def explain(connection: Connection, call_ref: str, source: str) -> dict[str, Any]:
+def history_of(connection: Connection, call_ref: str, source: str) -> History:
     """One call with all that followed from it.
 
     Args:
         connection: the database.
-        call_ref: the dialler's internal call reference; it must exist.
+        call_ref: the dialler's internal call reference.
         source: the dialler.
 
-    Returns:
-        ``call``, ``disposition``, ``charges``, ``recording`` and ``history``, as docs/reference.md describes them.
+    Raises:
+        sqlalchemy.exc.NoResultFound: it has no such call.
     """
-    call = _one(
-        connection,
-        "SELECT * FROM calls WHERE call_ref = :call_ref AND source = :source",
-        call_ref=call_ref,
-        source=source,
-    )
-    assert call is not None
-    call_id = call.pop("id")
-    content_hash = call.pop("content_hash")
-    normalized_at = call.pop("normalized_at")
-    disposition = _one(connection, "SELECT * FROM dispositions WHERE call_id = :id", id=call_id)
-    charges = _all(
-        connection,
-        "SELECT l.*, t.name AS tariff, v.version AS tariff_version FROM ledger AS l "
-        "LEFT JOIN tariff_versions AS v ON v.id = l.tariff_version_id LEFT JOIN tariffs AS t ON t.id = v.tariff_id "
-        "WHERE l.call_id = :id ORDER BY l.revision, l.kind",
-        id=call_id,
-    )
-    recording = _one(connection, "SELECT * FROM recordings WHERE call_id = :id", id=call_id)
-    history = [
-        *_received(connection, call_id),
-        _event(normalized_at, "normalized", f"content sha256 {bytes(content_hash).hex()[:16]}…"),
-        *_disposed(disposition),
-        *(_charged(line) for line in charges),
-        *_uncharged(connection, call_id),
-        *_recorded(recording),
-        *_failed(connection, call_id),
-        *_repeated(connection, call_id),
-        *_acted(connection, call_id),
-    ]
-    for row in (disposition, recording, *charges):
-        if row is not None:
-            row.pop("call_id", None)
-    if recording is not None and recording["sha256"] is not None:
-        recording["sha256"] = bytes(recording["sha256"]).hex()
-    return {
-        "call": call,
-        "disposition": disposition,
-        "charges": charges,
-        "recording": recording,
-        "history": sorted(history, key=lambda event: event["at"]),
-    }
-
-
-def _event(at: datetime, event: str, detail: str) -> dict[str, Any]:
-    return {"at": at, "event": event, "detail": detail}
-
-
-def _received(connection: Connection, call_id: int) -> list[dict[str, Any]]:
-    batch_id = batch_of(call_id)
-    batch = _one(connection, "SELECT received_at, records FROM batches WHERE id = :id", id=batch_id)
-    if batch is None:
-        return []
-    return [_event(batch["received_at"], "received", f"record {call_id}, in batch {batch_id} of {batch['records']}")]
-
-
-def _disposed(disposition: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if disposition is None:
-        return []
-    sure = " (uncertain)" if disposition["uncertain"] else ""
-    return [_event(disposition["classified_at"], "classified", f"{disposition['disposition']}{sure}")]
-
-
-def _charged(line: dict[str, Any]) -> dict[str, Any]:
-    kind = "charged" if line["kind"] == "charge" else "reversed"
-    return _event(
-        line["entered_at"],
-        kind,
-        f"{line['amount']:f} {line['currency']} for {line['billable_seconds']} s at {line['rate_per_minute']:f} a min"
-        f" (prefix {line['prefix'] or 'any'}, tariff {line['tariff']} version {line['tariff_version']})",
+    calls = tables.calls.c
+    ours = (calls.call_ref == call_ref) & (calls.source == source)
+    keys = connection.execute(select(calls.id, calls.normalized_at, calls.content_hash).where(ours)).one()
+    call_id = int(keys.id)
+    return History(
+        call_id,
+        keys.normalized_at,
+        bytes(keys.content_hash),
+        _rows(connection, CallRow, tables.calls, ours)[0],
+        _one(connection, BatchRow, tables.batches, tables.batches.c.id == batch_of(call_id)),
+        _one(connection, DispositionRow, tables.dispositions, tables.dispositions.c.call_id == call_id),
+        _lines(connection, call_id),
+        _one(connection, UnchargedRow, tables.uncharged, tables.uncharged.c.call_id == call_id),
+        _one(connection, RecordingRow, tables.recordings, tables.recordings.c.call_id == call_id),
+        _rows(connection, FailureRow, tables.failures, tables.failures.c.record_id == call_id),
+        _rows(connection, DuplicateRow, tables.duplicates, tables.duplicates.c.call_id == call_id),
+        _rows(connection, ActionRow, tables.actions, tables.actions.c.record_id == call_id),
     )
 
 
-def _uncharged(connection: Connection, call_id: int) -> list[dict[str, Any]]:
-    rows = _all(connection, "SELECT reason, decided_at FROM uncharged WHERE call_id = :id", id=call_id)
-    return [_event(row["decided_at"], "not charged", row["reason"]) for row in rows]
-
-
-def _recorded(recording: dict[str, Any] | None) -> list[dict[str, Any]]:
-    if recording is None:
-        return []
-    events = [_event(recording["scheduled_at"], "recording scheduled", "to be fetched from the dialler by call_ref")]
-    if recording["tried_at"] is not None:
-        events.append(_event(recording["tried_at"], "recording tried", f"attempt {recording['attempts']}"))
-    if recording["ended_at"] is not None:
-        detail = recording["reason"] or recording["path"] or ""
-        events.append(_event(recording["ended_at"], f"recording {recording['state']}", detail))
-    if recording["verified_at"] is not None:
-        detail = recording["verify_problem"] or "size and SHA-256 are as they were stored"
-        events.append(_event(recording["verified_at"], "recording verified", detail))
-    if recording["deleted_at"] is not None:
-        events.append(_event(recording["deleted_at"], "recording deleted", recording["deleted_reason"] or ""))
-    return events
-
-
-def _failed(connection: Connection, call_id: int) -> list[dict[str, Any]]:
-    rows = _all(
-        connection,
-        "SELECT step, class, state, reason, attempts, last_failed_at FROM failures WHERE record_id = :id",
-        id=call_id,
-    )
-    return [
-        _event(
-            row["last_failed_at"],
-            f"{row['step']} failed",
-            f"{row['class']}, attempt {row['attempts']}, now {row['state']}: {row['reason']}",
+def _lines(connection: Connection, call_id: int) -> list[LineRow]:
+    ledger, versions, tariffs = tables.ledger, tables.tariff_versions, tables.tariffs
+    of_the_line = [ledger.c[name] for name in LineRow._fields[:-2]]
+    query = (
+        select(*of_the_line, tariffs.c.name, versions.c.version)
+        .select_from(
+            ledger.outerjoin(versions, versions.c.id == ledger.c.tariff_version_id).outerjoin(
+                tariffs, tariffs.c.id == versions.c.tariff_id
+            )
         )
-        for row in rows
-    ]
+        .where(ledger.c.call_id == call_id)
+        .order_by(ledger.c.revision, ledger.c.kind)
+    )
+    return [LineRow._make(row) for row in connection.execute(query)]
 
 
-def _repeated(connection: Connection, call_id: int) -> list[dict[str, Any]]:
-    rows = _all(connection, "SELECT record_id, noticed_at FROM duplicates WHERE call_id = :id", id=call_id)
-    return [_event(row["noticed_at"], "duplicate", f"record {row['record_id']} repeats this call") for row in rows]
+Row = TypeVar("Row", bound=tuple[object, ...])
 
 
-def _acted(connection: Connection, call_id: int) -> list[dict[str, Any]]:
-    rows = _all(connection, "SELECT at, who, action FROM actions WHERE record_id = :id", id=call_id)
-    return [_event(row["at"], row["action"], f"by {row['who']}") for row in rows]
+def _rows(connection: Connection, row: type[Row], table: Table, condition: ColumnElement[bool]) -> list[Row]:
+    names: tuple[str, ...] = row._fields  # type: ignore[attr-defined]  # a NamedTuple's
+    query: Select[tuple[object, ...]] = select(*(table.c[name] for name in names)).where(condition)
+    return [row(*found) for found in connection.execute(query.order_by(*table.primary_key.columns))]
 
 
-def _one(connection: Connection, query: str, **values: Any) -> dict[str, Any] | None:
-    row = connection.execute(text(query), values).mappings().one_or_none()
-    return None if row is None else dict(row)
-
-
-def _all(connection: Connection, query: str, **values: Any) -> list[dict[str, Any]]:
-    return [dict(row) for row in connection.execute(text(query), values).mappings()]
+def _one(connection: Connection, row: type[Row], table: Table, condition: ColumnElement[bool]) -> Row | None:
+    found = _rows(connection, row, table, condition)
+    return found[0] if found else None

@@ -14,11 +14,13 @@ from pipeline.failures.rules.readable import readable
 from pipeline.flower.failures.actions import LONGEST_REASON, act_on
 from pipeline.flower.failures.versions import differing_lines
 from pipeline.flower.handlers import RefusalError, TabHandler, engine
-from pipeline.lookup.history import explain, sources_of
+from pipeline.lookup.history import history_of, sources_of
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
+
+    from pipeline.lookup.history import History
 
 
 ADVICE = {
@@ -47,7 +49,7 @@ class DetailHandler(TabHandler):
     async def show(self, failure_id: int, *, problem: str | None = None, draft: str | None = None) -> None:
         """Show a failure, with what was wrong with an attempt at it and the text that was tried."""
 
-        def find(connection: Connection) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
+        def find(connection: Connection) -> tuple[dict[str, Any] | None, History | None]:
             failure = read_failure(connection, failure_id)
             return failure, None if failure is None else _call_of(connection, failure)
 
@@ -117,12 +119,12 @@ def _act(action: str, failure_id: int, *, who: str, reason: str, draft: str | No
             raise operator.RefusedError(f"failure {failure_id} is no longer open")
 
 
-def _call_of(connection: Connection, failure: dict[str, Any]) -> dict[str, Any] | None:
+def _call_of(connection: Connection, failure: dict[str, Any]) -> History | None:
     """What became of the call by now, if the record is one."""
     call_ref, source = failure["call_ref"], failure["source"]
     if call_ref is None or source not in sources_of(connection, call_ref):
         return None
-    return explain(connection, call_ref, source)
+    return history_of(connection, call_ref, source)
 
 
 def _draft(failure: dict[str, Any]) -> str:

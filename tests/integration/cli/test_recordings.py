@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from pipeline.batches.rules.batch import Batch
 from pipeline.cli import app
-from pipeline.lookup.history import explain
+from pipeline.cli.history import events
+from pipeline.lookup.history import history_of
 from pipeline.record_ids import first_record
 from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import retention as keeping
@@ -236,8 +237,8 @@ def test_verify_finds_what_differs(engine, folder):
         "The file is missing",
     ]
     with engine.connect() as connection:
-        events = explain(connection, "2", "enigma")["history"]
-    assert "The file is missing." in [event["detail"] for event in events]
+        found = events(history_of(connection, "2", "enigma"))
+    assert "The file is missing." in [each.detail for each in found]
 
 
 def test_verify_goes_on_where_it_was_interrupted(engine, folder, store, monkeypatch):
@@ -309,8 +310,8 @@ def test_retention_deletes_what_is_old_and_never_what_is_held(engine, folder, st
     assert (found.state, found.deleted_reason) == ("stored", "Older than RECORDINGS_RETENTION_DAYS=30.")
     assert found.sha256 is not None
     with engine.connect() as connection:
-        explained = explain(connection, "1", "enigma")
-    assert "recording deleted" in [event["event"] for event in explained["history"]]
+        explained = events(history_of(connection, "1", "enigma"))
+    assert "recording deleted" in [each.event for each in explained]
     assert run("missing").exit_code == 0
     assert run_json("missing", "--deleted")["missing"] == 4
     assert run_json("missing", "--deleted")["calls"][-1]["state"] == "deleted"
