@@ -35,7 +35,7 @@ def test_an_outage_is_told_once_and_its_end_once():
     outages = OutageLog(recorder)
     for _ in range(3):
         outages.away("database", OSError("gone"))
-    assert outages.is_away("database")
+    assert recorder.lines == ["outage_began"]
     for _ in range(3):
         outages.back("database")
     assert recorder.lines == ["outage_began", "outage_ended"]
@@ -63,7 +63,7 @@ def test_other_lines_are_never_held_back():
 
 WRITE = """
 import logging, sys
-from pipeline.logging import configure_logging, get_logger
+from pipeline.logs.setup import configure_logging, get_logger
 configure_logging(sys.argv[1], show_numbers=sys.argv[2] == "shown")
 record = {"number": "0820001234", "payload": ["+27820001234"]}
 try:
@@ -94,7 +94,7 @@ def test_no_number_is_written_unless_asked_for(log_format, numbers):
 
 HOSTILE = r"""
 import logging, sys
-from pipeline.logging import configure_logging, get_logger
+from pipeline.logs.setup import configure_logging, get_logger
 configure_logging(sys.argv[1])
 text = "[/]\x1b[2J\x7f\x9b\u202e\u200b\r\n2026-11-24 [info] fake"
 try:
