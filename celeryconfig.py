@@ -1,4 +1,4 @@
-"""Celery's settings: names and values. Each is here for a reason that docs/decisions.md gives."""
+"""Celery's settings: names and values. docs/decisions.md gives the reason for each."""
 
 from __future__ import annotations
 

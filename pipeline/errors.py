@@ -11,7 +11,11 @@ SHOWN_CHARACTERS = 80
 
 
 class PipelineError(Exception):
-    """The root of every error this project raises on purpose."""
+    """The root of every error of this project: its text is a sentence for a person.
+
+    Only what Flower answers a browser with is tornado's own (`pipeline.flower.handlers.RefusalError`): whoever catches
+    a refusal of ours there must not catch the answer itself.
+    """
 
 
 class DataError(PipelineError):

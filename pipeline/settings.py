@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from pipeline.errors import PipelineError
 from pipeline.recordings.rules.path import TEMPLATE, checked_template
 
 STORES = ("file", "s3", "gs", "memory")
@@ -27,7 +28,7 @@ STORES = ("file", "s3", "gs", "memory")
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*", re.IGNORECASE)
 
 
-class SettingsError(Exception):
+class SettingsError(PipelineError):
     """A setting is missing or cannot be what it is set to."""
 
 

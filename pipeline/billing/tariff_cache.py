@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from pipeline.billing.assignment_rows import EVERYTHING, version_ids_in_force
+from pipeline.billing.assignment_rows import version_ids_in_force
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.terms import LoadedTariff
 from pipeline.billing.tariff_rows import rates_of, use_tariffs, version_by_id
@@ -45,11 +45,6 @@ class TariffCache:
         """
         use_tariffs(connection)
         return version_ids_in_force(connection, campaigns)
-
-    def tariff_in_force(self, connection: Connection, campaign: str = EVERYTHING) -> LoadedTariff | None:
-        """The tariff to rate the calls of one campaign by in this transaction; None when there is none."""
-        version_id = self.in_force(connection, [campaign]).get(campaign)
-        return None if version_id is None else self.version(connection, version_id)
 
     def version(self, connection: Connection, version_id: int) -> LoadedTariff:
         """A version, read once; what was not used for longest, or is superseded, makes room for it."""

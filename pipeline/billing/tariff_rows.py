@@ -189,19 +189,6 @@ def _rate_row(version_id: int, rate: Rate) -> tuple[object, ...]:
     )
 
 
-def newest_version_id(connection: Connection, tariff: str) -> int | None:
-    """The id of a tariff's newest version; one small query by two indexes."""
-    found = connection.scalar(
-        text(
-            "SELECT v.id FROM tariff_versions AS v "
-            "WHERE v.tariff_id = (SELECT id FROM tariffs WHERE name = :name) "
-            "ORDER BY v.version DESC LIMIT 1"
-        ),
-        {"name": tariff},
-    )
-    return None if found is None else int(found)
-
-
 def version_by_id(connection: Connection, version_id: int) -> TariffVersion:
     """A version that is known to exist."""
     return _version(

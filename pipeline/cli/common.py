@@ -45,9 +45,13 @@ def read_file(file: Path) -> bytes:
 
 
 @contextlib.contextmanager
-def database() -> Iterator[Engine]:
-    """The database, for as long as a command needs it."""
-    engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
+def database(application: str = "cdr-cli") -> Iterator[Engine]:
+    """The database, for as long as a command needs it.
+
+    Args:
+        application: what the server's list of sessions calls it.
+    """
+    engine = make_engine(current_settings().database_url, application=application, pool_size=1)
     try:
         yield engine
     finally:

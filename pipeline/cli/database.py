@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.common import database
 from pipeline.cli.output import console
-from pipeline.database.engine import make_engine
 from pipeline.database.roles import ROLES, apply_roles, renew_grants, statements
 from pipeline.logs.setup import configure_logging
 from pipeline.settings import current_settings
@@ -24,14 +24,13 @@ def upgrade() -> None:
     from pipeline.database.migrations import revisions  # noqa: PLC0415
     from pipeline.database.migrations import upgrade as migrate  # noqa: PLC0415
 
-    settings = current_settings()
-    configure_logging(settings.pipeline_log_format, "warning")
-    engine = make_engine(settings.database_url, application="cdr-release", pool_size=1)
-    before, newest = revisions(engine)
-    migrate(engine)
+    configure_logging(current_settings().pipeline_log_format, "warning")
+    with database("cdr-release") as engine:
+        before, newest = revisions(engine)
+        migrate(engine)
+        with engine.begin() as connection:
+            renewed = renew_grants(connection)
     done = "is up to date" if before == newest else f"went from revision {before or 'none'} to {newest}"
-    with engine.begin() as connection:
-        renewed = renew_grants(connection)
     console.print(f"The database {done}.{' Its roles have their rights.' if renewed else ''}", highlight=False)
 
 
@@ -41,15 +40,15 @@ def roles(
     apply: Annotated[bool, typer.Option("--apply", help="Do it, rather than show the SQL that would.")] = False,
 ) -> None:
     """A role for each kind of process, with the least it needs. As the owner of the tables, who may make roles."""
-    engine = make_engine(current_settings().database_url, application="cdr-roles", pool_size=1)
-    if not apply:
-        database = engine.url.database
-        assert database is not None
-        for statement in statements(database):
-            print(f"{statement};")  # noqa: T201 - for psql, without the terminal's width
-        return
-    with engine.begin() as connection:
-        locks_are_closed = apply_roles(connection)
+    with database("cdr-roles") as engine:
+        if not apply:
+            name = engine.url.database
+            assert name is not None
+            for statement in statements(name):
+                print(f"{statement};")  # noqa: T201 - for psql, without the terminal's width
+            return
+        with engine.begin() as connection:
+            locks_are_closed = apply_roles(connection)
     console.print(f"{', '.join(ROLES)} have their rights. None can log in until you say ALTER ROLE … LOGIN PASSWORD.")
     if not locks_are_closed:
         console.print(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pipeline.cli.common import database
 from pipeline.cli.failure_options import chooses_failures
 from pipeline.cli.output import Table, as_lines, as_text, complain, console, operator_name, print_heading, print_json
-from pipeline.database.engine import make_engine
 from pipeline.failures import operator
 from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
 from pipeline.failures.rules.readable import readable
@@ -19,8 +19,6 @@ from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from sqlalchemy import Engine
 
 app = typer.Typer(help="What failed, why, and what to do about it.", no_args_is_help=True)
 
@@ -48,7 +46,7 @@ def list_(
 ) -> None:
     """Show failures, oldest first. Exit code 0, whether there are any or not."""
     wanted = wanted._replace(states=None if state == "any" else (state,))
-    with _engine().connect() as connection:
+    with database() as engine, engine.connect() as connection:
         page = list_failures(connection, wanted, limit=limit, after=after)
         total = count_failures(connection, wanted)
     if as_json:
@@ -67,7 +65,7 @@ def list_(
 @app.command()
 def show(failure_id: Id, *, as_json: AsJson = False) -> None:
     """Show one failure with its traceback, its raw record and who did what. Exit code 1 when there is none."""
-    with _engine().connect() as connection:
+    with database() as engine, engine.connect() as connection:
         failure = read_failure(connection, failure_id)
     if failure is None:
         complain(f"there is no failure {failure_id}")
@@ -100,7 +98,7 @@ def stats(
     as_json: AsJson = False,
 ) -> None:
     """Count failures by class, step, state and what they are about, the most first."""
-    with _engine().connect() as connection:
+    with database() as engine, engine.connect() as connection:
         rows, kinds = failure_stats(connection, wanted, limit=limit)
     if as_json:
         print_json(rows)
@@ -127,7 +125,8 @@ def retry(
 ) -> None:
     """Try failures again. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
-    _finish(operator.retry(_engine(), wanted, who=who or operator_name()), "released; their batches go on shortly")
+    with database() as engine:
+        _finish(operator.retry(engine, wanted, who=who or operator_name()), "released; their batches go on shortly")
 
 
 @app.command()
@@ -142,7 +141,8 @@ def discard(
 ) -> None:
     """Set failures aside for good. Their records stay, counted as discarded. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
-    _finish(operator.discard(_engine(), wanted, who=who or operator_name(), reason=because), "discarded")
+    with database() as engine:
+        _finish(operator.discard(engine, wanted, who=who or operator_name(), reason=because), "discarded")
 
 
 @app.command()
@@ -157,10 +157,11 @@ def edit(
     except OSError as error:
         complain(f"{file}: {error.strerror}")
         raise typer.Exit(1) from None
-    operator.edit(
-        _engine(), failure_id, raw.strip(), who=who or operator_name(),
-        region=current_settings().pipeline_region, now=datetime.now(tz=UTC),
-    )  # fmt: skip
+    with database() as engine:
+        operator.edit(
+            engine, failure_id, raw.strip(), who=who or operator_name(),
+            region=current_settings().pipeline_region, now=datetime.now(tz=UTC),
+        )  # fmt: skip
     console.print(f"Failure {failure_id} is edited and goes on shortly.")
 
 
@@ -177,7 +178,8 @@ def accept(
     """
     if not yes:
         _ask_again(failure_id)
-    accepted = operator.accept(_engine(), failure_id, who=who or operator_name())
+    with database() as engine:
+        accepted = operator.accept(engine, failure_id, who=who or operator_name())
     console.print(
         f"Call {accepted.call_ref} of {accepted.source} has the new version; "
         f"{accepted.reversed_charges} charge reversed, the new one follows shortly.",
@@ -187,7 +189,7 @@ def accept(
 
 def _ask_again(failure_id: int) -> None:
     """Many conflicts are rather a dialler that counts from 1 again than as many corrections."""
-    with _engine().connect() as connection:
+    with database() as engine, engine.connect() as connection:
         failure = read_failure(connection, failure_id)
         if failure is None:
             return
@@ -217,7 +219,3 @@ def _finish(chunks: Iterator[int], done: str) -> None:
     console.print(f"{total:,} {done}.", highlight=False)
     if not total:
         raise typer.Exit(1)
-
-
-def _engine() -> Engine:
-    return make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)

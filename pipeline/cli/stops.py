@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pipeline.cli.common import database
 from pipeline.cli.output import Table, as_text, complain, console, operator_name, print_json
 from pipeline.database.audit import record_action
-from pipeline.database.engine import make_engine
 from pipeline.ingest.stops import all_stops, release_stop
 from pipeline.settings import current_settings
 
@@ -18,7 +18,7 @@ app = typer.Typer(help="Why an ingestor claims nothing, and letting it go on.", 
 @app.command("list")
 def list_(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
     """Show what stopped ingestors. Exit code 1 while any is stopped."""
-    with make_engine(current_settings().database_url, application="cdr-cli", pool_size=1).connect() as connection:
+    with database() as engine, engine.connect() as connection:
         stops = all_stops(connection)
     if as_json:
         print_json([stop._asdict() for stop in stops])
@@ -41,10 +41,9 @@ def release(
     who: Annotated[str | None, typer.Option(help="Who does it; the system's user by default.")] = None,
 ) -> None:
     """Let a stopped ingestor go on, once you know that its list is the right one. Exit code 1 when none was stopped."""
-    settings = current_settings()
-    source = source or settings.enigma_source
+    source = source or current_settings().enigma_source
     who = who or operator_name()
-    with make_engine(settings.database_url, application="cdr-cli", pool_size=1).begin() as connection:
+    with database() as engine, engine.begin() as connection:
         stop = release_stop(connection, source, who)
         if stop is None:
             complain(f"the ingestor of {source} is not stopped")

@@ -13,11 +13,29 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-def record_action(connection: Connection, who: str, action: str, detail: Mapping[str, Any]) -> int:
-    """Write down what somebody did that concerns no single record; returns the row's id."""
+def record_action(
+    connection: Connection, who: str, action: str, detail: Mapping[str, Any] | None, *, record_id: int | None = None
+) -> int:
+    """Write down what somebody did; returns the row's id.
+
+    Args:
+        connection: of the transaction that does it.
+        who: did it.
+        action: what it is called.
+        detail: what else is to be known of it.
+        record_id: the record it was done to; None: it concerns no single one.
+    """
     action_id = connection.scalar(
-        text("INSERT INTO actions (who, action, detail) VALUES (:who, :action, cast(:detail AS jsonb)) RETURNING id"),
-        {"who": who, "action": action, "detail": json.dumps(detail)},
+        text(
+            "INSERT INTO actions (who, action, record_id, detail) "
+            "VALUES (:who, :action, :record_id, cast(:detail AS jsonb)) RETURNING id"
+        ),
+        {
+            "who": who,
+            "action": action,
+            "record_id": record_id,
+            "detail": None if detail is None else json.dumps(detail),
+        },
     )
     assert action_id is not None
     return int(action_id)

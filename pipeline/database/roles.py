@@ -28,7 +28,6 @@ GRANTS_LOCK = 712_004_312
 class Role(NamedTuple):
     """What a role may do, by table; a right on some columns only is written as in SQL."""
 
-    what_for: str
     rights: Mapping[str, tuple[str, ...]]
     functions: tuple[str, ...] = ()
     waits_for_steps: bool = False
@@ -45,8 +44,7 @@ _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_
 # Where it can be, a right is one on columns: what the database fills in by itself, such as an instant or who is logged
 # in, cannot be given then, and a whole table cannot be locked.
 ROLES = {
-    "cdr_ingest": Role(
-        "ingestor",
+    "cdr_ingest": Role(  # ingestor
         {
             "SELECT": ("batches", "stops", *SIGNS_OF_LIFE),
             "SELECT (record_id, step, class)": ("failures",),
@@ -56,8 +54,7 @@ ROLES = {
             **_SIGN,
         },
     ),
-    "cdr_work": Role(
-        "worker and recordings",
+    "cdr_work": Role(  # worker and recordings
         {
             "SELECT": ALL,
             "INSERT": (
@@ -77,8 +74,7 @@ ROLES = {
         },
         waits_for_steps=True,
     ),
-    "cdr_flower": Role(
-        "flower",
+    "cdr_flower": Role(  # flower
         {
             "SELECT": ALL,
             f"INSERT ({_SAID})": ("actions",),
@@ -92,7 +88,7 @@ ROLES = {
         functions=("accept_conflict(bigint, text)",),
         waits_for_steps=True,
     ),
-    "cdr_read": Role("beat, reports, KEDA", {"SELECT": ALL}),
+    "cdr_read": Role({"SELECT": ALL}),  # beat, reports, KEDA
 }
 
 FUNCTIONS = ("accept_conflict(bigint, text)", "reverse_charge_of_conflict(bigint, bigint, text)")

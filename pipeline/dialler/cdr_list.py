@@ -23,6 +23,7 @@ from redis.retry import Retry
 from pipeline.dialler.cdr_list_scripts import CLAIM, DROP, LEASE, RELEASE
 from pipeline.dialler.kept_claims import KeptClaims
 from pipeline.dialler.rules.list_facts import ListFacts
+from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,11 +42,11 @@ class Claim:
     elements: Sequence[bytes]
 
 
-class LeaseHeldError(Exception):
+class LeaseHeldError(PipelineError):
     """Another ingestor holds the lease on this list."""
 
 
-class ForeignClaimError(Exception):
+class ForeignClaimError(PipelineError):
     """What has the name of a claim is none of ours; the text says why."""
 
 

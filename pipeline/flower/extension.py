@@ -15,6 +15,7 @@ from flower import urls
 from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler, url
 
+from pipeline.errors import PipelineError
 from pipeline.flower import events, guard, overview
 from pipeline.flower.failures import bulk as all_that_match
 from pipeline.flower.failures import list as failed_calls
@@ -47,7 +48,7 @@ HANDLERS = [
 ]
 
 
-class FlowerMovedError(Exception):
+class FlowerMovedError(PipelineError):
     """Flower is not built as these tabs know it; its text says what moved."""
 
     def __init__(self, what: str) -> None:

@@ -149,7 +149,3 @@ class OutageLog:
         if self._away and what in self._away:
             seconds = time.monotonic() - self._away.pop(what)
             self._log.warning("outage_ended", what=what, seconds=round(seconds, 1))
-
-    def is_away(self, what: str) -> bool:
-        """Whether ``what`` was away when last asked."""
-        return what in self._away

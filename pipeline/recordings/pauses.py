@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.database.audit import record_action
 from pipeline.recordings.rules.outcome import PauseKind
 
 if TYPE_CHECKING:
@@ -147,14 +148,8 @@ def lift(connection: Connection, source: str | None, *, who: str) -> list[Pause]
             ),
             {"source": pause.source, "since": pause.since, "call_id": pause.call_id, "reason": pause.reason},
         )
-        connection.execute(
-            text(
-                "INSERT INTO actions (who, action, detail) VALUES (:who, 'recordings resumed', "
-                "  jsonb_build_object('source', cast(:source AS text), 'kind', cast(:kind AS text), "
-                "                     'reason', cast(:reason AS text)))"
-            ),
-            {"who": who, "source": pause.source, "kind": pause.kind.value, "reason": pause.reason},
-        )
+        detail = {"source": pause.source, "kind": pause.kind.value, "reason": pause.reason}
+        record_action(connection, who, "recordings resumed", detail)
     return lifted
 
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.database.audit import record_action
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
@@ -286,11 +288,4 @@ def mark_verified(connection: Connection, results: Sequence[tuple[int, str | Non
 
 
 def _tell(connection: Connection, who: str, action: str, call_id: int | None, reason: str | None) -> None:
-    connection.execute(
-        text(
-            "INSERT INTO actions (who, action, record_id, detail) VALUES (:who, :action, :call_id, "
-            "  CASE WHEN cast(:reason AS text) IS NOT NULL "
-            "       THEN jsonb_build_object('reason', cast(:reason AS text)) END)"
-        ),
-        {"who": who, "action": action, "call_id": call_id, "reason": reason},
-    )
+    record_action(connection, who, action, None if reason is None else {"reason": reason}, record_id=call_id)

@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from pipeline.errors import PipelineError
 from pipeline.sandbox.process import signal_all, state
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _PORT_TRIES = 5
 _POLL_SECONDS = 0.005
 
 
-class ServerError(Exception):
+class ServerError(PipelineError):
     """A sandbox server cannot be found, started or stopped; the message ends with the tail of its log."""
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from honcho.environ import parse_procfile
 
+from pipeline.errors import PipelineError
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.server import ServerError, free_port, package_folder
 
@@ -27,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 10.0
 
 
-class StackError(Exception):
+class StackError(PipelineError):
     """A process of the Procfile did not do what it should."""
 
 

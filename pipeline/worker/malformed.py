@@ -15,6 +15,7 @@ from celery.exceptions import InvalidTaskError
 from celery.utils.saferepr import saferepr
 from celery.worker.strategy import default
 
+from pipeline.errors import PipelineError
 from pipeline.worker.wire import JSON_TYPE, UnreadableError, read_json
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ LARGEST_INTEGER: Final = 2**63 - 1
 EMBEDDED: Final = {"callbacks", "errbacks", "chain", "chord"}
 
 
-class RefusedError(Exception):
+class RefusedError(PipelineError):
     """A message is none of ours.
 
     Args:

@@ -13,6 +13,8 @@ from kombu import compression, serialization
 from kombu.clocks import LamportClock
 from kombu.utils import json as kombu_json
 
+from pipeline.errors import PipelineError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -24,8 +26,8 @@ CLOCK_LIMIT: Final = 2**62
 JSON_TYPE: Final = "application/json"
 
 
-class UnreadableError(ValueError):
-    """What came is not what this project sends."""
+class UnreadableError(PipelineError, ValueError):
+    """What came is not what this project sends; to kombu, which calls the reader, a value that is wrong."""
 
 
 def read_json(data: str | bytes | bytearray | memoryview, *, object_hook: Callable[[Any], Any] | None = None) -> Any:

@@ -23,6 +23,7 @@ import psycopg
 import redis
 from celery import Celery
 
+from pipeline.billing.assignment_rows import EVERYTHING
 from pipeline.billing.rules.pricing import Line, Unbilled, decide
 from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls.rules.cdr import read_cdr
@@ -89,9 +90,8 @@ def database() -> psycopg.Connection[Any]:
 def tariff() -> LoadedTariff:
     """The tariff, read once."""
     with make_engine(os.environ["DATABASE_URL"], application="plain").begin() as connection:
-        found = TariffCache("UTC").tariff_in_force(connection)
-    assert found is not None
-    return found
+        cache = TariffCache("UTC")
+        return cache.version(connection, cache.in_force(connection, [EVERYTHING])[EVERYTHING])
 
 
 @app.task(name="plain.normalize")

@@ -12,6 +12,7 @@ from pipeline.balance.sheet import Balance, balance_sheet
 from pipeline.batches.progress import take_overdue
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.run import run_step
+from pipeline.billing.assignment_rows import EVERYTHING
 from pipeline.billing.bill import bill
 from pipeline.billing.load import load_tariff
 from pipeline.billing.tariff_cache import TariffCache
@@ -21,9 +22,10 @@ from pipeline.ingest.inbox import settle
 from pipeline.recordings.download import schedule
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from pipeline.batches.rules.batch import Batch
+    from pipeline.billing.rules.terms import LoadedTariff
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TARIFF = b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n"
@@ -43,6 +45,12 @@ def works(engine: Engine) -> dict[Step, Any]:
         Step.BILL: lambda connection, span: bill(connection, span, cache),
         Step.SCHEDULE_RECORDINGS: schedule_all,
     }
+
+
+def tariff_in_force(cache: TariffCache, connection: Connection, campaign: str = EVERYTHING) -> LoadedTariff | None:
+    """The tariff that rates one campaign's calls in this transaction; None when there is none."""
+    version_id = cache.in_force(connection, [campaign]).get(campaign)
+    return None if version_id is None else cache.version(connection, version_id)
 
 
 def receive(engine: Engine, *records: bytes, source: str = "enigma") -> Batch:

@@ -1,7 +1,9 @@
 """Errors say what is wrong, where, and what to do, in one short printable sentence."""
 
+import ast
 import pickle
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError, NoRateError, PipelineError, cut, shown
 
+HOUSE = Path(__file__).resolve().parents[2] / "pipeline"
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
 
@@ -62,3 +65,21 @@ def test_any_value_can_be_shown(value: Any) -> None:
 def test_a_huge_number_is_described() -> None:
     """An integer too long for Python's own conversion is shown without converting it."""
     assert shown(10**10_000) == "a number of more than 80 digits"
+
+
+NOT_OURS = {"RefusalError"}
+"""Tornado's, by which Flower answers a browser."""
+
+
+def test_every_error_has_one_root() -> None:
+    """Whoever catches that one has caught all this project raises on purpose."""
+    bases = {
+        node.name: {ast.unparse(base).rpartition(".")[2] for base in node.bases}
+        for path in HOUSE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef)
+    }
+    errors = {name for name, of in bases.items() if any(base.endswith(("Error", "Exception")) for base in of)}
+    assert {"DataError", "SettingsError", "PipelineError"} <= errors
+    rooted = {"PipelineError"} | {name for name in errors if "PipelineError" in bases[name]}
+    assert errors - rooted == NOT_OURS

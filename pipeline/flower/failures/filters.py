@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from pipeline.batches.rules.failure import FailureClass
 from pipeline.batches.rules.steps import Step
+from pipeline.errors import PipelineError
 from pipeline.failures.listing import FailureFilter
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ INSTANTS = ("since", "until")
 NAMES = (*CHOICES, *TEXTS, *INSTANTS)
 
 
-class FilterError(ValueError):
+class FilterError(PipelineError):
     """A filter cannot be what it is; its text names the field."""
 
 

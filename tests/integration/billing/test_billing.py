@@ -28,7 +28,7 @@ from pipeline.calls.rules.disposition import Disposition
 from pipeline.cli import app
 from pipeline.errors import DataError
 from tests.factories import DIALED_AT, make_record
-from tests.integration.flow import receive, rows, sheet, walk, walk_overdue
+from tests.integration.flow import receive, rows, sheet, tariff_in_force, walk, walk_overdue
 
 ZONE = "Africa/Johannesburg"
 AT = datetime.fromtimestamp(DIALED_AT, UTC)
@@ -194,13 +194,13 @@ class TestAssigning:
         cache = TariffCache(ZONE, rates_kept=110)
         for name in "abcdef":
             with engine.begin() as connection:
-                tariff = cache.tariff_in_force(connection, name)
+                tariff = tariff_in_force(cache, connection, name)
             assert tariff is not None
             assert tariff.name == name
         assert [tariff.name for tariff in cache._loaded.values()] == ["e", "f"]
         tiny = TariffCache(ZONE, rates_kept=1)
         with engine.begin() as connection:
-            assert tiny.tariff_in_force(connection, "a") is tiny.tariff_in_force(connection, "a")
+            assert tariff_in_force(tiny, connection, "a") is tariff_in_force(tiny, connection, "a")
 
     def test_two_small_queries_a_batch(self, engine, monkeypatch):
         """However many tariffs a batch needs, knowing that they still hold costs one query and one lock."""
@@ -208,7 +208,7 @@ class TestAssigning:
         cache = TariffCache(ZONE)
         campaigns = [uuid.uuid4().hex for _ in range(50)]
         with engine.begin() as connection:
-            cache.tariff_in_force(connection)
+            tariff_in_force(cache, connection)
             asked = []
             execute = connection.execute
             monkeypatch.setattr(connection, "execute", lambda *args: asked.append(args) or execute(*args))

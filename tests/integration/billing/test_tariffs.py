@@ -37,7 +37,7 @@ from pipeline.billing.rules.rating import DurationBasis, Rate, Rounding, rate_ca
 from pipeline.billing.rules.tariff_file import TariffFileError
 from pipeline.billing.rules.terms import TariffSettings
 from pipeline.billing.tariff_cache import TariffCache
-from pipeline.billing.tariff_rows import list_versions, newest_version_id, rates_of, zones_in_force
+from pipeline.billing.tariff_rows import list_versions, rates_of, zones_in_force
 from pipeline.calls.classify import classify
 from pipeline.calls.normalize import normalize
 from pipeline.cli import app
@@ -45,7 +45,7 @@ from pipeline.errors import DataError, NoRateError
 from pipeline.ingest.inbox import settle
 from pipeline.settings import current_settings
 from tests.factories import DIALED_AT, make_record
-from tests.integration.flow import receive, walk
+from tests.integration.flow import receive, tariff_in_force, walk
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -79,9 +79,8 @@ def counts(engine: Engine) -> tuple[int, int, int]:
 
 def rates_in_force(engine: Engine) -> list[Rate]:
     with engine.connect() as connection:
-        version_id = newest_version_id(connection, "default")
-        assert version_id is not None
-        return list(rates_of(connection, version_id))
+        (newest,) = (each for each in list_versions(connection) if each.version.tariff == "default" and each.in_force)
+        return list(rates_of(connection, newest.version.version_id))
 
 
 def ask(engine: Engine, number: str, seconds: int, *, at: datetime = AT, **more: Any) -> Quote:
@@ -249,13 +248,13 @@ class TestLoading:
         cache = TariffCache(ZONE)
         before = resident_bytes()
         with engine.begin() as connection:
-            tariff = cache.tariff_in_force(connection)
+            tariff = tariff_in_force(cache, connection)
         assert resident_bytes() - before < 150_000_000
         assert tariff is not None
         assert len(tariff.deck) == 200_000
         with engine.begin() as connection:
             started = perf_counter()
-            assert cache.tariff_in_force(connection) is tariff
+            assert tariff_in_force(cache, connection) is tariff
             assert perf_counter() - started < 1
         found = tariff.deck.find("123456789012", AT)
         assert found is not None
@@ -344,7 +343,7 @@ class TestReleasingFailures:
         waiting_failures(engine, 100)
         cache = TariffCache(ZONE)
         with engine.begin() as connection:
-            assert cache.tariff_in_force(connection) is None
+            assert tariff_in_force(cache, connection) is None
             with ThreadPoolExecutor(1) as pool:
                 loading = pool.submit(load, engine)
                 until = monotonic() + 10
@@ -365,7 +364,7 @@ class TestCache:
     def test_no_tariff(self, engine):
         """Before the first load there is none."""
         with engine.begin() as connection:
-            assert TariffCache(ZONE).tariff_in_force(connection) is None
+            assert tariff_in_force(TariffCache(ZONE), connection) is None
 
     def test_a_new_version_is_seen_at_once(self, engine):
         """The next batch of every worker is rated by what was loaded last."""
@@ -374,7 +373,7 @@ class TestCache:
             load(engine, f"prefix,rate_per_minute\n27,{price}\n".encode())
             for cache in caches:
                 with engine.begin() as connection:
-                    tariff = cache.tariff_in_force(connection)
+                    tariff = tariff_in_force(cache, connection)
                 assert tariff is not None
                 rate = tariff.deck.find("27820001234", AT)
                 assert rate is not None
@@ -388,7 +387,7 @@ class TestCache:
             load(engine, f"prefix,rate_per_minute\n27,{price}\n".encode())
             for _ in range(2):
                 with engine.begin() as connection:
-                    seen.append(cache.tariff_in_force(connection))
+                    seen.append(tariff_in_force(cache, connection))
         assert seen[0] is seen[1]
         assert [tariff.version for tariff in cache._loaded.values()] == [4]
 
@@ -400,7 +399,7 @@ class TestCache:
 
         def look(connection, tariff_id, rates, **kwargs):
             with engine.begin() as other:
-                seen.append(cache.tariff_in_force(other))
+                seen.append(tariff_in_force(cache, other))
             raise RuntimeError
 
         monkeypatch.setattr("pipeline.billing.load.insert_version", look)
@@ -413,7 +412,7 @@ class TestCache:
         """Only the tariff `default` rates the calls of campaigns that no other is assigned to."""
         load(engine, tariff="reseller")
         with engine.begin() as connection:
-            assert TariffCache(ZONE).tariff_in_force(connection) is None
+            assert tariff_in_force(TariffCache(ZONE), connection) is None
 
 
 class TestQuote:

@@ -16,16 +16,15 @@ from tests.warm import warm
 pytestmark = pytest.mark.usefixtures("settings_env")
 
 
-TASKS = """
-import json, types
-from pipeline.tasks import failures, flow, recordings
-tasks = types.SimpleNamespace(**vars(failures) | vars(flow) | vars(recordings))
-"""
-
-
 def ask(expression, **settings):
     """What an expression over ``tasks`` is in a process of its own, as Celery reads its settings once."""
-    code = f"{TASKS}print(json.dumps({expression}))"
+    code = (
+        "import json\n"
+        "from pipeline.celery import app\n"
+        "from pipeline.monitoring import metrics\n"
+        "from pipeline.tasks import flow, recordings as tasks\n"
+        f"print(json.dumps({expression}))"
+    )
     done = warm().python(code, env=os.environ | settings)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
@@ -49,7 +48,7 @@ def test_each_diallers_downloads_have_a_queue_of_their_own(engine, broker):
 
 def test_the_procfiles_queue_is_that_of_the_workers_own_dialler():
     """`--queues recordings` means another queue where ENIGMA_SOURCE is another."""
-    chosen = "(tasks.app.amqp.queues.select(['recordings']), list(tasks.app.amqp.queues.consume_from))[1]"
+    chosen = "(app.amqp.queues.select(['recordings']), list(app.amqp.queues.consume_from))[1]"
     assert ask(chosen) == ["recordings.enigma"]
     assert ask(chosen, ENIGMA_SOURCE="other") == ["recordings.other"]
 
@@ -137,7 +136,7 @@ def test_partial_files_of_crashed_downloads_are_removed(tmp_path):
 
 def test_the_tasks_are_on_the_schedule():
     """Beat knows them, and they go to workers that have the store."""
-    scheduled_tasks = ask("{entry['task']: 0 for entry in tasks.app.conf.beat_schedule.values()}")
+    scheduled_tasks = ask("{entry['task']: 0 for entry in app.conf.beat_schedule.values()}")
     assert {"recordings.dispatch", "recordings.keep"} <= set(scheduled_tasks)
 
 
@@ -146,7 +145,7 @@ def test_a_forged_source_is_not_believed(engine, broker):
     forged = "source=f'forged{n}', call_ref='x', dispatched_at='2026-01-01T00:00:00+00:00'"
     labels = "{s.labels['source'] for m in registry.collect() for s in m.samples if 'source' in s.labels}"
     calls = f"[str(tasks.download_recording(call_id=10**9, {forged})) for n in range(3)]"
-    said = ask(f"(lambda registry: [{calls}, sorted({labels})])(tasks.metrics.count_here())")
+    said = ask(f"(lambda registry: [{calls}, sorted({labels})])(metrics.count_here())")
     assert [each.partition(":")[0] for each in said[0]] == ["nothing done"] * 3
     assert said[1] == ["enigma"]
     with engine.connect() as connection:
@@ -159,9 +158,9 @@ def test_a_step_counts_what_its_row_says(engine, broker):
     found = "for m in registry.collect() for s in m.samples if s.name == 'cdr_processed_records_total'"
     samples = f"{{(s.labels['source'], s.value) {found}}}"
     batch = f"batch_id={_batch_of(engine)}, source='forged', records=7"
-    said = ask(f"(lambda registry: [tasks.normalize({batch}), sorted({samples})])(tasks.metrics.count_here())")
+    said = ask(f"(lambda registry: [flow.normalize({batch}), sorted({samples})])(metrics.count_here())")
     assert said == ["done: 2 records of enigma, 2 set aside", [["enigma", 2.0]]]
-    assert ask("tasks.normalize(batch_id=10**15, source='forged', records=7)") == "no such batch"
+    assert ask("flow.normalize(batch_id=10**15, source='forged', records=7)") == "no such batch"
 
 
 def _batch_of(engine):
