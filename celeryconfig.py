@@ -7,6 +7,7 @@ from typing import Any
 
 from kombu import Exchange, Queue
 
+from pipeline.batches.rules.steps import QUEUE, TABLE
 from pipeline.settings import SettingsError, current_settings
 
 try:
@@ -75,7 +76,8 @@ task_soft_time_limit = 240
 task_publish_retry = True
 task_publish_retry_policy = {"max_retries": 3, "interval_start": 0, "interval_step": 0.2, "interval_max": 1}
 
-# Every queue is named here and nowhere else; a misspelt one is an error, not a new queue nobody reads.
+# Every queue is named here, or in the table of steps, and nowhere else; a misspelt one is an error, not a new queue
+# nobody reads.
 task_create_missing_queues = False
 task_default_queue = "pipeline"
 task_default_exchange = "pipeline"
@@ -84,13 +86,7 @@ _exchange = Exchange("pipeline", type="direct")
 _queue_arguments = None if _redis_broker else {"x-queue-type": "quorum"}
 task_queues = [
     Queue(name, _exchange, routing_key=name, queue_arguments=_queue_arguments)
-    for name in (
-        "cdr.normalize",
-        "cdr.classify",
-        "cdr.bill",
-        "cdr.schedule_recordings",
-        "pipeline",
-    )
+    for name in (*QUEUE.values(), "pipeline")  # `celery worker --queues steps` reads those of the steps
 ]
 # Each dialler's recordings have a queue of their own: only workers of that ENIGMA_SOURCE can reach it and know its
 # password. By the alias, `celery worker --queues recordings` reads that of the worker's own dialler.
@@ -99,10 +95,7 @@ task_queues.append(
     Queue(_recordings, _exchange, routing_key=_recordings, queue_arguments=_queue_arguments, alias="recordings")
 )
 task_routes = {
-    "cdr.normalize": {"queue": "cdr.normalize"},
-    "cdr.classify": {"queue": "cdr.classify"},
-    "cdr.bill": {"queue": "cdr.bill"},
-    "cdr.schedule_recordings": {"queue": "cdr.schedule_recordings"},
+    **{row.task: {"queue": row.queue} for row in TABLE},
     "recordings.download": {"queue": _recordings},
     "recordings.dispatch": {"queue": "pipeline"},
     "recordings.keep": {"queue": "pipeline"},

@@ -15,6 +15,7 @@ from pipeline.logs.setup import OutageLog, configure_logging, get_logger
 from pipeline.monitoring import metrics
 from pipeline.settings import current_settings
 from pipeline.worker.liveness import LoopSign, task_finished
+from pipeline.worker.queues import GroupedAMQP
 from pipeline.worker.transport import check_what_redis_holds
 from pipeline.worker.wire import Clock, read_plain_messages
 
@@ -25,7 +26,11 @@ if TYPE_CHECKING:
 
 read_plain_messages()
 check_what_redis_holds()
-app = Celery("pipeline", include=["pipeline.tasks.flow", "pipeline.tasks.recordings", "pipeline.tasks.failures"])
+app = Celery(
+    "pipeline",
+    amqp=GroupedAMQP,
+    include=["pipeline.tasks.flow", "pipeline.tasks.recordings", "pipeline.tasks.failures"],
+)
 app.clock = Clock()
 app.config_from_object("celeryconfig")
 app.steps["worker"].add(LoopSign)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.batches.rules.steps import MARK, UPSTREAM, Step
 from pipeline.batches.sources import known_sources
 
 if TYPE_CHECKING:
@@ -18,6 +19,15 @@ BUCKETS = 60
 
 _LOOKED_AT = "1 hour"
 """Batches received in this time are looked at for what finished lately: the rest of them is a backlog of its own."""
+
+
+def _waits(step: Step) -> str:
+    before = [f"{MARK[each]} IS NOT NULL" for each in Step if each in UPSTREAM[step]]
+    return " AND ".join((*before, f"{MARK[step]} IS NULL"))
+
+
+_WAITS: Final = ", ".join(f"({place}, '{step.value}', {_waits(step)})" for place, step in enumerate(Step, 1))
+_STANDS_AT: Final = " ".join(f"WHEN {mark} IS NULL THEN '{step.value}'" for step, mark in MARK.items())
 
 
 class Waiting(NamedTuple):
@@ -56,12 +66,7 @@ def backlog(connection: Connection) -> list[Waiting]:
         text(
             "SELECT step, count(*) AS batches, sum(records) AS records, min(received_at) AS oldest_at "
             "FROM batches CROSS JOIN LATERAL (VALUES "
-            "  (1, 'normalize', normalized_at IS NULL), "
-            "  (2, 'classify', normalized_at IS NOT NULL AND classified_at IS NULL), "
-            "  (3, 'bill', normalized_at IS NOT NULL AND classified_at IS NOT NULL AND billed_at IS NULL), "
-            "  (4, 'schedule_recordings', "
-            "   normalized_at IS NOT NULL AND classified_at IS NOT NULL AND recordings_scheduled_at IS NULL)"
-            ") AS steps (place, step, waits) "
+            f"{_WAITS}) AS steps (place, step, waits) "
             "WHERE finished_at IS NULL AND waits GROUP BY place, step ORDER BY place"
         )
     )
@@ -72,9 +77,7 @@ def standing_batches(connection: Connection, *, limit: int) -> list[Standing]:
     """Batches that were sent again without moving, those that were sent the most often first."""
     rows = connection.execute(
         text(
-            "SELECT id AS batch_id, source, records, CASE WHEN normalized_at IS NULL THEN 'normalize' "
-            "  WHEN classified_at IS NULL THEN 'classify' WHEN billed_at IS NULL THEN 'bill' "
-            "  ELSE 'schedule_recordings' END AS step, resends, due_at "
+            f"SELECT id AS batch_id, source, records, CASE {_STANDS_AT} END AS step, resends, due_at "
             "FROM batches WHERE finished_at IS NULL AND resends > 0 ORDER BY resends DESC, id LIMIT :limit"
         ),
         {"limit": limit},

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, TextClause
 
 
-_COLUMNS: Final = "id, source, records, resends, normalized_at, classified_at, billed_at, recordings_scheduled_at"
 _MARKS: Final = tuple(MARK)
+_COLUMNS: Final[LiteralString] = ", ".join(("id", "source", "records", "resends", *MARK.values()))
 
 
 def _progress(row: Sequence[Any]) -> Progress:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.batches.rules.steps import MARK
 from pipeline.database.tables import ledger, metadata
 
 if TYPE_CHECKING:
@@ -34,9 +35,7 @@ class Role(NamedTuple):
     """Whether it takes the locks of steps."""
 
 
-_REOPENED = (
-    "normalized_at, classified_at, billed_at, recordings_scheduled_at, finished_at, due_at, resends, reopened_at"
-)
+_REOPENED = ", ".join((*MARK.values(), "finished_at", "due_at", "resends", "reopened_at"))
 _LINE = ", ".join(column.name for column in ledger.columns if column.name != "entered_at")
 _SAID = "who, action, record_id, detail"
 _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_OF_LIFE}

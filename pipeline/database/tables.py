@@ -37,6 +37,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from pipeline.batches.rules.steps import MARK, Step
 from pipeline.record_ids import PLACES
 
 NOW = text("now()")
@@ -69,10 +70,7 @@ batches = Table(
     Column("records", Integer, CheckConstraint(f"records BETWEEN 1 AND {PLACES}", name="records"), nullable=False),
     Column("received_at", AWARE, nullable=False, server_default=NOW),
     # When each step was last done for the whole batch; null is work to do.
-    Column("normalized_at", AWARE),
-    Column("classified_at", AWARE),
-    Column("billed_at", AWARE),
-    Column("recordings_scheduled_at", AWARE),
+    *(Column(mark, AWARE) for mark in MARK.values()),
     Column("finished_at", AWARE),
     # When the reconciler should look at an unfinished batch, and how often it has.
     Column("due_at", AWARE, nullable=False),
@@ -392,7 +390,7 @@ failures = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("record_id", BigInteger, nullable=False),
-    Column("step", Text, one_of("step", "normalize", "classify", "bill", "schedule_recordings"), nullable=False),
+    Column("step", Text, one_of("step", *Step), nullable=False),
     Column(
         "class",
         Text,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pipeline.batches import reconcile as reconciliation
 from pipeline.batches.counting import StepCount
 from pipeline.batches.rules.batch import Batch
-from pipeline.batches.rules.steps import RESEND_AFTER_SECONDS, Step
+from pipeline.batches.rules.steps import RESEND_AFTER_SECONDS, TASK, Step
 from pipeline.batches.run import run_step
 from pipeline.billing import bill as billing
 from pipeline.billing.tariff_cache import TariffCache
@@ -40,8 +40,21 @@ if TYPE_CHECKING:
 
 RESENT_AT_ONCE = 100
 
+TASKS: dict[Step, PipelineTask] = {}
+"""The task of each step, as they are declared below."""
 
-@task("cdr.normalize")
+
+def task_of(step: Step) -> Callable[[Callable[..., str]], PipelineTask]:
+    """Declare the task of a step, by the name that the table of steps gives it."""
+
+    def declare(run: Callable[..., str]) -> PipelineTask:
+        TASKS[step] = task(TASK[step])(run)
+        return TASKS[step]
+
+    return declare
+
+
+@task_of(Step.NORMALIZE)
 def normalize(batch_id: int, source: str, records: int) -> str:
     """Raw records become calls."""
     settings = current_settings()
@@ -52,13 +65,13 @@ def normalize(batch_id: int, source: str, records: int) -> str:
     return walk(Step.NORMALIZE, Batch(batch_id, source, records), work)
 
 
-@task("cdr.classify")
+@task_of(Step.CLASSIFY)
 def classify(batch_id: int, source: str, records: int) -> str:
     """Calls get their disposition."""
     return walk(Step.CLASSIFY, Batch(batch_id, source, records), classification.classify)
 
 
-@task("cdr.bill")
+@task_of(Step.BILL)
 def bill(batch_id: int, source: str, records: int) -> str:
     """Calls get their charge."""
 
@@ -68,7 +81,7 @@ def bill(batch_id: int, source: str, records: int) -> str:
     return walk(Step.BILL, Batch(batch_id, source, records), work)
 
 
-@task("cdr.schedule_recordings")
+@task_of(Step.SCHEDULE_RECORDINGS)
 def schedule_recordings(batch_id: int, source: str, records: int) -> str:
     """Calls that can have audio get a row that says when to ask for it."""
     delay_seconds = current_settings().recordings_delay_seconds
@@ -78,14 +91,6 @@ def schedule_recordings(batch_id: int, source: str, records: int) -> str:
         return []
 
     return walk(Step.SCHEDULE_RECORDINGS, Batch(batch_id, source, records), work)
-
-
-TASKS: dict[Step, PipelineTask] = {
-    Step.NORMALIZE: normalize,
-    Step.CLASSIFY: classify,
-    Step.BILL: bill,
-    Step.SCHEDULE_RECORDINGS: schedule_recordings,
-}
 
 
 def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failure]]) -> str:

@@ -32,7 +32,7 @@ SERVER_SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "4GB", "checkpoint
 
 WORKER = (
     "env REMAP_SIGTERM=SIGQUIT celery -A pipeline worker --hostname {name}@%h --concurrency {processes} --queues "
-    "cdr.normalize,cdr.classify,cdr.bill,cdr.schedule_recordings,pipeline --without-mingle --without-gossip"
+    "steps,pipeline --without-mingle --without-gossip"
 )
 WARM_UP = 400
 WARM_UPS = 30

@@ -32,6 +32,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import create_engine, text
 
+from pipeline.batches.rules.steps import QUEUE
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.rating import Rate, Rounding, rate_call
 from pipeline.calls.rules.phone_numbers import normalize_number
@@ -48,7 +49,7 @@ LIST = "enigma:notifications:campaigns"
 PROCESSES = ("ingestor", "worker", "beat")
 TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n,1.25,0,30,6\n"
 PUSHED_AT_ONCE = 200
-QUEUES = ("cdr.normalize", "cdr.classify", "cdr.bill", "cdr.schedule_recordings", "pipeline", "recordings.enigma")
+QUEUES = (*QUEUE.values(), "pipeline", "recordings.enigma")
 
 
 @dataclass

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import LiteralString
 
     from pipeline.batches.rules.batch import Batch
@@ -16,7 +17,7 @@ RESEND_AFTER_SECONDS = 10.0
 
 
 class Step(StrEnum):
-    """The steps of a batch, in the order of the flow; the last two run side by side."""
+    """The steps of a batch, in the order of the flow; the table below says the rest of them."""
 
     NORMALIZE = "normalize"
     CLASSIFY = "classify"
@@ -24,34 +25,58 @@ class Step(StrEnum):
     SCHEDULE_RECORDINGS = "schedule_recordings"
 
 
-MARK: Final[dict[Step, LiteralString]] = {
-    Step.NORMALIZE: "normalized_at",
-    Step.CLASSIFY: "classified_at",
-    Step.BILL: "billed_at",
-    Step.SCHEDULE_RECORDINGS: "recordings_scheduled_at",
-}
+class StepRow(NamedTuple):
+    """All there is to say of a step but what it does."""
+
+    step: Step
+    mark: LiteralString
+    """The column of ``batches`` that says when it was done."""
+    after: tuple[Step, ...]
+    """What must be done right before it. What neither waits for it nor is waited for may run beside it."""
+    task: str
+    queue: str
+
+
+TABLE: Final = (
+    StepRow(Step.NORMALIZE, "normalized_at", after=(), task="cdr.normalize", queue="cdr.normalize"),
+    StepRow(Step.CLASSIFY, "classified_at", after=(Step.NORMALIZE,), task="cdr.classify", queue="cdr.classify"),
+    StepRow(Step.BILL, "billed_at", after=(Step.CLASSIFY,), task="cdr.bill", queue="cdr.bill"),
+    StepRow(
+        Step.SCHEDULE_RECORDINGS,
+        "recordings_scheduled_at",
+        after=(Step.CLASSIFY,),
+        task="cdr.schedule_recordings",
+        queue="cdr.schedule_recordings",
+    ),
+)
+"""The one table of steps. A row stands below those it comes after; what follows here is read off it."""
+
+
+def _upstream(table: Sequence[StepRow]) -> dict[Step, frozenset[Step]]:
+    found: dict[Step, frozenset[Step]] = {}
+    for row in table:
+        found[row.step] = frozenset(row.after).union(*(found[before] for before in row.after))
+    return found
+
+
+MARK: Final = {row.step: row.mark for row in TABLE}
 """The column of ``batches`` that says when a step was done."""
 
+TASK: Final = {row.step: row.task for row in TABLE}
+"""The name of the task that does a step, as messages say it."""
 
-DOWNSTREAM = {
-    Step.NORMALIZE: tuple(Step),
-    Step.CLASSIFY: (Step.CLASSIFY, Step.BILL, Step.SCHEDULE_RECORDINGS),
-    Step.BILL: (Step.BILL,),
-    Step.SCHEDULE_RECORDINGS: (Step.SCHEDULE_RECORDINGS,),
-}
+QUEUE: Final = {row.step: row.queue for row in TABLE}
+
+UPSTREAM: Final = _upstream(TABLE)
+"""The steps that must be done before a step can be."""
+
+DOWNSTREAM: Final = {step: tuple(each for each in Step if each is step or step in UPSTREAM[each]) for step in Step}
 """A step and all that follow from it."""
 
-
-SIDE_BY_SIDE = (Step.BILL, Step.SCHEDULE_RECORDINGS)
-
-
-UPSTREAM = {
-    Step.NORMALIZE: frozenset[Step](),
-    Step.CLASSIFY: frozenset({Step.NORMALIZE}),
-    Step.BILL: frozenset({Step.NORMALIZE, Step.CLASSIFY}),
-    Step.SCHEDULE_RECORDINGS: frozenset({Step.NORMALIZE, Step.CLASSIFY}),
+BESIDE: Final = {
+    step: frozenset(each for each in Step if each not in UPSTREAM[step] and step not in UPSTREAM[each]) for step in Step
 }
-"""The steps that must be done before a step can be."""
+"""A step and those that may run at the same time."""
 
 
 class Progress(NamedTuple):
@@ -65,7 +90,7 @@ class Progress(NamedTuple):
     """Whether failures of the step that is locked were released, to be tried again."""
 
     def next_steps(self) -> tuple[Step, ...]:
-        """The steps to send now: the first undone one, or both last ones side by side.
+        """The steps to send now: those undone that wait for no other; several of them run side by side.
 
         >>> from pipeline.batches.rules.batch import Batch
         >>> Progress(Batch(1, "enigma", 2), frozenset(Step)).next_steps()
@@ -73,10 +98,7 @@ class Progress(NamedTuple):
         >>> Progress(Batch(1, "enigma", 2), frozenset({Step.BILL})).next_steps()
         (<Step.BILL: 'bill'>,)
         """
-        for step in (Step.NORMALIZE, Step.CLASSIFY):
-            if step in self.undone:
-                return (step,)
-        return tuple(step for step in SIDE_BY_SIDE if step in self.undone)
+        return tuple(step for step in Step if step in self.undone and not self.undone & UPSTREAM[step])
 
     def steps_after(self, step: Step) -> tuple[Step, ...]:
         """The steps to send when one has ended: not the one beside it, whose message is on its way already.
@@ -87,5 +109,4 @@ class Progress(NamedTuple):
         >>> Progress(Batch(1, "enigma", 2), frozenset({Step.CLASSIFY, Step.BILL})).steps_after(Step.BILL)
         (<Step.CLASSIFY: 'classify'>,)
         """
-        beside = SIDE_BY_SIDE if step in SIDE_BY_SIDE else ()
-        return tuple(following for following in self.next_steps() if following not in beside)
+        return tuple(following for following in self.next_steps() if following not in BESIDE[step])

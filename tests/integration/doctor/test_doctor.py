@@ -374,7 +374,8 @@ def doctor(*arguments, **settings):
     return warm().pipeline("doctor", *arguments, env=os.environ | settings)
 
 
-def test_each_queue_has_a_worker_or_is_told(tmp_path, servers, engine):
+@pytest.mark.parametrize(("told", "unread"), [("cdr.normalize,pipeline", "cdr.bill"), ("steps", "pipeline")])
+def test_each_queue_has_a_worker_or_is_told(tmp_path, servers, engine, told, unread):
     """A worker that reads some queues leaves the others without a reader; with none at all that is one problem."""
     with redis.Redis.from_url(servers.broker.url) as broker:
         broker.flushall()
@@ -386,7 +387,7 @@ def test_each_queue_has_a_worker_or_is_told(tmp_path, servers, engine):
 
     assert asked()["workers"]["says"] == "none answers"
     command = [sys.executable, "-m", "celery", "-A", "pipeline", "worker", "--pool", "solo", "--hostname", "some@%h"]
-    command += ["--queues", "cdr.normalize,pipeline", "--without-mingle", "--without-gossip"]
+    command += ["--queues", told, "--without-mingle", "--without-gossip"]
     worker = spawn(command, folder=ROOT, log=tmp_path / "worker.log", env=dict(os.environ))
     try:
         until = time.monotonic() + 30
@@ -396,7 +397,8 @@ def test_each_queue_has_a_worker_or_is_told(tmp_path, servers, engine):
         worker.kill()
         worker.wait()
     assert found["queue cdr.normalize"]["level"] == "ok"
-    assert found["queue cdr.bill"]["level"] == "problem"
+    assert found[f"queue {unread}"]["level"] == "problem"
+    assert "queue steps" not in found
     assert "ENIGMA_SOURCE=enigma" in found["queue recordings.enigma"]["remedy"]
 
 

@@ -1,0 +1,43 @@
+"""Groups of queues: ``celery worker --queues steps`` reads those of all steps, however many there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from celery.app.amqp import AMQP, Queues
+from kombu.utils.functional import maybe_list
+
+from pipeline.batches.rules.steps import QUEUE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+GROUPS: Final = {"steps": tuple(QUEUE.values())}
+"""The queues that a group's name stands for."""
+
+
+def expanded(names: Iterable[str]) -> list[str]:
+    """Names of queues and groups, with the queues of each group in its place.
+
+    >>> expanded(["steps", "pipeline"])
+    ['cdr.normalize', 'cdr.classify', 'cdr.bill', 'cdr.schedule_recordings', 'pipeline']
+    """
+    return [queue for name in names for queue in GROUPS.get(name, (name,))]
+
+
+class GroupedQueues(Queues):  # type: ignore[misc]
+    """Celery's queues, which a worker may also be told by group. What it then says that it reads are the queues."""
+
+    def select(self, include: str | Iterable[str] | None) -> None:
+        """Read only these: `--queues`."""
+        super().select(expanded(maybe_list(include or ())))
+
+    def deselect(self, exclude: str | Iterable[str] | None) -> None:
+        """Do not read these: `--exclude-queues`."""
+        super().deselect(expanded(maybe_list(exclude or ())))
+
+
+class GroupedAMQP(AMQP):  # type: ignore[misc]
+    """Celery's messaging, with groups of queues."""
+
+    queues_cls = GroupedQueues
