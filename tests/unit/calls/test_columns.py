@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from psycopg.types.json import Jsonb
@@ -57,7 +58,7 @@ STORED = {
     "extra": {"agent": "a"},
     "content_hash": b"\x01\xff",
 }
-NOTHING = {"client_number": None, "dial_number": None, "extra": {}}
+NOTHING: dict[str, Any] = {"client_number": None, "dial_number": None, "extra": {}}
 
 
 def plain(row: tuple[object, ...]) -> dict[str, object]:
@@ -71,7 +72,7 @@ def test_they_are_all_that_the_database_does_not_fill() -> None:
 @pytest.mark.parametrize("name", COLUMNS)
 def test_the_type_is_that_of_the_table(name: str) -> None:
     declared = {"timestamptz": "timestamp with time zone"}.get(COLUMNS[name].type, COLUMNS[name].type)
-    compiled = calls.c[name].type.compile(postgresql.dialect())  # type: ignore[no-untyped-call]
+    compiled = calls.c[name].type.compile(postgresql.dialect())
     assert compiled.partition(" COLLATE ")[0].lower() == declared
 
 
