@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pipeline.billing.ledger import sign_of
 from pipeline.billing.rules.rating import ChargeReason, Rounding
 from pipeline.calls.rules.disposition import INBOUND_NOT_BILLED, Disposition, not_billed
 
@@ -85,7 +86,7 @@ _PLAIN = f"""v.usual AND l.currency = v.currency AND {_RATED} = l.talk_seconds
 
 LEDGER = f"""
 CREATE TEMPORARY TABLE balance_ledger ON COMMIT DROP AS
-SELECT l.call_id >> 16 AS batch, l.currency, l.kind, CASE l.kind WHEN 'charge' THEN 1 ELSE -1 END AS sign,
+SELECT l.call_id >> 16 AS batch, l.currency, l.kind, {sign_of("l.kind")} AS sign,
        count(*) AS n, sum(hashint8(l.call_id)) AS h, sum(l.amount) AS amount,
        sum({with_seconds("l.call_id")}) AS with_seconds,
        sum(CASE WHEN l.billable_seconds > 0 THEN hashint8(l.call_id) END) AS rated_h,

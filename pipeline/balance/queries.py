@@ -7,6 +7,7 @@ sets of ids of equal count and equal checksum are taken for equal.
 from __future__ import annotations
 
 from pipeline.balance import money
+from pipeline.billing.ledger import sign_of
 from pipeline.calls.rules.disposition import Disposition
 
 WINDOW = """
@@ -107,7 +108,7 @@ CLOSER_LOOK = (
     """,
     "ANALYZE balance_batches, balance_unclear, balance_aside",
     # A call that lacks something it is owed. Its charge is in force when it was charged once more than reversed.
-    """
+    f"""
     CREATE TEMPORARY TABLE balance_undone ON COMMIT DROP AS
     SELECT c.id, c.talk_seconds, b.finished
     FROM balance_unclear AS b
@@ -115,7 +116,7 @@ CLOSER_LOOK = (
     LEFT JOIN dispositions AS d ON d.call_id = c.id
     LEFT JOIN uncharged AS u ON u.call_id = c.id
     LEFT JOIN LATERAL (SELECT true AS in_force FROM ledger WHERE ledger.call_id = c.id
-                       HAVING sum(CASE kind WHEN 'charge' THEN 1 ELSE -1 END) = 1) AS l ON true
+                       HAVING sum({sign_of("kind")}) = 1) AS l ON true
     LEFT JOIN recordings AS r ON r.call_id = c.id
     WHERE d.call_id IS NULL OR (u.call_id IS NULL) = (l.in_force IS NULL) OR (d.can_have_audio AND r.call_id IS NULL)
     """,
@@ -164,13 +165,13 @@ RULES = {
         WHERE u.finished AND NOT EXISTS (SELECT FROM balance_aside AS a WHERE a.record_id = u.id)""",
     "a finished batch has a record that is nowhere": """
         SELECT record_id FROM balance_unread WHERE finished""",
-    "a call is charged more than once": """
+    "a call is charged more than once": f"""
         SELECT l.call_id FROM balance_unclear AS b JOIN ledger AS l ON l.call_id BETWEEN b.first AND b.last
-        GROUP BY l.call_id HAVING sum(CASE l.kind WHEN 'charge' THEN 1 ELSE -1 END) NOT IN (0, 1)""",
-    "a call is both charged and not to be charged": """
+        GROUP BY l.call_id HAVING sum({sign_of("l.kind")}) NOT IN (0, 1)""",
+    "a call is both charged and not to be charged": f"""
         SELECT l.call_id FROM balance_unclear AS b JOIN ledger AS l ON l.call_id BETWEEN b.first AND b.last
         JOIN uncharged AS u ON u.call_id = l.call_id
-        GROUP BY l.call_id HAVING sum(CASE l.kind WHEN 'charge' THEN 1 ELSE -1 END) > 0""",
+        GROUP BY l.call_id HAVING sum({sign_of("l.kind")}) > 0""",
     "a charge, disposition, recording or reason has no call": """
         SELECT x.call_id FROM balance_unclear AS b
         JOIN LATERAL (SELECT call_id FROM ledger WHERE call_id BETWEEN b.first AND b.last
@@ -198,14 +199,14 @@ RULES = {
                       UNION ALL
                       SELECT record_id, call_id FROM revisions WHERE record_id BETWEEN b.first AND b.last) AS x ON true
         WHERE b.repeats AND NOT EXISTS (SELECT FROM calls AS c WHERE c.id = x.call_id)""",
-    "a call waits, or was given up, at a step that it has behind it": """
+    "a call waits, or was given up, at a step that it has behind it": f"""
         SELECT f.record_id FROM failures AS f
         WHERE f.state IN ('open', 'discarded') AND f.record_id >> 16 IN (SELECT id FROM balance_window)
           AND CASE f.step
               WHEN 'normalize' THEN EXISTS (SELECT FROM calls AS c WHERE c.id = f.record_id)
               WHEN 'classify' THEN EXISTS (SELECT FROM dispositions AS d WHERE d.call_id = f.record_id)
               WHEN 'bill' THEN EXISTS (SELECT FROM uncharged AS u WHERE u.call_id = f.record_id)
-                OR (SELECT sum(CASE l.kind WHEN 'charge' THEN 1 ELSE -1 END) FROM ledger AS l
+                OR (SELECT sum({sign_of("l.kind")}) FROM ledger AS l
                     WHERE l.call_id = f.record_id) > 0
               ELSE false END""",
     "a failure is to be tried again, but its batch is finished": """

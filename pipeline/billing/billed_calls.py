@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.billing.ledger import UNBILLED_COLUMNS
 from pipeline.billing.rules.difference import Outcome
 from pipeline.billing.rules.pricing import Unbilled
 
@@ -41,9 +42,9 @@ _SELECTED = (
 # The last line of a call is its charge in force, or the reversal that left it without one. A call that has neither a
 # charge in force nor a reason for none is still to be billed, and none of rerating's business.
 _OUTCOMES = """
-SELECT c.id, c.campaign_ref, c.client_number, c.client_number_is_e164, c.direction, c.dialed_at, c.talk_seconds,
-       d.disposition, coalesce(l.revision, 0) + 1, c.hold_seconds, c.dial_number, c.dial_number_is_e164,
-       CASE l.kind WHEN 'charge' THEN l.amount END, CASE l.kind WHEN 'charge' THEN l.currency END
+SELECT {columns},
+       CASE l.kind WHEN 'charge' THEN l.amount END AS amount,
+       CASE l.kind WHEN 'charge' THEN l.currency END AS currency
 FROM calls AS c
 JOIN dispositions AS d ON d.call_id = c.id
 LEFT JOIN LATERAL (SELECT kind, revision, amount, currency FROM ledger WHERE call_id = c.id
@@ -83,9 +84,9 @@ def calls_after(connection: Connection, selection: Selection, after: int, last: 
 
 def outcomes_of(connection: Connection, call_ids: Sequence[int]) -> list[Outcome]:
     """What came of calls; those that are still to be billed, or wait for a rate, are left out."""
-    query = _OUTCOMES.format(which="c.id = ANY(cast(:call_ids AS bigint[]))")
+    query = _OUTCOMES.format(columns=UNBILLED_COLUMNS, which="c.id = ANY(cast(:call_ids AS bigint[]))")
     rows = connection.execute(text(query), {"call_ids": list(call_ids)})
-    return [Outcome(Unbilled(*row[:-2]), *row[-2:]) for row in rows]
+    return [Outcome(Unbilled._make(row[: len(Unbilled._fields)]), row.amount, row.currency) for row in rows]
 
 
 def forget_uncharged(connection: Connection, call_ids: Sequence[int], *, who: str, rerate_id: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
@@ -18,14 +18,24 @@ if TYPE_CHECKING:
     from pipeline.batches.rules.batch import Span
 
 
+_NOT_OF_THE_CALL = {"call_id": "c.id", "disposition": "d.disposition", "revision": "coalesce(l.revision, 0) + 1"}
+
+UNBILLED_COLUMNS: Final = ", ".join(f"{_NOT_OF_THE_CALL.get(name, f'c.{name}')} AS {name}" for name in Unbilled._fields)
+"""What to select for an `Unbilled`: from a call `c`, its disposition `d` and the `revision` of its last line, `l`."""
+
+
+def sign_of(kind: str) -> str:
+    """What a line of the ledger counts for, in SQL: a charge once, and its reversal takes that back."""
+    return f"CASE {kind} WHEN 'charge' THEN 1 ELSE -1 END"
+
+
 # A call has a charge in force when it was charged once more than reversed; until then it is to be billed, and the new
 # line's revision follows the last. `l` is empty the first time a batch is billed.
-_UNBILLED = """
-SELECT c.id, c.campaign_ref, c.client_number, c.client_number_is_e164, c.direction, c.dialed_at, c.talk_seconds,
-       d.disposition, coalesce(l.revision, 0) + 1 AS revision, c.hold_seconds, c.dial_number, c.dial_number_is_e164
+_UNBILLED = f"""
+SELECT {UNBILLED_COLUMNS}
 FROM calls AS c
 JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN %(first)s AND %(last)s
-LEFT JOIN (SELECT call_id, max(revision) AS revision, sum(CASE kind WHEN 'charge' THEN 1 ELSE -1 END) AS in_force
+LEFT JOIN (SELECT call_id, max(revision) AS revision, sum({sign_of("kind")}) AS in_force
            FROM ledger WHERE call_id BETWEEN %(first)s AND %(last)s GROUP BY call_id) AS l ON l.call_id = c.id
 WHERE c.id BETWEEN %(first)s AND %(last)s
   AND coalesce(l.in_force, 0) = 0

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from pipeline.billing.billed_calls import Selection, extent_of
+from pipeline.billing.ledger import sign_of
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -60,7 +61,7 @@ def charges_by(connection: Connection, month: Month, by: GroupBy, *, source: str
         text(
             f"SELECT {_GROUPS[by]} AS grp, sum(l.sign) AS calls, sum(l.sign * l.billable_seconds) AS seconds, "
             "  sum(l.amount) AS amount, l.currency "
-            "FROM calls AS c JOIN (SELECT call_id, CASE kind WHEN 'charge' THEN 1 ELSE -1 END AS sign, "
+            f"FROM calls AS c JOIN (SELECT call_id, {sign_of('kind')} AS sign, "
             "                        billable_seconds, amount, currency, prefix FROM ledger "
             "                      WHERE call_id BETWEEN :first AND :last) AS l ON l.call_id = c.id "
             "WHERE c.id BETWEEN :first AND :last AND c.dialed_at >= :since AND c.dialed_at < :until "

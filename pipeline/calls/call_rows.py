@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg.types.json import Jsonb
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from pipeline.calls.columns import COLUMNS, NewCall, content_of, insert_into_calls, lists_of, row_of
 from pipeline.database.engine import copy_rows, driver_connection, driver_errors, execute, is_outage
 from pipeline.database.tables import calls, duplicates
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.batches.rules.batch import Span
-    from pipeline.calls.rules.cdr import Cdr
 
 
 class RawRecord(NamedTuple):
@@ -27,13 +26,6 @@ class RawRecord(NamedTuple):
 
     record_id: int
     raw: bytes
-
-
-class NewCall(NamedTuple):
-    """A call about to be stored under its record's id."""
-
-    record_id: int
-    cdr: Cdr
 
 
 class StoredCall(NamedTuple):
@@ -63,36 +55,8 @@ WHERE i.record_id BETWEEN %(first)s AND %(last)s
 ORDER BY i.record_id
 """
 
-_INSERT = """
-INSERT INTO calls (id, source, call_ref, campaign_ref, contact_ref, extension,
-                   client_number, client_number_original, client_number_is_e164,
-                   dial_number, dial_number_original, dial_number_is_e164,
-                   direction, dialed_at, talk_seconds, hold_seconds, end_reason, end_code,
-                   recording_url, recording_url_sent, extra, content_hash)
-SELECT id, :source, call_ref, campaign_ref, contact_ref, extension,
-       client_number, client_number_original, client_number_is_e164,
-       dial_number, dial_number_original, dial_number_is_e164,
-       direction, to_timestamp(dialed_at), talk_seconds, hold_seconds, end_reason, end_code,
-       recording_url, recording_url_sent, cast(extra AS jsonb), content_hash
-FROM unnest(cast(:id AS bigint[]), cast(:call_ref AS text[]), cast(:campaign_ref AS text[]),
-            cast(:contact_ref AS text[]), cast(:extension AS text[]),
-            cast(:client_number AS text[]), cast(:client_number_original AS text[]),
-            cast(:client_number_is_e164 AS boolean[]),
-            cast(:dial_number AS text[]), cast(:dial_number_original AS text[]),
-            cast(:dial_number_is_e164 AS boolean[]),
-            cast(:direction AS text[]), cast(:dialed_at AS float8[]), cast(:talk_seconds AS integer[]),
-            cast(:hold_seconds AS integer[]), cast(:end_reason AS text[]), cast(:end_code AS integer[]),
-            cast(:recording_url AS text[]), cast(:recording_url_sent AS boolean[]),
-            cast(:extra AS text[]), cast(:content_hash AS bytea[]))
-     AS new (id, call_ref, campaign_ref, contact_ref, extension,
-             client_number, client_number_original, client_number_is_e164,
-             dial_number, dial_number_original, dial_number_is_e164,
-             direction, dialed_at, talk_seconds, hold_seconds, end_reason, end_code,
-             recording_url, recording_url_sent, extra, content_hash)
-ON CONFLICT DO NOTHING
-RETURNING id
-"""
-# On whichever key: a database that had calls before has two of the reference, one of which may have missed a call.
+_INSERT = insert_into_calls()
+_CALL_KEY = itemgetter(list(COLUMNS).index("call_ref"), list(COLUMNS).index("id"))
 
 
 def unread_records(connection: Connection, span: Span) -> list[RawRecord]:
@@ -106,40 +70,15 @@ def copy_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> b
     Nearly always none is: a reference is taken only when the dialler repeats itself. `insert_calls` sorts that out.
     Rows go in by the order of their key here too, see there.
     """
-    rows = sorted((_row(source, each) for each in new), key=_CALL_KEY)
+    rows = sorted((row_of(source, each) for each in new), key=_CALL_KEY)
     try:
         with driver_errors(connection, "SAVEPOINT"), driver_connection(connection).transaction():
-            copy_rows(connection, calls, _COPIED, rows)
+            copy_rows(connection, calls, tuple(COLUMNS), rows)
     except DBAPIError as error:
         if is_outage(error):
             raise
         return False
     return True
-
-
-_COPIED = (
-    *("id", "source", "call_ref", "campaign_ref", "contact_ref", "extension"),
-    *("client_number", "client_number_original", "client_number_is_e164"),
-    *("dial_number", "dial_number_original", "dial_number_is_e164"),
-    *("direction", "dialed_at", "talk_seconds", "hold_seconds", "end_reason", "end_code"),
-    *("recording_url", "recording_url_sent", "extra", "content_hash"),
-)
-_CALL_KEY = itemgetter(_COPIED.index("call_ref"), _COPIED.index("id"))
-
-
-def _row(source: str, new: NewCall) -> tuple[Any, ...]:
-    cdr = new.cdr
-    client, dial = cdr.client_number, cdr.dial_number
-    return (
-        *(new.record_id, source, cdr.call_ref, cdr.campaign_ref, cdr.contact_ref, cdr.extension),
-        *((client.value, client.original, client.is_e164) if client else _NO_NUMBER),
-        *((dial.value, dial.original, dial.is_e164) if dial else _NO_NUMBER),
-        *(cdr.direction, cdr.dialed_at, cdr.talk_seconds, cdr.hold_seconds, cdr.end_reason, cdr.end_code),
-        *(cdr.recording_url, cdr.recording_url_sent, Jsonb(cdr.extra) if cdr.extra else None, cdr.content_hash),
-    )
-
-
-_NO_NUMBER = (None, None, False)
 
 
 def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> set[int]:
@@ -149,36 +88,8 @@ def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) ->
     direction only and cannot deadlock.
     """
     ordered = sorted(new, key=lambda call: (call.cdr.call_ref, call.record_id))
-    rows = connection.execute(text(_INSERT), {"source": source, **_columns(ordered)})
+    rows = connection.execute(text(_INSERT), lists_of([row_of(source, each) for each in ordered]))
     return set(rows.scalars())
-
-
-def _columns(new: Sequence[NewCall]) -> dict[str, list[Any]]:
-    """The calls as one list a column."""
-    cdrs = [call.cdr for call in new]
-    return {
-        "id": [call.record_id for call in new],
-        "call_ref": [cdr.call_ref for cdr in cdrs],
-        "campaign_ref": [cdr.campaign_ref for cdr in cdrs],
-        "contact_ref": [cdr.contact_ref for cdr in cdrs],
-        "extension": [cdr.extension for cdr in cdrs],
-        "client_number": [cdr.client_number and cdr.client_number.value for cdr in cdrs],
-        "client_number_original": [cdr.client_number and cdr.client_number.original for cdr in cdrs],
-        "client_number_is_e164": [bool(cdr.client_number and cdr.client_number.is_e164) for cdr in cdrs],
-        "dial_number": [cdr.dial_number and cdr.dial_number.value for cdr in cdrs],
-        "dial_number_original": [cdr.dial_number and cdr.dial_number.original for cdr in cdrs],
-        "dial_number_is_e164": [bool(cdr.dial_number and cdr.dial_number.is_e164) for cdr in cdrs],
-        "direction": [cdr.direction for cdr in cdrs],
-        "dialed_at": [cdr.dialed_at.timestamp() for cdr in cdrs],
-        "talk_seconds": [cdr.talk_seconds for cdr in cdrs],
-        "hold_seconds": [cdr.hold_seconds for cdr in cdrs],
-        "end_reason": [cdr.end_reason for cdr in cdrs],
-        "end_code": [cdr.end_code for cdr in cdrs],
-        "recording_url": [cdr.recording_url for cdr in cdrs],
-        "recording_url_sent": [cdr.recording_url_sent for cdr in cdrs],
-        "extra": [json.dumps(cdr.extra) if cdr.extra else None for cdr in cdrs],
-        "content_hash": [cdr.content_hash for cdr in cdrs],
-    }
 
 
 def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:
@@ -222,20 +133,9 @@ def keep_conflicts(connection: Connection, source: str, new: Sequence[NewCall]) 
             ),
             {
                 "record_ids": [call.record_id for call in new],
-                "contents": [json.dumps(_content(source, call)) for call in new],
+                "contents": [json.dumps(content_of(source, call)) for call in new],
             },
         )
-
-
-def _content(source: str, new: NewCall) -> dict[str, Any]:
-    """A call as PostgreSQL's own `to_jsonb` writes a row of `calls`."""
-    columns = dict(zip(_COPIED, _row(source, new), strict=True))
-    cdr = new.cdr
-    return columns | {
-        "dialed_at": cdr.dialed_at.isoformat(),
-        "content_hash": f"\\x{cdr.content_hash.hex()}",
-        "extra": cdr.extra or None,
-    }
 
 
 def insert_duplicates(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from pipeline.batches.isolation import bug, write_isolated
 from pipeline.batches.rules.failure import Failure
 from pipeline.calls.call_rows import (
-    NewCall,
     calls_by_ref,
     copy_calls,
     insert_calls,
@@ -15,6 +14,7 @@ from pipeline.calls.call_rows import (
     keep_conflicts,
     unread_records,
 )
+from pipeline.calls.columns import NewCall
 from pipeline.calls.rules.cdr import names_in, read_cdr
 from pipeline.errors import DataError
 

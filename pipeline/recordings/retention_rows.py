@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.calls.rules.cdr import NAMELESS
 from pipeline.database.audit import record_action
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def retry(
     row = connection.execute(
         text(
             "WITH chosen AS MATERIALIZED ("
-            "  SELECT call_id, state, reason, attempts, starts_with(call_ref, 'sha256:') AS nameless FROM recordings "
+            f"  SELECT call_id, state, reason, attempts, starts_with(call_ref, '{NAMELESS}') AS nameless "
+            "  FROM recordings "
             "  WHERE state = ANY(cast(:states AS text[])) AND state IN ('absent', 'expired', 'failed') "
             "    AND (cast(:call_ids AS bigint[]) IS NULL OR call_id = ANY(cast(:call_ids AS bigint[]))) "
             "    AND (cast(:source AS text) IS NULL OR source = :source) "

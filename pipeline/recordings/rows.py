@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.calls.rules.cdr import NAMELESS
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, LOST_WAIT_SECONDS, RecordingState, may_move
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int
             "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
             "       CASE WHEN nameless THEN now() END "
             "FROM calls JOIN dispositions ON dispositions.call_id = calls.id, "
-            "     LATERAL (SELECT starts_with(calls.call_ref, 'sha256:') AS nameless) AS named "
+            f"     LATERAL (SELECT starts_with(calls.call_ref, '{NAMELESS}') AS nameless) AS named "
             "WHERE calls.id BETWEEN :first AND :last AND dispositions.call_id BETWEEN :first AND :last "
             "  AND dispositions.can_have_audio "
             "  AND NOT EXISTS (SELECT FROM recordings AS known WHERE known.call_id = calls.id "

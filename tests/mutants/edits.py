@@ -224,8 +224,8 @@ MUTANTS = (
     Mutant(
         "calls are inserted unsorted",
         "pipeline/calls/call_rows.py",
-        "rows = sorted((_row(source, each) for each in new), key=_CALL_KEY)",
-        "rows = [_row(source, each) for each in new]",
+        "rows = sorted((row_of(source, each) for each in new), key=_CALL_KEY)",
+        "rows = [row_of(source, each) for each in new]",
         f"{STEPS}::test_calls_go_in_by_the_order_of_their_key",
     ),
     Mutant(

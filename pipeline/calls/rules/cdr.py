@@ -51,6 +51,9 @@ PAYLOAD_FIELDS: Final = frozenset(
 )
 ENVELOPE_FIELDS: Final = frozenset({"type", "payload"})
 
+NAMELESS: Final = "sha256:"
+"""How the reference begins of a call that came without one: the digest of its payload follows."""
+
 _EARLIEST_EPOCH = int(EARLIEST.timestamp())
 _DIGITS = re.compile(r"-?[0-9]{1,20}")
 _DATE_CHARACTERS = len("2020-08-10")
@@ -97,7 +100,7 @@ def read_any_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_
 
     call_ref = _reference(payload, "call_ref")
     if call_ref is None:
-        call_ref = "sha256:" + sha256(_canonical(payload)).hexdigest()
+        call_ref = NAMELESS + sha256(_canonical(payload)).hexdigest()
     client_number = _number(payload, "number", region)
     alias = _number(payload, "client_number", region)
     dialed_at = _instant(_given(payload, "dialed_at"), now)

@@ -14,7 +14,8 @@ from pipeline.batches.progress import take_overdue
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.run import run_step
 from pipeline.batches.set_aside import retry_due_bugs
-from pipeline.calls.call_rows import NewCall, copy_calls, insert_calls
+from pipeline.calls.call_rows import copy_calls, insert_calls
+from pipeline.calls.columns import NewCall
 from pipeline.calls.rules.cdr import read_cdr
 from tests.factories import make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, works
