@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
+
+from pipeline.database.narrowing import among, narrow, word
+from pipeline.database.tables import actions, calls, recordings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import CTE, ColumnElement, Connection
+
+    from pipeline.database.narrowing import Conditions
 
 ENDED_WITHOUT_FILE = ("absent", "expired", "failed")
 """The states an operator may have tried again."""
@@ -25,6 +46,9 @@ class KeptFile(NamedTuple):
     path: str
     size_bytes: int
     sha256: bytes
+
+
+_KEPT = [recordings.c[name] for name in KeptFile._fields]
 
 
 class Retried(NamedTuple):
@@ -57,38 +81,64 @@ def retry(
         campaign: only of this campaign.
         said: only those whose reason contains this.
     """
-    row = connection.execute(
-        text(
-            "WITH chosen AS MATERIALIZED ("
-            "  SELECT call_id, state, reason, attempts, starts_with(call_ref, 'sha256:') AS nameless FROM recordings "
-            "  WHERE state = ANY(cast(:states AS text[])) AND state IN ('absent', 'expired', 'failed') "
-            "    AND (cast(:call_ids AS bigint[]) IS NULL OR call_id = ANY(cast(:call_ids AS bigint[]))) "
-            "    AND (cast(:source AS text) IS NULL OR source = :source) "
-            "    AND (cast(:said AS text) IS NULL OR strpos(reason, :said) > 0) "
-            "    AND (cast(:campaign AS text) IS NULL OR EXISTS (SELECT FROM calls "
-            "         WHERE calls.id = call_id AND calls.campaign_ref = :campaign)) "
-            "  FOR UPDATE), "
-            "again AS (UPDATE recordings SET state = 'scheduled', due_at = now(), counts_from = now(), attempts = 0, "
-            "    ended_at = NULL, released_at = NULL, releases = 0, suspect = false, losses = 0, "
-            "    reason = 'An operator had it tried again.' "
-            "  FROM chosen WHERE recordings.call_id = chosen.call_id AND NOT nameless "
-            "  RETURNING recordings.call_id, chosen.state AS was, chosen.reason AS said, chosen.attempts AS tries), "
-            "told AS (INSERT INTO actions (who, action, record_id, detail) "
-            "  SELECT :who, 'recording retried', call_id, jsonb_strip_nulls(jsonb_build_object("
-            "    'was', was, 'because', said, 'attempts', tries, 'reason', cast(:reason AS text))) FROM again) "
-            "SELECT (SELECT count(*) FROM again), (SELECT count(*) FROM chosen WHERE nameless)"
-        ),
-        {
-            "who": who,
-            "reason": reason,
-            "states": list(states),
-            "call_ids": None if call_ids is None else list(call_ids),
-            "source": source,
-            "campaign": campaign,
-            "said": said,
-        },
-    ).one()
-    return Retried(*row)
+    wanted = {"call_ids": call_ids, "source": source, "campaign": campaign, "said": said}
+    chosen = _chosen(narrow({"states": states, **wanted}, _CONDITIONS))
+    again = (
+        update(recordings)
+        .values(
+            state="scheduled",
+            due_at=func.now(),
+            counts_from=func.now(),
+            attempts=0,
+            ended_at=None,
+            released_at=None,
+            releases=0,
+            suspect=False,
+            losses=0,
+            reason="An operator had it tried again.",
+        )
+        .where(recordings.c.call_id == chosen.c.call_id, not_(chosen.c.nameless))
+        .returning(recordings.c.call_id, chosen.c.state, chosen.c.reason, chosen.c.attempts)
+        .cte("again")
+    )
+    told_of = {
+        "was": again.c.state,
+        "because": again.c.reason,
+        "attempts": again.c.attempts,
+        "reason": literal(reason, Text),
+    }
+    detail = func.jsonb_strip_nulls(func.jsonb_build_object(*chain.from_iterable(told_of.items())))
+    told = insert(actions).from_select(
+        ["who", "action", "record_id", "detail"],
+        select(literal(who), literal("recording retried"), again.c.call_id, detail),
+    )
+    counted = select(
+        select(func.count()).select_from(again).scalar_subquery(),
+        select(func.count()).select_from(chosen).where(chosen.c.nameless).scalar_subquery(),
+    )
+    return Retried(*connection.execute(counted.add_cte(told.cte("told"))).one())
+
+
+_CONDITIONS: Conditions = {
+    "states": lambda values: among(recordings.c.state, values),
+    "call_ids": lambda values: among(recordings.c.call_id, values),
+    "source": lambda value: recordings.c.source == value,
+    "campaign": lambda value: exists().where(calls.c.id == recordings.c.call_id, calls.c.campaign_ref == value),
+    "said": lambda value: func.strpos(recordings.c.reason, value) > 0,
+}
+
+
+def _chosen(conditions: Iterator[ColumnElement[bool]]) -> CTE:
+    """Recordings to be tried again, locked, as they were; the nameless ones can not be asked for."""
+    of = recordings.c
+    nameless = func.starts_with(of.call_ref, "sha256:", type_=Boolean).label("nameless")
+    return (
+        select(of.call_id, of.state, of.reason, of.attempts, nameless)
+        .where(of.state.in_(ENDED_WITHOUT_FILE), *conditions)
+        .with_for_update()
+        .cte("chosen")
+        .prefix_with("MATERIALIZED")
+    )
 
 
 def hold(connection: Connection, call_id: int, *, who: str, reason: str | None) -> bool:
@@ -144,18 +194,22 @@ def take_expired(
             "WHERE state = 'stored' AND deleted_at IS NULL AND recordings.dialed_at IS NULL AND calls.id = call_id"
         )
     )
-    tried, order = "delete_tried_at IS NULL", "dialed_at"
-    if tried_before is not None:
-        tried, order = "delete_tried_at < :tried_before", "delete_tried_at"
+    of = recordings.c
+    untried = tried_before is None
+    tried = of.delete_tried_at.is_(None) if untried else of.delete_tried_at < tried_before
     rows = connection.execute(
-        text(
-            "SELECT call_id, source, call_ref, path, size_bytes, sha256 FROM recordings "
-            "WHERE state = 'stored' AND deleted_at IS NULL AND held_at IS NULL "
-            "  AND dialed_at < now() - make_interval(days => :days) "
-            f"  AND (cast(:source AS text) IS NULL OR source = :source) AND {tried} "
-            f"ORDER BY {order} LIMIT :limit FOR UPDATE SKIP LOCKED"
-        ),
-        {"days": older_than_days, "limit": limit, "source": source, "tried_before": tried_before},
+        select(*_KEPT)
+        .where(
+            of.state == word("stored"),
+            of.deleted_at.is_(None),
+            of.held_at.is_(None),
+            of.dialed_at < func.now() - func.make_interval(0, 0, 0, older_than_days),
+            tried,
+            *narrow({"source": source}, _CONDITIONS),
+        )
+        .order_by(of.dialed_at if untried else of.delete_tried_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
     return [KeptFile(*row) for row in rows]
 
@@ -243,18 +297,21 @@ def end_verification(connection: Connection, run_id: int) -> None:
     )
 
 
-_UNVERIFIED = (
-    "source = :source AND state = 'stored' AND deleted_at IS NULL AND ended_at < :began_at "
-    "AND (verified_at IS NULL OR verified_at < :began_at)"
-)
+def _unverified(source: str, began_at: datetime) -> ColumnElement[bool]:
+    of = recordings.c
+    return and_(
+        of.source == source,
+        of.state == word("stored"),
+        of.deleted_at.is_(None),
+        of.ended_at < began_at,
+        or_(of.verified_at.is_(None), of.verified_at < began_at),
+    )
 
 
 def count_unverified(connection: Connection, *, source: str, began_at: datetime) -> tuple[int, int]:
     """How many of a dialler's files, and bytes, a run still has to read."""
-    row = connection.execute(
-        text(f"SELECT count(*), coalesce(sum(size_bytes), 0)::bigint FROM recordings WHERE {_UNVERIFIED}"),
-        {"source": source, "began_at": began_at},
-    ).one()
+    size_bytes = cast(func.coalesce(func.sum(recordings.c.size_bytes), 0), BigInteger)
+    row = connection.execute(select(func.count(), size_bytes).where(_unverified(source, began_at))).one()
     return row[0], row[1]
 
 
@@ -263,11 +320,10 @@ def next_unverified(
 ) -> list[KeptFile]:
     """A dialler's files that a run still has to read, in the order of their calls."""
     rows = connection.execute(
-        text(
-            f"SELECT call_id, source, call_ref, path, size_bytes, sha256 FROM recordings WHERE {_UNVERIFIED} "
-            "AND call_id > :after ORDER BY call_id LIMIT :limit"
-        ),
-        {"source": source, "began_at": began_at, "after": after, "limit": limit},
+        select(*_KEPT)
+        .where(_unverified(source, began_at), recordings.c.call_id > after)
+        .order_by(recordings.c.call_id)
+        .limit(limit)
     )
     return [KeptFile(*row) for row in rows]
 
