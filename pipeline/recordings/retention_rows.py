@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 
 from pipeline.database.narrowing import among, narrow, word
-from pipeline.database.tables import actions, calls, recordings
+from pipeline.database.tables import actions, calls, recording_verifications, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,8 +144,9 @@ def _chosen(conditions: Iterator[ColumnElement[bool]]) -> CTE:
 def hold(connection: Connection, call_id: int, *, who: str, reason: str | None) -> bool:
     """Keep a recording's file whatever its age; False when it was held already."""
     result = connection.execute(
-        text("UPDATE recordings SET held_at = now(), held_by = :who WHERE call_id = :call_id AND held_at IS NULL"),
-        {"call_id": call_id, "who": who},
+        update(recordings)
+        .values(held_at=func.now(), held_by=who)
+        .where(recordings.c.call_id == call_id, recordings.c.held_at.is_(None))
     )
     if result.rowcount:
         _tell(connection, who, "recording held", call_id, reason)
@@ -155,8 +156,9 @@ def hold(connection: Connection, call_id: int, *, who: str, reason: str | None) 
 def release(connection: Connection, call_id: int, *, who: str, reason: str | None) -> bool:
     """Let retention have a recording again; False when it was not held."""
     result = connection.execute(
-        text("UPDATE recordings SET held_at = NULL, held_by = NULL WHERE call_id = :call_id AND held_at IS NOT NULL"),
-        {"call_id": call_id},
+        update(recordings)
+        .values(held_at=None, held_by=None)
+        .where(recordings.c.call_id == call_id, recordings.c.held_at.is_not(None))
     )
     if result.rowcount:
         _tell(connection, who, "recording hold released", call_id, reason)
@@ -165,8 +167,14 @@ def release(connection: Connection, call_id: int, *, who: str, reason: str | Non
 
 def now(connection: Connection) -> datetime:
     """The database's clock."""
-    at: datetime = connection.execute(text("SELECT now()")).scalar_one()
-    return at
+    return connection.scalars(select(func.now())).one()
+
+
+# SQL: it fills in what the hot path of older code left out, and reads the partial index of kept files alone.
+_FILL_IN_DIALED_AT = text(
+    "UPDATE recordings SET dialed_at = calls.dialed_at FROM calls "
+    "WHERE state = 'stored' AND deleted_at IS NULL AND recordings.dialed_at IS NULL AND calls.id = call_id"
+)
 
 
 def take_expired(
@@ -188,12 +196,7 @@ def take_expired(
             oldest call first.
     """
     # Rows that code older than the column stored. There are none of them soon, and then an index says so.
-    connection.execute(
-        text(
-            "UPDATE recordings SET dialed_at = calls.dialed_at FROM calls "
-            "WHERE state = 'stored' AND deleted_at IS NULL AND recordings.dialed_at IS NULL AND calls.id = call_id"
-        )
-    )
+    connection.execute(_FILL_IN_DIALED_AT)
     of = recordings.c
     untried = tried_before is None
     tried = of.delete_tried_at.is_(None) if untried else of.delete_tried_at < tried_before
@@ -217,23 +220,30 @@ def take_expired(
 def mark_deleted(connection: Connection, call_ids: Sequence[int], *, reason: str) -> None:
     """Write down that files are gone."""
     connection.execute(
-        text(
-            "UPDATE recordings SET deleted_at = clock_timestamp(), deleted_reason = :reason, verify_problem = NULL, "
-            "  delete_tried_at = NULL, delete_problem = NULL "
-            "WHERE call_id = ANY(cast(:call_ids AS bigint[]))"
-        ),
-        {"call_ids": list(call_ids), "reason": reason},
+        update(recordings)
+        .values(
+            deleted_at=func.clock_timestamp(),
+            deleted_reason=reason,
+            verify_problem=None,
+            delete_tried_at=None,
+            delete_problem=None,
+        )
+        .where(among(recordings.c.call_id, call_ids))
     )
+
+
+# SQL: thousands of rows in one statement of two parameters.
+_MARK_UNDELETED = text(
+    "UPDATE recordings SET delete_tried_at = clock_timestamp(), delete_problem = problem "
+    "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS tried (call_id, problem) "
+    "WHERE recordings.call_id = tried.call_id"
+)
 
 
 def mark_undeleted(connection: Connection, problems: Sequence[tuple[int, str]]) -> None:
     """Write down which files could not be deleted, and why."""
     connection.execute(
-        text(
-            "UPDATE recordings SET delete_tried_at = clock_timestamp(), delete_problem = problem "
-            "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS tried (call_id, problem) "
-            "WHERE recordings.call_id = tried.call_id"
-        ),
+        _MARK_UNDELETED,
         {"ids": [call_id for call_id, _ in problems], "problems": [problem for _, problem in problems]},
     )
 
@@ -246,27 +256,19 @@ def begin_verification(
     Returns its id, when it began, whether it had begun before, and how many wrong marks were cleared.
     """
     cleared = _clear_wrong_marks(connection, source)
+    runs = recording_verifications
     # One of older code is of no one dialler, and nobody goes on with it.
+    over = or_(runs.c.source.is_(None), runs.c.source == source) if afresh else runs.c.source.is_(None)
     connection.execute(
-        text(
-            "UPDATE recording_verifications SET ended_at = now() "
-            "WHERE ended_at IS NULL AND (source IS NULL OR (:afresh AND source = :source))"
-        ),
-        {"source": source, "afresh": afresh},
+        update(recording_verifications).values(ended_at=func.now()).where(runs.c.ended_at.is_(None), over)
     )
+    columns = (runs.c.id, runs.c.began_at)
     row = connection.execute(
-        text(
-            "SELECT id, began_at FROM recording_verifications WHERE ended_at IS NULL AND source = :source "
-            "ORDER BY id LIMIT 1"
-        ),
-        {"source": source},
+        select(*columns).where(runs.c.ended_at.is_(None), runs.c.source == source).order_by(runs.c.id).limit(1)
     ).one_or_none()
     if row is not None:
         return row.id, row.began_at, True, cleared
-    row = connection.execute(
-        text("INSERT INTO recording_verifications (who, source) VALUES (:who, :source) RETURNING id, began_at"),
-        {"who": who, "source": source},
-    ).one()
+    row = connection.execute(insert(recording_verifications).values(who=who, source=source).returning(*columns)).one()
     reason = f"{cleared} mark(s) of other diallers' files by older code were cleared" if cleared else None
     _tell(connection, who, "recordings verification begun", None, reason)
     return row.id, row.began_at, False, cleared
@@ -278,14 +280,18 @@ def _clear_wrong_marks(connection: Connection, source: str) -> int:
     It read them all in the store of whoever ran it. Whose that was is not known, so they count as not verified until
     their own dialler's environment has. What it said of our own is written anew by this run.
     """
+    runs = recording_verifications
     result = connection.execute(
-        text(
-            "UPDATE recordings SET verified_at = NULL, verify_problem = NULL "
-            "WHERE source <> :source AND verify_problem IS NOT NULL AND EXISTS ("
-            "  SELECT FROM recording_verifications AS run WHERE run.source IS NULL "
-            "  AND recordings.verified_at BETWEEN run.began_at AND coalesce(run.ended_at, now()))"
-        ),
-        {"source": source},
+        update(recordings)
+        .values(verified_at=None, verify_problem=None)
+        .where(
+            recordings.c.source != source,
+            recordings.c.verify_problem.is_not(None),
+            exists().where(
+                runs.c.source.is_(None),
+                recordings.c.verified_at.between(runs.c.began_at, func.coalesce(runs.c.ended_at, func.now())),
+            ),
+        )
     )
     return int(result.rowcount)
 
@@ -293,7 +299,9 @@ def _clear_wrong_marks(connection: Connection, source: str) -> int:
 def end_verification(connection: Connection, run_id: int) -> None:
     """The run has seen everything."""
     connection.execute(
-        text("UPDATE recording_verifications SET ended_at = clock_timestamp() WHERE id = :id"), {"id": run_id}
+        update(recording_verifications)
+        .values(ended_at=func.clock_timestamp())
+        .where(recording_verifications.c.id == run_id)
     )
 
 
@@ -328,15 +336,19 @@ def next_unverified(
     return [KeptFile(*row) for row in rows]
 
 
+# SQL: thousands of rows in one statement of two parameters.
+_MARK_VERIFIED = text(
+    "UPDATE recordings SET verified_at = clock_timestamp(), verify_problem = problem "
+    "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS read (call_id, problem) "
+    # Retention may have been faster: a file it deleted is not missing.
+    "WHERE recordings.call_id = read.call_id AND deleted_at IS NULL"
+)
+
+
 def mark_verified(connection: Connection, results: Sequence[tuple[int, str | None]]) -> None:
     """Write down what reading files came to: for each call what is wrong, or nothing."""
     connection.execute(
-        text(
-            "UPDATE recordings SET verified_at = clock_timestamp(), verify_problem = problem "
-            "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS read (call_id, problem) "
-            # Retention may have been faster: a file it deleted is not missing.
-            "WHERE recordings.call_id = read.call_id AND deleted_at IS NULL"
-        ),
+        _MARK_VERIFIED,
         {"ids": [call_id for call_id, _ in results], "problems": [problem for _, problem in results]},
     )
 
