@@ -50,13 +50,13 @@ def list_(
         page = list_failures(connection, wanted, limit=limit, after=after)
         total = count_failures(connection, wanted)
     if as_json:
-        print_json(page)
+        print_json([failure.as_json() for failure in page])
         return
     table = Table("id", "class", "step", "call_ref", "campaign", "tries", "last failed (UTC)", "reason", box=None)
     for row in page:
         table.add_row(
-            str(row["id"]), row["class"], row["step"], row["call_ref"] or "", row["campaign_ref"] or "",
-            str(row["attempts"]), f"{row['last_failed_at']:%Y-%m-%d %H:%M:%S}", row["reason"],
+            str(row.id), row.failure_class, row.step, row.call_ref or "", row.campaign_ref or "",
+            str(row.attempts), f"{row.last_failed_at:%Y-%m-%d %H:%M:%S}", row.reason,
         )  # fmt: skip
     console.print(table)
     console.print(f"{len(page)} of {total} shown.", highlight=False)
@@ -101,13 +101,13 @@ def stats(
     with database() as engine, engine.connect() as connection:
         rows, kinds = failure_stats(connection, wanted, limit=limit)
     if as_json:
-        print_json(rows)
+        print_json([kind.as_json() for kind in rows])
         return
     table = Table("class", "step", "state", "about", "failures", "oldest (UTC)", box=None)
     for row in rows:
         table.add_row(
-            row["class"], row["step"], row["state"], row["about"], f"{row['failures']:,}",
-            f"{row['oldest']:%Y-%m-%d %H:%M:%S}",
+            row.failure_class, row.step, row.state, row.about, f"{row.failures:,}",
+            f"{row.oldest:%Y-%m-%d %H:%M:%S}",
         )  # fmt: skip
     console.print(table)
     if kinds > len(rows):

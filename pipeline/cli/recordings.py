@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -21,6 +21,7 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from pipeline.recordings.listing import Queue, Recording
     from pipeline.recordings.pauses import Pause
 
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
@@ -48,7 +49,13 @@ def status(*, as_json: AsJson = False) -> None:
         pauses = recording_pauses.standing(connection)
     limits = {"concurrency": settings.recordings_concurrency, "rate": settings.recordings_rate}
     if as_json:
-        print_json({"queues": queues, "pauses": [pause._asdict() for pause in pauses], "limits": limits})
+        print_json(
+            {
+                "queues": [queue._asdict() for queue in queues],
+                "pauses": [pause._asdict() for pause in pauses],
+                "limits": limits,
+            }
+        )
     else:
         _show_queues(queues)
         console.print(
@@ -87,13 +94,13 @@ def list_(
     with database() as engine, engine.connect() as connection:
         rows = recording_list.list_recordings(connection, wanted, limit=limit)
     if as_json:
-        print_json(rows)
+        print_json([row._asdict() for row in rows])
         return
     table = Table("source", "call_ref", "campaign", "dialled (UTC)", "state", "tries", "next (UTC)", "", box=None)
     for row in rows:
         table.add_row(
-            row["source"], row["call_ref"], row["campaign_ref"], _instant(row["dialed_at"]), _state(row),
-            str(row["attempts"]), _instant(row["due_at"]), _remark(row),
+            row.source, row.call_ref, row.campaign_ref, _instant(row.dialed_at), _state(row),
+            str(row.attempts), _instant(row.due_at), _remark(row),
         )  # fmt: skip
     console.print(table)
     console.print(f"{len(rows)} shown.", highlight=False)
@@ -116,13 +123,13 @@ def missing(
     with database() as engine, engine.connect() as connection:
         rows, total = recording_list.list_missing(connection, wanted, ended=ended, limit=limit, with_deleted=deleted)
     if as_json:
-        print_json({"missing": total, "calls": rows})
+        print_json({"missing": total, "calls": [row._asdict() for row in rows]})
     else:
         table = Table("source", "call_ref", "campaign", "dialled (UTC)", "state", "tries", "why", box=None)
         for row in rows:
             table.add_row(
-                row["source"], row["call_ref"], row["campaign_ref"], _instant(row["dialed_at"]),
-                row["state"], str(row["attempts"]), row["reason"],
+                row.source, row.call_ref, row.campaign_ref, _instant(row.dialed_at),
+                row.state, str(row.attempts), row.reason,
             )  # fmt: skip
         console.print(table)
         console.print(f"{len(rows):,} of {total:,} shown.", highlight=False)
@@ -290,7 +297,7 @@ def _find(connection: Connection, call_ref: str, source: str | None) -> int:
     raise typer.Exit(1)
 
 
-def _show_queues(queues: list[dict[str, Any]]) -> None:
+def _show_queues(queues: list[Queue]) -> None:
     if not queues:
         console.print("No call had a recording yet.")
         return
@@ -299,18 +306,16 @@ def _show_queues(queues: list[dict[str, Any]]) -> None:
     for column in table.columns[1:]:
         column.justify = "right"
     for row in queues:
-        table.add_row(row["source"], *(f"{row[name]:,}" for name in shown), f"{row['stored_bytes'] / 1e6:,.1f}")
+        table.add_row(row.source, *(f"{getattr(row, name):,}" for name in shown), f"{row.stored_bytes / 1e6:,.1f}")
     console.print(table)
     for row in queues:
-        if row["not_begun"]:
-            not_begun = as_text(
-                f"{row['not_begun']:,} of {row['source']} were sent more than once and not begun:", "yellow"
-            )
-            advice = as_text(f" is a recordings worker with ENIGMA_SOURCE={row['source']} running?")
+        if row.not_begun:
+            not_begun = as_text(f"{row.not_begun:,} of {row.source} were sent more than once and not begun:", "yellow")
+            advice = as_text(f" is a recordings worker with ENIGMA_SOURCE={row.source} running?")
             console.print(Text.assemble(not_begun, advice))
-        if row["undeleted"]:
+        if row.undeleted:
             undeleted = (
-                f"{row['undeleted']:,} recordings of {row['source']} are past their retention and could not be deleted:"
+                f"{row.undeleted:,} recordings of {row.source} are past their retention and could not be deleted:"
             )
             console.print(Text.assemble(as_text(undeleted, "yellow"), " pipeline recordings list --undeleted"))
 
@@ -325,15 +330,15 @@ def _show_pause(pause: Pause) -> None:
     )
 
 
-def _state(row: dict[str, Any]) -> str:
-    marks = [mark for name, mark in (("deleted_at", "deleted"), ("held_at", "held")) if row[name] is not None]
-    return ", ".join([row["state"], *marks])
+def _state(row: Recording) -> str:
+    marks = [mark for name, mark in (("deleted_at", "deleted"), ("held_at", "held")) if getattr(row, name) is not None]
+    return ", ".join([row.state, *marks])
 
 
-def _remark(row: dict[str, Any]) -> str:
-    remark: str | None = row["verify_problem"] or row["deleted_reason"] or row["delete_problem"]
+def _remark(row: Recording) -> str:
+    remark = row.verify_problem or row.deleted_reason or row.delete_problem
     if remark is None:
-        remark = row["path"] if row["state"] == "stored" else row["reason"]
+        remark = row.path if row.state == "stored" else row.reason
     return remark or ""
 
 

@@ -72,13 +72,13 @@ def _do_part(connection: Connection, bulk: BulkAction) -> _Part | None:
         return None
     never_wait_long(connection)
     if bulk.action == "retry":
-        page = page[: free_at_first(connection, [Waiting(row["id"], row["record_id"], row["step"]) for row in page])]
+        page = page[: free_at_first(connection, [Waiting(row.id, row.record_id, row.step) for row in page])]
         if not page:
             return _Part(0, 0)
         done = retry_page(connection, page, who=bulk.who, reason=bulk.reason)
     else:
         done = discard_page(connection, page, who=bulk.who, reason=bulk.reason)
-    move_on(connection, bulk.id, looked_at=len(page), done=done, last_id=page[-1]["id"])
+    move_on(connection, bulk.id, looked_at=len(page), done=done, last_id=page[-1].id)
     return _Part(len(page), done)
 
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import func, select, text
 
+from pipeline.database.narrowing import among, narrow
+from pipeline.database.tables import actions, batches, calls, edits, failures, inbox, revisions
 from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
+
+    from pipeline.database.narrowing import Conditions
 
 
 class FailureFilter(NamedTuple):
@@ -45,57 +50,74 @@ class FailureFilter(NamedTuple):
     up_to: int | None = None
     about: str | None = None
 
-    def conditions(self) -> tuple[str, dict[str, Any]]:
-        """SQL and its values; only what narrows is in it, so that the indexes are used."""
-        parts, values = ["true"], dict[str, Any]()
-        for name, condition in _CONDITIONS.items():
-            value = getattr(self, name)
-            if value is not None:
-                parts.append(condition)
-                values[name] = list(value) if isinstance(value, tuple) else value
-        if self.contains is not None:
-            escaped = self.contains.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            values["contains"] = f"%{escaped}%"
-        return " AND ".join(parts), values
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """Only what narrows is in them, so that the indexes are used."""
+        return narrow(self._asdict(), _CONDITIONS)
 
 
-_ABOUT = "coalesce(field, error_type, '')"
+_ABOUT = func.coalesce(failures.c.field, failures.c.error_type, "")
 
-_CONDITIONS = {
-    "failure_class": "class = :failure_class",
-    "step": "step = :step",
-    "states": "state = ANY(cast(:states AS text[]))",
-    "source": "source = :source",
-    "call_ref": "call_ref = :call_ref",
-    "campaign_ref": "campaign_ref = :campaign_ref",
-    "contains": "reason ILIKE :contains",
-    "since": "last_failed_at >= :since",
-    "until": "last_failed_at < :until",
-    "ids": "id = ANY(cast(:ids AS bigint[]))",
-    "up_to": "id <= :up_to",
-    "about": f"{_ABOUT} = :about",
+_CONDITIONS: Conditions = {
+    "failure_class": lambda value: failures.c.failure_class == value,
+    "step": lambda value: failures.c.step == value,
+    "states": lambda values: among(failures.c.state, values),
+    "source": lambda value: failures.c.source == value,
+    "call_ref": lambda value: failures.c.call_ref == value,
+    "campaign_ref": lambda value: failures.c.campaign_ref == value,
+    "contains": lambda value: failures.c.reason.icontains(value, autoescape=True),
+    "since": lambda instant: failures.c.last_failed_at >= instant,
+    "until": lambda instant: failures.c.last_failed_at < instant,
+    "ids": lambda values: among(failures.c.id, values),
+    "up_to": lambda value: failures.c.id <= value,
+    "about": lambda value: value == _ABOUT,
 }
 
-_LISTED = (
-    "id, record_id, class, step, state, source, call_ref, campaign_ref, field, reason, attempts, "
-    "first_failed_at, last_failed_at, retry_at"
-)
+
+class Failure(NamedTuple):
+    """A failure in a list; instants are aware."""
+
+    id: int
+    record_id: int
+    failure_class: str
+    step: str
+    state: str
+    source: str
+    call_ref: str | None
+    campaign_ref: str | None
+    field: str | None
+    reason: str
+    attempts: int
+    first_failed_at: datetime
+    last_failed_at: datetime
+    retry_at: datetime | None
+
+    def as_json(self) -> dict[str, Any]:
+        """As scripts know it: the class is called ``class``, which is no name in Python."""
+        return _as_json(self._asdict())
 
 
-def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, after: int = 0) -> list[dict[str, Any]]:
+def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"class" if name == "failure_class" else name: value for name, value in fields.items()}
+
+
+_LAST_ID = 2**63 - 1
+"""No failure has a greater id, whatever is typed, and the server takes no greater one."""
+
+_LISTED = select(*(failures.c[name] for name in Failure._fields))
+
+
+def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, after: int = 0) -> list[Failure]:
     """A page of failures by id, from the one after ``after`` on."""
-    where, values = wanted.conditions()
     rows = connection.execute(
-        text(f"SELECT {_LISTED} FROM failures WHERE {where} AND id > :after ORDER BY id LIMIT :limit"),
-        {**values, "after": after, "limit": limit},
+        _LISTED.where(*wanted.conditions(), failures.c.id > min(after, _LAST_ID)).order_by(failures.c.id).limit(limit)
     )
-    return [dict(row) for row in rows.mappings()]
+    return [Failure(*row) for row in rows]
 
 
 class Page(NamedTuple):
     """Some failures, the newest first, and whether there are others on either side of them."""
 
-    failures: list[dict[str, Any]]
+    failures: list[Failure]
     newer: bool
     older: bool
 
@@ -112,29 +134,41 @@ def page_failures(
         before: only failures of smaller ids, the page that follows one ending with this id.
         after: only failures of greater ids, the page that comes before one beginning with this id.
     """
-    where, values = wanted.conditions()
-    backwards = after is not None
-    boundary = {"before": "AND id < :before", "after": "AND id > :after"}
-    rows = connection.execute(
-        text(
-            f"SELECT {_LISTED} FROM failures WHERE {where} "
-            f"{boundary['after'] if backwards else boundary['before'] if before is not None else ''} "
-            f"ORDER BY id {'' if backwards else 'DESC'} LIMIT :limit"
-        ),
-        {**values, "before": before, "after": after, "limit": limit + 1},
-    )
-    found = [dict(row) for row in rows.mappings()]
+    page = _LISTED.where(*wanted.conditions()).limit(limit + 1)
+    if after is not None:
+        page = page.where(failures.c.id > after).order_by(failures.c.id)
+    else:
+        page = page.order_by(failures.c.id.desc())
+        if before is not None:
+            page = page.where(failures.c.id < before)
+    found = [Failure(*row) for row in connection.execute(page)]
     more = len(found) > limit
     found = found[:limit]
-    if backwards:
+    if after is not None:
         return Page(found[::-1], newer=more, older=True)
     return Page(found, newer=before is not None, older=more)
 
 
 def count_failures(connection: Connection, wanted: FailureFilter) -> int:
     """How many failures match."""
-    where, values = wanted.conditions()
-    return int(connection.scalar(text(f"SELECT count(*) FROM failures WHERE {where}"), values) or 0)
+    return connection.scalars(select(func.count()).select_from(failures).where(*wanted.conditions())).one()
+
+
+class Kind(NamedTuple):
+    """How many failures of one kind there are; instants are aware."""
+
+    failure_class: str
+    step: str
+    state: str
+    about: str
+    failures: int
+    oldest: datetime
+    newest: datetime
+    example: str
+
+    def as_json(self) -> dict[str, Any]:
+        """As scripts know it."""
+        return _as_json(self._asdict())
 
 
 class Stats(NamedTuple):
@@ -145,7 +179,7 @@ class Stats(NamedTuple):
         kinds: how many kinds there are in all.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Kind]
     kinds: int
 
 
@@ -154,19 +188,24 @@ def failure_stats(connection: Connection, wanted: FailureFilter, *, limit: int) 
 
     A record chooses the name of the field that is wrong with it, so there may be as many kinds as failures.
     """
-    where, values = wanted.conditions()
+    kind = (failures.c.failure_class, failures.c.step, failures.c.state, _ABOUT.label("about"))
+    count = func.count().label("failures")
     rows = connection.execute(
-        text(
-            f"SELECT class, step, state, {_ABOUT} AS about, count(*) AS failures, "
-            "  min(first_failed_at) AS oldest, max(last_failed_at) AS newest, min(reason) AS example, "
-            "  count(*) OVER () AS kinds "
-            f"FROM failures WHERE {where} GROUP BY 1, 2, 3, 4 ORDER BY failures DESC, 1, 2, 3, 4 LIMIT :limit"
-        ),
-        {**values, "limit": limit},
-    )
-    found = [dict(row) for row in rows.mappings()]
-    kinds = [row.pop("kinds") for row in found]
-    return Stats(found, kinds[0] if kinds else 0)
+        select(
+            *kind,
+            count,
+            func.min(failures.c.first_failed_at),
+            func.max(failures.c.last_failed_at),
+            func.min(failures.c.reason),
+            func.count().over().label("kinds"),
+        )
+        .where(*wanted.conditions())
+        # By their places: the server does not see that an expression with a parameter is the one it selects.
+        .group_by(text("1, 2, 3, 4"))
+        .order_by(count.desc(), text("1, 2, 3, 4"))
+        .limit(limit)
+    ).all()
+    return Stats([Kind(*row[:-1]) for row in rows], rows[0].kinds if rows else 0)
 
 
 class FailureState(NamedTuple):
@@ -179,53 +218,67 @@ class FailureState(NamedTuple):
 def state_of_failure(connection: Connection, failure_id: int) -> FailureState | None:
     """Where a failure is, for whoever waits for it to move; None if there is none of this id."""
     row = connection.execute(
-        text("SELECT state, attempts FROM failures WHERE id = :id"), {"id": failure_id}
+        select(failures.c.state, failures.c.attempts).where(failures.c.id == failure_id)
     ).one_or_none()
-    return None if row is None else FailureState(row.state, row.attempts)
+    return None if row is None else FailureState(*row)
 
 
 def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | None:
     """One failure with its traceback, its raw record as received and as edited, and who did what; None if unknown."""
-    row = (
-        connection.execute(
-            text(f"SELECT {_LISTED}, error_type, traceback FROM failures WHERE id = :id"), {"id": failure_id}
+    row = connection.execute(
+        _LISTED.add_columns(failures.c.error_type, failures.c.traceback).where(
+            failures.c.id == min(failure_id, _LAST_ID)
         )
-        .mappings()
-        .one_or_none()
-    )
+    ).one_or_none()
     if row is None:
         return None
-    failure = dict(row)
-    record_id = failure["record_id"]
-    raw = connection.scalar(text("SELECT raw FROM inbox WHERE record_id = :id"), {"id": record_id})
-    edited = connection.scalar(
-        text("SELECT raw FROM edits WHERE record_id = :id ORDER BY revision DESC LIMIT 1"), {"id": record_id}
-    )
-    received_at = connection.scalar(text("SELECT received_at FROM batches WHERE id = :id"), {"id": batch_of(record_id)})
-    actions = connection.execute(
-        text("SELECT at, who, action, detail FROM actions WHERE record_id = :id ORDER BY id"), {"id": record_id}
+    *listed, error_type, traceback = row
+    failure = Failure(*listed)
+    record_id = failure.record_id
+    done = connection.execute(
+        select(actions.c.at, actions.c.who, actions.c.action, actions.c.detail)
+        .where(actions.c.record_id == record_id)
+        .order_by(actions.c.id)
     )
     return {
-        **failure,
-        "received_at": received_at,
-        "raw": None if raw is None else bytes(raw),
-        "edited": None if edited is None else bytes(edited),
-        "stored": _stored_version(connection, failure) if failure["class"] == "conflict" else None,
-        "actions": [dict(action) for action in actions.mappings()],
+        **failure.as_json(),
+        "error_type": error_type,
+        "traceback": traceback,
+        "received_at": connection.scalar(select(batches.c.received_at).where(batches.c.id == batch_of(record_id))),
+        "raw": _as_received(connection, record_id),
+        "edited": _as_edited(connection, record_id),
+        "stored": _stored_version(connection, failure) if failure.failure_class == "conflict" else None,
+        "actions": [dict(action) for action in done.mappings()],
     }
 
 
-def _stored_version(connection: Connection, failure: dict[str, Any]) -> bytes | None:
+def _stored_version(connection: Connection, failure: Failure) -> bytes | None:
     """The record a conflict's call was last made of: as received, as edited, or as accepted over the one before."""
+    record_id = connection.scalar(
+        select(
+            func.coalesce(
+                select(revisions.c.record_id)
+                .where(revisions.c.call_id == calls.c.id)
+                .order_by(revisions.c.accepted_at.desc())
+                .limit(1)
+                .scalar_subquery(),
+                calls.c.id,
+            )
+        ).where(calls.c.call_ref == failure.call_ref, calls.c.source == failure.source)
+    )
+    if record_id is None:
+        return None
+    edited = _as_edited(connection, record_id)
+    return _as_received(connection, record_id) if edited is None else edited
+
+
+def _as_received(connection: Connection, record_id: int) -> bytes | None:
+    raw = connection.scalar(select(inbox.c.raw).where(inbox.c.record_id == record_id))
+    return None if raw is None else bytes(raw)
+
+
+def _as_edited(connection: Connection, record_id: int) -> bytes | None:
     raw = connection.scalar(
-        text(
-            "SELECT coalesce((SELECT raw FROM edits WHERE edits.record_id = made_of.id "
-            "                 ORDER BY edits.revision DESC LIMIT 1), inbox.raw) "
-            "FROM calls CROSS JOIN LATERAL (SELECT coalesce("
-            "  (SELECT record_id FROM revisions WHERE call_id = calls.id ORDER BY accepted_at DESC LIMIT 1), calls.id"
-            ") AS id) AS made_of JOIN inbox ON inbox.record_id = made_of.id "
-            "WHERE calls.call_ref = :call_ref AND calls.source = :source"
-        ),
-        {"call_ref": failure["call_ref"], "source": failure["source"]},
+        select(edits.c.raw).where(edits.c.record_id == record_id).order_by(edits.c.revision.desc()).limit(1)
     )
     return None if raw is None else bytes(raw)

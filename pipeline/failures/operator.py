@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine, Row
 
     from pipeline.failures.conflicts import Accepted
+    from pipeline.failures.listing import Failure
 
 CHUNK = 100
 """Failures handled in one transaction, so that thousands of them hold few locks, and none for long."""
@@ -40,10 +41,10 @@ def retry(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None
     return _in_chunks(engine, wanted, lambda connection, page: retry_page(connection, page, who=who, reason=reason))
 
 
-def retry_page(connection: Connection, page: Sequence[dict[str, Any]], *, who: str, reason: str | None) -> int:
+def retry_page(connection: Connection, page: Sequence[Failure], *, who: str, reason: str | None) -> int:
     """Release those of these failures that are open; returns how many."""
-    released = release(connection, [failure["id"] for failure in page])
-    record_actions(connection, who, "retry", [failure["record_id"] for failure in page], reason)
+    released = release(connection, [failure.id for failure in page])
+    record_actions(connection, who, "retry", [failure.record_id for failure in page], reason)
     return released
 
 
@@ -55,7 +56,7 @@ def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> 
     return _in_chunks(engine, wanted, lambda connection, page: discard_page(connection, page, who=who, reason=reason))
 
 
-def discard_page(connection: Connection, page: Sequence[dict[str, Any]], *, who: str, reason: str | None) -> int:
+def discard_page(connection: Connection, page: Sequence[Failure], *, who: str, reason: str | None) -> int:
     """Set those of these failures that are open aside for good; returns how many."""
     discarded = connection.execute(
         text(
@@ -65,7 +66,7 @@ def discard_page(connection: Connection, page: Sequence[dict[str, Any]], *, who:
             "UPDATE failures SET state = 'discarded', retry_at = NULL "
             "WHERE id IN (SELECT id FROM chosen) RETURNING record_id"
         ),
-        {"ids": [failure["id"] for failure in page]},
+        {"ids": [failure.id for failure in page]},
     ).scalars()
     record_ids = list(discarded)
     record_actions(connection, who, "discard", record_ids, reason)
@@ -138,9 +139,7 @@ def accept(engine: Engine, failure_id: int, *, who: str) -> Accepted:
     )
 
 
-def _in_chunks(
-    engine: Engine, wanted: FailureFilter, act: Callable[[Connection, list[dict[str, Any]]], int]
-) -> Iterator[int]:
+def _in_chunks(engine: Engine, wanted: FailureFilter, act: Callable[[Connection, list[Failure]], int]) -> Iterator[int]:
     """Do something to every open failure that matches, a chunk a transaction; yields each one's count, committed."""
     after = 0
     while True:
@@ -149,7 +148,7 @@ def _in_chunks(
             if not page:
                 return
             count = act(connection, page)
-            after = page[-1]["id"]
+            after = page[-1].id
         yield count
 
 

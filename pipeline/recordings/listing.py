@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import BigInteger, and_, case, cast, func, not_, or_, select, text
 
+from pipeline.database.narrowing import among, is_set, narrow
+from pipeline.database.tables import calls, dispositions, recordings
 from pipeline.recordings.queue import IN_FLIGHT
 from pipeline.recordings.rows import WAITING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from pipeline.database.narrowing import Conditions
 
 
 def recordings_by_state(connection: Connection) -> dict[str, int]:
     """How many recordings are in each state; reads an index of all of them, so ask seldom."""
-    rows = connection.execute(text("SELECT state, count(*) AS recordings FROM recordings GROUP BY state ORDER BY 1"))
-    return {row.state: int(row.recordings) for row in rows}
+    state = recordings.c.state
+    rows = connection.execute(select(state, func.count()).group_by(state).order_by(state))
+    return {row[0]: row[1] for row in rows}
 
 
 class RecordingFilter(NamedTuple):
@@ -40,43 +42,109 @@ class RecordingFilter(NamedTuple):
     deleted: bool | None = None
     undeleted: bool | None = None
 
-
-_FILTER = (
-    "(cast(:states AS text[]) IS NULL OR r.state = ANY(cast(:states AS text[]))) "
-    "AND (cast(:source AS text) IS NULL OR c.source = :source) "
-    "AND (cast(:campaign AS text) IS NULL OR c.campaign_ref = :campaign) "
-    "AND (cast(:call_ref AS text) IS NULL OR c.call_ref = :call_ref) "
-    "AND (cast(:since AS timestamptz) IS NULL OR c.dialed_at >= :since) "
-    "AND (cast(:until AS timestamptz) IS NULL OR c.dialed_at < :until) "
-    "AND (cast(:said AS text) IS NULL OR strpos(r.reason, :said) > 0) "
-    "AND (cast(:held AS boolean) IS NULL OR (r.held_at IS NOT NULL) = :held) "
-    "AND (cast(:differs AS boolean) IS NULL OR (r.verify_problem IS NOT NULL) = :differs) "
-    "AND (cast(:deleted AS boolean) IS NULL OR (r.deleted_at IS NOT NULL) = :deleted) "
-    "AND (cast(:undeleted AS boolean) IS NULL OR (r.delete_problem IS NOT NULL) = :undeleted) "
-)
-
-_SHOWN = (
-    "r.call_id, c.source, c.call_ref, c.campaign_ref, c.dialed_at, r.state, r.reason, r.attempts, r.due_at, "
-    "r.scheduled_at, r.tried_at, r.ended_at, r.path, r.size_bytes, r.sha256, r.verified_at, r.verify_problem, "
-    "r.held_at, r.held_by, r.deleted_at, r.deleted_reason, r.delete_tried_at, r.delete_problem"
-)
+    def conditions(self) -> Iterator[ColumnElement[bool]]:
+        """Only what narrows is in them, so that the indexes are used."""
+        return narrow(self._asdict(), _CONDITIONS)
 
 
-def list_recordings(connection: Connection, wanted: RecordingFilter, *, limit: int) -> list[dict[str, Any]]:
+_CONDITIONS: Conditions = {
+    "states": lambda values: among(recordings.c.state, values),
+    "source": lambda value: calls.c.source == value,
+    "campaign": lambda value: calls.c.campaign_ref == value,
+    "call_ref": lambda value: calls.c.call_ref == value,
+    "since": lambda instant: calls.c.dialed_at >= instant,
+    "until": lambda instant: calls.c.dialed_at < instant,
+    "said": lambda value: func.strpos(recordings.c.reason, value) > 0,
+    "held": lambda value: is_set(recordings.c.held_at, value),
+    "differs": lambda value: is_set(recordings.c.verify_problem, value),
+    "deleted": lambda value: is_set(recordings.c.deleted_at, value),
+    "undeleted": lambda value: is_set(recordings.c.delete_problem, value),
+}
+
+
+class Recording(NamedTuple):
+    """A recording in a list; instants are aware."""
+
+    call_id: int
+    source: str
+    call_ref: str
+    campaign_ref: str
+    dialed_at: datetime
+    state: str
+    reason: str | None
+    attempts: int
+    due_at: datetime | None
+    scheduled_at: datetime
+    tried_at: datetime | None
+    ended_at: datetime | None
+    path: str | None
+    size_bytes: int | None
+    sha256: bytes | None
+    verified_at: datetime | None
+    verify_problem: str | None
+    held_at: datetime | None
+    held_by: str | None
+    deleted_at: datetime | None
+    deleted_reason: str | None
+    delete_tried_at: datetime | None
+    delete_problem: str | None
+
+
+_OF_THE_CALL = {"source", "call_ref", "campaign_ref", "dialed_at"}
+
+_SHOWN = select(*((calls if name in _OF_THE_CALL else recordings).c[name] for name in Recording._fields))
+
+
+def list_recordings(connection: Connection, wanted: RecordingFilter, *, limit: int) -> list[Recording]:
     """The newest recordings that match."""
     rows = connection.execute(
-        text(
-            f"SELECT {_SHOWN} FROM recordings AS r JOIN calls AS c ON c.id = r.call_id WHERE {_FILTER} "
-            "ORDER BY r.call_id DESC LIMIT :limit"
-        ),
-        {**wanted._asdict(), "limit": limit},
+        _SHOWN.join_from(recordings, calls, calls.c.id == recordings.c.call_id)
+        .where(*wanted.conditions())
+        .order_by(recordings.c.call_id.desc())
+        .limit(limit)
     )
-    return [dict(row) for row in rows.mappings()]
+    return [Recording(*row) for row in rows]
+
+
+class MissingRecording(NamedTuple):
+    """An answered call without a stored recording, and why; instants are aware."""
+
+    call_id: int
+    source: str
+    call_ref: str
+    campaign_ref: str
+    dialed_at: datetime
+    talk_seconds: int
+    state: str
+    reason: str
+    attempts: int
+    due_at: datetime | None
+
+
+_IS_DELETED = recordings.c.deleted_at.is_not(None)
+
+_MISSING = select(
+    calls.c.id,
+    calls.c.source,
+    calls.c.call_ref,
+    calls.c.campaign_ref,
+    calls.c.dialed_at,
+    calls.c.talk_seconds,
+    case((_IS_DELETED, "deleted"), else_=func.coalesce(recordings.c.state, "none")),
+    case(
+        (_IS_DELETED, recordings.c.deleted_reason),
+        (recordings.c.call_id.is_not(None), func.coalesce(recordings.c.reason, "It was not tried yet.")),
+        (dispositions.c.can_have_audio, "It is not scheduled yet: its batch is on its way."),
+        else_="The dialler records no such call.",
+    ),
+    func.coalesce(recordings.c.attempts, 0),
+    recordings.c.due_at,
+)
 
 
 def list_missing(
     connection: Connection, wanted: RecordingFilter, *, ended: bool, limit: int, with_deleted: bool = False
-) -> tuple[list[dict[str, Any]], int]:
+) -> tuple[list[MissingRecording], int]:
     """Answered calls without a stored recording, newest first, each with the reason; and how many there are in all.
 
     Args:
@@ -86,68 +154,86 @@ def list_missing(
         limit: the most to list.
         with_deleted: also those that were stored until retention deleted them.
     """
-    where = (
-        "FROM calls AS c JOIN dispositions AS d ON d.call_id = c.id LEFT JOIN recordings AS r ON r.call_id = c.id "
-        "WHERE d.disposition = 'answered' "
-        "AND (r.state IS DISTINCT FROM 'stored' OR (:with_deleted AND r.deleted_at IS NOT NULL)) "
-        f"AND {_FILTER} AND (NOT :ended OR r.state NOT IN ('scheduled', 'downloading') "
-        "                   OR (r.state IS NULL AND NOT d.can_have_audio)) "
+    state = recordings.c.state
+    is_missing = state.is_distinct_from("stored")
+    conditions = [
+        dispositions.c.disposition == "answered",
+        or_(is_missing, _IS_DELETED) if with_deleted else is_missing,
+        *wanted._replace(states=None).conditions(),
+    ]
+    if ended:
+        none_comes = and_(state.is_(None), not_(dispositions.c.can_have_audio))
+        conditions.append(or_(state.not_in(("scheduled", "downloading")), none_comes))
+    missing = (
+        _MISSING.select_from(calls)
+        .join(dispositions, dispositions.c.call_id == calls.c.id)
+        .outerjoin(recordings, recordings.c.call_id == calls.c.id)
+        .where(*conditions)
     )
-    values = {**wanted._asdict(), "states": None, "ended": ended, "limit": limit, "with_deleted": with_deleted}
-    rows = connection.execute(
-        text(
-            "SELECT c.id AS call_id, c.source, c.call_ref, c.campaign_ref, c.dialed_at, c.talk_seconds, "
-            "  CASE WHEN r.deleted_at IS NOT NULL THEN 'deleted' ELSE coalesce(r.state, 'none') END AS state, "
-            "  CASE WHEN r.deleted_at IS NOT NULL THEN r.deleted_reason WHEN r.call_id IS NOT NULL "
-            "       THEN coalesce(r.reason, 'It was not tried yet.') WHEN d.can_have_audio "
-            "       THEN 'It is not scheduled yet: its batch is on its way.' "
-            "       ELSE 'The dialler records no such call.' END AS reason, "
-            f"  coalesce(r.attempts, 0) AS attempts, r.due_at {where} ORDER BY c.id DESC LIMIT :limit"
-        ),
-        values,
-    )
-    found = [dict(row) for row in rows.mappings()]
+    rows = connection.execute(missing.order_by(calls.c.id.desc()).limit(limit))
+    found = [MissingRecording._make(row) for row in rows]
     if len(found) < limit:
         return found, len(found)
-    return found, int(connection.execute(text(f"SELECT count(*) {where}"), values).scalar_one())
+    return found, connection.scalars(missing.with_only_columns(func.count())).one()
 
 
-def queue_status(connection: Connection) -> list[dict[str, Any]]:
+class Queue(NamedTuple):
+    """One dialler's recordings: how many are in each state, under way and due, and what needs looking at."""
+
+    source: str
+    scheduled: int
+    downloading: int
+    stored: int
+    absent: int
+    expired: int
+    failed: int
+    stored_bytes: int
+    due: int
+    oldest_due_at: datetime | None
+    in_flight: int
+    not_begun: int
+    held: int
+    deleted: int
+    differing: int
+    undeleted: int
+    last_stored_at: datetime | None
+
+
+def queue_status(connection: Connection) -> list[Queue]:
     """Each dialler: recordings by state, what is under way and due, and what needs looking at."""
+    of = recordings.c
+    is_due = and_(text(WAITING), of.due_at <= func.now())
     rows = connection.execute(
-        text(
-            "SELECT source, "
-            "  count(*) FILTER (WHERE state = 'scheduled') AS scheduled, "
-            "  count(*) FILTER (WHERE state = 'downloading') AS downloading, "
-            "  count(*) FILTER (WHERE state = 'stored') AS stored, "
-            "  count(*) FILTER (WHERE state = 'absent') AS absent, "
-            "  count(*) FILTER (WHERE state = 'expired') AS expired, "
-            "  count(*) FILTER (WHERE state = 'failed') AS failed, "
-            "  coalesce(sum(size_bytes) FILTER (WHERE deleted_at IS NULL), 0)::bigint AS stored_bytes, "
-            f"  count(*) FILTER (WHERE {WAITING} AND due_at <= now()) AS due, "
-            f"  min(due_at) FILTER (WHERE {WAITING} AND due_at <= now()) AS oldest_due_at, "
-            f"  count(*) FILTER (WHERE {IN_FLIGHT}) AS in_flight, "
-            "  count(*) FILTER (WHERE state = 'scheduled' AND releases > 1) AS not_begun, "
-            "  count(*) FILTER (WHERE held_at IS NOT NULL) AS held, "
-            "  count(*) FILTER (WHERE deleted_at IS NOT NULL) AS deleted, "
-            "  count(*) FILTER (WHERE verify_problem IS NOT NULL) AS differing, "
-            "  count(*) FILTER (WHERE delete_problem IS NOT NULL) AS undeleted, "
-            "  max(ended_at) FILTER (WHERE state = 'stored') AS last_stored_at "
-            "FROM recordings GROUP BY source ORDER BY source"
+        select(
+            of.source,
+            *(
+                func.count().filter(of.state == state)
+                for state in ("scheduled", "downloading", "stored", "absent", "expired", "failed")
+            ),
+            cast(func.coalesce(func.sum(of.size_bytes).filter(of.deleted_at.is_(None)), 0), BigInteger),
+            func.count().filter(is_due),
+            func.min(of.due_at).filter(is_due),
+            func.count().filter(text(IN_FLIGHT)),
+            func.count().filter(of.state == "scheduled", of.releases > 1),
+            func.count().filter(of.held_at.is_not(None)),
+            func.count().filter(of.deleted_at.is_not(None)),
+            func.count().filter(of.verify_problem.is_not(None)),
+            func.count().filter(of.delete_problem.is_not(None)),
+            func.max(of.ended_at).filter(of.state == "stored"),
         )
+        .group_by(of.source)
+        .order_by(of.source)
     )
-    return [dict(row) for row in rows.mappings()]
+    return [Queue(*row) for row in rows]
 
 
 def calls_of(connection: Connection, call_refs: Sequence[str], source: str | None) -> dict[str, list[tuple[str, int]]]:
     """The calls of references that have a recording's row: by reference, each dialler and call."""
     rows = connection.execute(
-        text(
-            "SELECT c.call_ref, c.source, c.id FROM calls AS c JOIN recordings AS r ON r.call_id = c.id "
-            "WHERE c.call_ref = ANY(cast(:call_refs AS text[])) "
-            "  AND (cast(:source AS text) IS NULL OR c.source = :source) ORDER BY c.source"
-        ),
-        {"call_refs": list(call_refs), "source": source},
+        select(calls.c.call_ref, calls.c.source, calls.c.id)
+        .join_from(calls, recordings, recordings.c.call_id == calls.c.id)
+        .where(among(calls.c.call_ref, call_refs), *narrow({"source": source}, _CONDITIONS))
+        .order_by(calls.c.source)
     )
     found: dict[str, list[tuple[str, int]]] = {}
     for row in rows:
@@ -155,9 +241,17 @@ def calls_of(connection: Connection, call_refs: Sequence[str], source: str | Non
     return found
 
 
-def state_of(connection: Connection, call_id: int) -> Any:
+class StateOfRecording(NamedTuple):
+    """Where one recording is; instants are aware."""
+
+    state: str
+    deleted_at: datetime | None
+    deleted_reason: str | None
+    call_ref: str
+    held_at: datetime | None
+
+
+def state_of(connection: Connection, call_id: int) -> StateOfRecording:
     """Where one recording is."""
-    return connection.execute(
-        text("SELECT state, deleted_at, deleted_reason, call_ref, held_at FROM recordings WHERE call_id = :id"),
-        {"id": call_id},
-    ).one()
+    columns = (recordings.c[name] for name in StateOfRecording._fields)
+    return StateOfRecording(*connection.execute(select(*columns).where(recordings.c.call_id == call_id)).one())

@@ -2,18 +2,38 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Text,
+    and_,
+    cast,
+    exists,
+    func,
+    insert,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    update,
+)
 
 from pipeline.calls.rules.cdr import NAMELESS
 from pipeline.database.audit import record_action
+from pipeline.database.narrowing import among, narrow, word
+from pipeline.database.tables import actions, calls, recording_verifications, recordings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import CTE, ColumnElement, Connection
+
+    from pipeline.database.narrowing import Conditions
 
 ENDED_WITHOUT_FILE = ("absent", "expired", "failed")
 """The states an operator may have tried again."""
@@ -28,6 +48,9 @@ class KeptFile(NamedTuple):
     path: str
     size_bytes: int
     sha256: bytes
+
+
+_KEPT = [recordings.c[name] for name in KeptFile._fields]
 
 
 class Retried(NamedTuple):
@@ -60,46 +83,72 @@ def retry(
         campaign: only of this campaign.
         said: only those whose reason contains this.
     """
-    row = connection.execute(
-        text(
-            "WITH chosen AS MATERIALIZED ("
-            f"  SELECT call_id, state, reason, attempts, starts_with(call_ref, '{NAMELESS}') AS nameless "
-            "  FROM recordings "
-            "  WHERE state = ANY(cast(:states AS text[])) AND state IN ('absent', 'expired', 'failed') "
-            "    AND (cast(:call_ids AS bigint[]) IS NULL OR call_id = ANY(cast(:call_ids AS bigint[]))) "
-            "    AND (cast(:source AS text) IS NULL OR source = :source) "
-            "    AND (cast(:said AS text) IS NULL OR strpos(reason, :said) > 0) "
-            "    AND (cast(:campaign AS text) IS NULL OR EXISTS (SELECT FROM calls "
-            "         WHERE calls.id = call_id AND calls.campaign_ref = :campaign)) "
-            "  FOR UPDATE), "
-            "again AS (UPDATE recordings SET state = 'scheduled', due_at = now(), counts_from = now(), attempts = 0, "
-            "    ended_at = NULL, released_at = NULL, releases = 0, suspect = false, losses = 0, "
-            "    reason = 'An operator had it tried again.' "
-            "  FROM chosen WHERE recordings.call_id = chosen.call_id AND NOT nameless "
-            "  RETURNING recordings.call_id, chosen.state AS was, chosen.reason AS said, chosen.attempts AS tries), "
-            "told AS (INSERT INTO actions (who, action, record_id, detail) "
-            "  SELECT :who, 'recording retried', call_id, jsonb_strip_nulls(jsonb_build_object("
-            "    'was', was, 'because', said, 'attempts', tries, 'reason', cast(:reason AS text))) FROM again) "
-            "SELECT (SELECT count(*) FROM again), (SELECT count(*) FROM chosen WHERE nameless)"
-        ),
-        {
-            "who": who,
-            "reason": reason,
-            "states": list(states),
-            "call_ids": None if call_ids is None else list(call_ids),
-            "source": source,
-            "campaign": campaign,
-            "said": said,
-        },
-    ).one()
-    return Retried(*row)
+    wanted = {"call_ids": call_ids, "source": source, "campaign": campaign, "said": said}
+    chosen = _chosen(narrow({"states": states, **wanted}, _CONDITIONS))
+    again = (
+        update(recordings)
+        .values(
+            state="scheduled",
+            due_at=func.now(),
+            counts_from=func.now(),
+            attempts=0,
+            ended_at=None,
+            released_at=None,
+            releases=0,
+            suspect=False,
+            losses=0,
+            reason="An operator had it tried again.",
+        )
+        .where(recordings.c.call_id == chosen.c.call_id, not_(chosen.c.nameless))
+        .returning(recordings.c.call_id, chosen.c.state, chosen.c.reason, chosen.c.attempts)
+        .cte("again")
+    )
+    told_of = {
+        "was": again.c.state,
+        "because": again.c.reason,
+        "attempts": again.c.attempts,
+        "reason": literal(reason, Text),
+    }
+    detail = func.jsonb_strip_nulls(func.jsonb_build_object(*chain.from_iterable(told_of.items())))
+    told = insert(actions).from_select(
+        ["who", "action", "record_id", "detail"],
+        select(literal(who), literal("recording retried"), again.c.call_id, detail),
+    )
+    counted = select(
+        select(func.count()).select_from(again).scalar_subquery(),
+        select(func.count()).select_from(chosen).where(chosen.c.nameless).scalar_subquery(),
+    )
+    return Retried(*connection.execute(counted.add_cte(told.cte("told"))).one())
+
+
+_CONDITIONS: Conditions = {
+    "states": lambda values: among(recordings.c.state, values),
+    "call_ids": lambda values: among(recordings.c.call_id, values),
+    "source": lambda value: recordings.c.source == value,
+    "campaign": lambda value: exists().where(calls.c.id == recordings.c.call_id, calls.c.campaign_ref == value),
+    "said": lambda value: func.strpos(recordings.c.reason, value) > 0,
+}
+
+
+def _chosen(conditions: Iterator[ColumnElement[bool]]) -> CTE:
+    """Recordings to be tried again, locked, as they were; the nameless ones can not be asked for."""
+    of = recordings.c
+    nameless = func.starts_with(of.call_ref, NAMELESS, type_=Boolean).label("nameless")
+    return (
+        select(of.call_id, of.state, of.reason, of.attempts, nameless)
+        .where(of.state.in_(ENDED_WITHOUT_FILE), *conditions)
+        .with_for_update()
+        .cte("chosen")
+        .prefix_with("MATERIALIZED")
+    )
 
 
 def hold(connection: Connection, call_id: int, *, who: str, reason: str | None) -> bool:
     """Keep a recording's file whatever its age; False when it was held already."""
     result = connection.execute(
-        text("UPDATE recordings SET held_at = now(), held_by = :who WHERE call_id = :call_id AND held_at IS NULL"),
-        {"call_id": call_id, "who": who},
+        update(recordings)
+        .values(held_at=func.now(), held_by=who)
+        .where(recordings.c.call_id == call_id, recordings.c.held_at.is_(None))
     )
     if result.rowcount:
         _tell(connection, who, "recording held", call_id, reason)
@@ -109,8 +158,9 @@ def hold(connection: Connection, call_id: int, *, who: str, reason: str | None) 
 def end_hold(connection: Connection, call_id: int, *, who: str, reason: str | None) -> bool:
     """Let retention have a recording again; False when it was not held."""
     result = connection.execute(
-        text("UPDATE recordings SET held_at = NULL, held_by = NULL WHERE call_id = :call_id AND held_at IS NOT NULL"),
-        {"call_id": call_id},
+        update(recordings)
+        .values(held_at=None, held_by=None)
+        .where(recordings.c.call_id == call_id, recordings.c.held_at.is_not(None))
     )
     if result.rowcount:
         _tell(connection, who, "recording hold released", call_id, reason)
@@ -119,8 +169,14 @@ def end_hold(connection: Connection, call_id: int, *, who: str, reason: str | No
 
 def now(connection: Connection) -> datetime:
     """The database's clock."""
-    at: datetime = connection.execute(text("SELECT now()")).scalar_one()
-    return at
+    return connection.scalars(select(func.now())).one()
+
+
+# SQL: it fills in what the hot path of older code left out, and reads the partial index of kept files alone.
+_FILL_IN_DIALED_AT = text(
+    "UPDATE recordings SET dialed_at = calls.dialed_at FROM calls "
+    "WHERE state = 'stored' AND deleted_at IS NULL AND recordings.dialed_at IS NULL AND calls.id = call_id"
+)
 
 
 def take_expired(
@@ -142,24 +198,23 @@ def take_expired(
             oldest call first.
     """
     # Rows that code older than the column stored. There are none of them soon, and then an index says so.
-    connection.execute(
-        text(
-            "UPDATE recordings SET dialed_at = calls.dialed_at FROM calls "
-            "WHERE state = 'stored' AND deleted_at IS NULL AND recordings.dialed_at IS NULL AND calls.id = call_id"
-        )
-    )
-    tried, order = "delete_tried_at IS NULL", "dialed_at"
-    if tried_before is not None:
-        tried, order = "delete_tried_at < :tried_before", "delete_tried_at"
+    connection.execute(_FILL_IN_DIALED_AT)
+    of = recordings.c
+    untried = tried_before is None
+    tried = of.delete_tried_at.is_(None) if untried else of.delete_tried_at < tried_before
     rows = connection.execute(
-        text(
-            "SELECT call_id, source, call_ref, path, size_bytes, sha256 FROM recordings "
-            "WHERE state = 'stored' AND deleted_at IS NULL AND held_at IS NULL "
-            "  AND dialed_at < now() - make_interval(days => :days) "
-            f"  AND (cast(:source AS text) IS NULL OR source = :source) AND {tried} "
-            f"ORDER BY {order} LIMIT :limit FOR UPDATE SKIP LOCKED"
-        ),
-        {"days": older_than_days, "limit": limit, "source": source, "tried_before": tried_before},
+        select(*_KEPT)
+        .where(
+            of.state == word("stored"),
+            of.deleted_at.is_(None),
+            of.held_at.is_(None),
+            of.dialed_at < func.now() - func.make_interval(0, 0, 0, older_than_days),
+            tried,
+            *narrow({"source": source}, _CONDITIONS),
+        )
+        .order_by(of.dialed_at if untried else of.delete_tried_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
     )
     return [KeptFile(*row) for row in rows]
 
@@ -167,23 +222,30 @@ def take_expired(
 def mark_deleted(connection: Connection, call_ids: Sequence[int], *, reason: str) -> None:
     """Write down that files are gone."""
     connection.execute(
-        text(
-            "UPDATE recordings SET deleted_at = clock_timestamp(), deleted_reason = :reason, verify_problem = NULL, "
-            "  delete_tried_at = NULL, delete_problem = NULL "
-            "WHERE call_id = ANY(cast(:call_ids AS bigint[]))"
-        ),
-        {"call_ids": list(call_ids), "reason": reason},
+        update(recordings)
+        .values(
+            deleted_at=func.clock_timestamp(),
+            deleted_reason=reason,
+            verify_problem=None,
+            delete_tried_at=None,
+            delete_problem=None,
+        )
+        .where(among(recordings.c.call_id, call_ids))
     )
+
+
+# SQL: thousands of rows in one statement of two parameters.
+_MARK_UNDELETED = text(
+    "UPDATE recordings SET delete_tried_at = clock_timestamp(), delete_problem = problem "
+    "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS tried (call_id, problem) "
+    "WHERE recordings.call_id = tried.call_id"
+)
 
 
 def mark_undeleted(connection: Connection, problems: Sequence[tuple[int, str]]) -> None:
     """Write down which files could not be deleted, and why."""
     connection.execute(
-        text(
-            "UPDATE recordings SET delete_tried_at = clock_timestamp(), delete_problem = problem "
-            "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS tried (call_id, problem) "
-            "WHERE recordings.call_id = tried.call_id"
-        ),
+        _MARK_UNDELETED,
         {"ids": [call_id for call_id, _ in problems], "problems": [problem for _, problem in problems]},
     )
 
@@ -196,27 +258,19 @@ def begin_verification(
     Returns its id, when it began, whether it had begun before, and how many wrong marks were cleared.
     """
     cleared = _clear_wrong_marks(connection, source)
+    runs = recording_verifications
     # One of older code is of no one dialler, and nobody goes on with it.
+    over = or_(runs.c.source.is_(None), runs.c.source == source) if afresh else runs.c.source.is_(None)
     connection.execute(
-        text(
-            "UPDATE recording_verifications SET ended_at = now() "
-            "WHERE ended_at IS NULL AND (source IS NULL OR (:afresh AND source = :source))"
-        ),
-        {"source": source, "afresh": afresh},
+        update(recording_verifications).values(ended_at=func.now()).where(runs.c.ended_at.is_(None), over)
     )
+    columns = (runs.c.id, runs.c.began_at)
     row = connection.execute(
-        text(
-            "SELECT id, began_at FROM recording_verifications WHERE ended_at IS NULL AND source = :source "
-            "ORDER BY id LIMIT 1"
-        ),
-        {"source": source},
+        select(*columns).where(runs.c.ended_at.is_(None), runs.c.source == source).order_by(runs.c.id).limit(1)
     ).one_or_none()
     if row is not None:
         return row.id, row.began_at, True, cleared
-    row = connection.execute(
-        text("INSERT INTO recording_verifications (who, source) VALUES (:who, :source) RETURNING id, began_at"),
-        {"who": who, "source": source},
-    ).one()
+    row = connection.execute(insert(recording_verifications).values(who=who, source=source).returning(*columns)).one()
     reason = f"{cleared} mark(s) of other diallers' files by older code were cleared" if cleared else None
     _tell(connection, who, "recordings verification begun", None, reason)
     return row.id, row.began_at, False, cleared
@@ -228,14 +282,18 @@ def _clear_wrong_marks(connection: Connection, source: str) -> int:
     It read them all in the store of whoever ran it. Whose that was is not known, so they count as not verified until
     their own dialler's environment has. What it said of our own is written anew by this run.
     """
+    runs = recording_verifications
     result = connection.execute(
-        text(
-            "UPDATE recordings SET verified_at = NULL, verify_problem = NULL "
-            "WHERE source <> :source AND verify_problem IS NOT NULL AND EXISTS ("
-            "  SELECT FROM recording_verifications AS run WHERE run.source IS NULL "
-            "  AND recordings.verified_at BETWEEN run.began_at AND coalesce(run.ended_at, now()))"
-        ),
-        {"source": source},
+        update(recordings)
+        .values(verified_at=None, verify_problem=None)
+        .where(
+            recordings.c.source != source,
+            recordings.c.verify_problem.is_not(None),
+            exists().where(
+                runs.c.source.is_(None),
+                recordings.c.verified_at.between(runs.c.began_at, func.coalesce(runs.c.ended_at, func.now())),
+            ),
+        )
     )
     return int(result.rowcount)
 
@@ -243,22 +301,27 @@ def _clear_wrong_marks(connection: Connection, source: str) -> int:
 def end_verification(connection: Connection, run_id: int) -> None:
     """The run has seen everything."""
     connection.execute(
-        text("UPDATE recording_verifications SET ended_at = clock_timestamp() WHERE id = :id"), {"id": run_id}
+        update(recording_verifications)
+        .values(ended_at=func.clock_timestamp())
+        .where(recording_verifications.c.id == run_id)
     )
 
 
-_UNVERIFIED = (
-    "source = :source AND state = 'stored' AND deleted_at IS NULL AND ended_at < :began_at "
-    "AND (verified_at IS NULL OR verified_at < :began_at)"
-)
+def _unverified(source: str, began_at: datetime) -> ColumnElement[bool]:
+    of = recordings.c
+    return and_(
+        of.source == source,
+        of.state == word("stored"),
+        of.deleted_at.is_(None),
+        of.ended_at < began_at,
+        or_(of.verified_at.is_(None), of.verified_at < began_at),
+    )
 
 
 def count_unverified(connection: Connection, *, source: str, began_at: datetime) -> tuple[int, int]:
     """How many of a dialler's files, and bytes, a run still has to read."""
-    row = connection.execute(
-        text(f"SELECT count(*), coalesce(sum(size_bytes), 0)::bigint FROM recordings WHERE {_UNVERIFIED}"),
-        {"source": source, "began_at": began_at},
-    ).one()
+    size_bytes = cast(func.coalesce(func.sum(recordings.c.size_bytes), 0), BigInteger)
+    row = connection.execute(select(func.count(), size_bytes).where(_unverified(source, began_at))).one()
     return row[0], row[1]
 
 
@@ -267,24 +330,27 @@ def next_unverified(
 ) -> list[KeptFile]:
     """A dialler's files that a run still has to read, in the order of their calls."""
     rows = connection.execute(
-        text(
-            f"SELECT call_id, source, call_ref, path, size_bytes, sha256 FROM recordings WHERE {_UNVERIFIED} "
-            "AND call_id > :after ORDER BY call_id LIMIT :limit"
-        ),
-        {"source": source, "began_at": began_at, "after": after, "limit": limit},
+        select(*_KEPT)
+        .where(_unverified(source, began_at), recordings.c.call_id > after)
+        .order_by(recordings.c.call_id)
+        .limit(limit)
     )
     return [KeptFile(*row) for row in rows]
+
+
+# SQL: thousands of rows in one statement of two parameters.
+_MARK_VERIFIED = text(
+    "UPDATE recordings SET verified_at = clock_timestamp(), verify_problem = problem "
+    "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS read (call_id, problem) "
+    # Retention may have been faster: a file it deleted is not missing.
+    "WHERE recordings.call_id = read.call_id AND deleted_at IS NULL"
+)
 
 
 def mark_verified(connection: Connection, results: Sequence[tuple[int, str | None]]) -> None:
     """Write down what reading files came to: for each call what is wrong, or nothing."""
     connection.execute(
-        text(
-            "UPDATE recordings SET verified_at = clock_timestamp(), verify_problem = problem "
-            "FROM unnest(cast(:ids AS bigint[]), cast(:problems AS text[])) AS read (call_id, problem) "
-            # Retention may have been faster: a file it deleted is not missing.
-            "WHERE recordings.call_id = read.call_id AND deleted_at IS NULL"
-        ),
+        _MARK_VERIFIED,
         {"ids": [call_id for call_id, _ in results], "problems": [problem for _, problem in results]},
     )
 

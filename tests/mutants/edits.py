@@ -322,8 +322,8 @@ MUTANTS = (
     Mutant(
         "two keepers take the same files",
         "pipeline/recordings/retention_rows.py",
-        'f"ORDER BY {order} LIMIT :limit FOR UPDATE SKIP LOCKED"',
-        'f"ORDER BY {order} LIMIT :limit"',
+        ".with_for_update(skip_locked=True)",
+        "",
         "tests/integration/cli/test_recordings.py::test_two_that_apply_retention_at_once_take_different_files",
     ),
     Mutant(

@@ -77,6 +77,8 @@ READS_ALL = {"balance", "database", "lookup", "monitoring"}
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|COPY)\s+(?:ONLY\s+)?(\w+)")
 NAMES = re.compile(r"\b(?:FROM|JOIN|USING|UPDATE|INTO)\s+(?:ONLY\s+)?(\w+)")
 
+WRITING_CALLS = {"insert", "update", "delete"}
+
 
 class Use(NamedTuple):
     """A module that names a table."""
@@ -113,6 +115,10 @@ def _uses():
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "pipeline.database.tables":
                 found |= {Use(room, str(inside), alias.name, writes=False) for alias in node.names}
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in WRITING_CALLS:
+                found |= {
+                    Use(room, str(inside), each.id, writes=True) for each in node.args if isinstance(each, ast.Name)
+                }
     return sorted(use for use in found if use.table in metadata.tables)
 
 
@@ -135,6 +141,7 @@ def test_the_look_at_the_sql_finds_what_it_should():
     uses = set(_uses())
     assert Use("ingest", "ingest/stops.py", "stops", writes=True) in uses
     assert Use("billing", "billing/ledger.py", "ledger", writes=False) in uses
+    assert Use("recordings", "recordings/retention_rows.py", "actions", writes=True) in uses
 
 
 PURE = re.compile(r"pipeline(\.\w+)*\.rules(\.\w+)*|pipeline\.errors|pipeline\.record_ids")

@@ -107,7 +107,7 @@ def test_pages_lead_to_and_fro(engine, thirty):
             return page_failures(connection, FailureFilter(), limit=12, **place)
 
     def ids(found):
-        return [failure["id"] for failure in found.failures]
+        return [failure.id for failure in found.failures]
 
     first = page()
     second = page(before=ids(first)[-1])

@@ -22,7 +22,7 @@ EVERYTHING = FailureFilter()
 
 def failure_ids(engine, wanted=EVERYTHING):
     with engine.connect() as connection:
-        return [failure["id"] for failure in list_failures(connection, wanted, limit=10_000)]
+        return [failure.id for failure in list_failures(connection, wanted, limit=10_000)]
 
 
 def test_an_accepted_conflict_is_a_reversal_and_a_new_charge(engine):
@@ -162,7 +162,7 @@ def test_failures_are_found_by_what_an_operator_knows(engine):
     assert len(failure_ids(engine, FailureFilter(contains="near '%'"))) == 1
     assert failure_ids(engine, FailureFilter(contains="neg%ive")) == []
     with engine.connect() as connection:
-        assert sum(row["failures"] for row in failure_stats(connection, FailureFilter(), limit=50).rows) == 3
+        assert sum(row.failures for row in failure_stats(connection, FailureFilter(), limit=50).rows) == 3
 
 
 def accept_it(engine, failure_id):

@@ -1,0 +1,45 @@
+"""Conditions that narrow: what was not asked for is not in the statement, so that the indexes are used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy import ARRAY, any_, literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sqlalchemy import BindParameter, ColumnElement
+
+    Conditions = Mapping[str, Callable[[Any], ColumnElement[bool]]]
+    """The condition of each field of a filter."""
+
+T = TypeVar("T")
+
+
+def narrow(wanted: Mapping[str, Any], conditions: Conditions) -> Iterator[ColumnElement[bool]]:
+    """The conditions of a filter's fields that are not None.
+
+    Args:
+        wanted: a filter's fields by name.
+        conditions: what each of them asks for, given its value.
+
+    Raises:
+        KeyError: a field has no condition, and would narrow nothing.
+    """
+    return (conditions[name](value) for name, value in wanted.items() if value is not None)
+
+
+def among(column: ColumnElement[T], values: Sequence[T]) -> ColumnElement[bool]:
+    """A column holds one of these: one parameter, however many they are."""
+    return column == any_(literal(list(values), ARRAY(column.type)))
+
+
+def is_set(column: ColumnElement[Any], wanted: bool) -> ColumnElement[bool]:  # noqa: FBT001 - a value to compare with
+    """A column holds something, or nothing."""
+    return column.is_not(None) if wanted else column.is_(None)
+
+
+def word(value: str) -> BindParameter[str]:
+    """A word that stands in the statement itself: a partial index is used by a plan that knows no parameters, too."""
+    return literal(value, literal_execute=True)
