@@ -31,7 +31,7 @@ def _assigned():
     for node in ast.walk(ast.parse(Path(celeryconfig.__file__).read_text())):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         found |= {each.id for each in targets if isinstance(each, ast.Name) and isinstance(each.ctx, ast.Store)}
-    return {name for name in found if not name.startswith("_")} - {"name"}  # of comprehensions
+    return {name for name in found if not name.startswith("_")} - {"name", "row"}  # of comprehensions
 
 
 def _options():

@@ -735,7 +735,7 @@ class TestTimeZone:
             call = HypotheticalCall("+27820001234", 60, self.EVENING)
             assert quote(connection, call, region="ZA", timezone="America/New_York").amount == 5
         with engine.begin() as connection:
-            tariff = TariffCache("America/New_York").tariff_in_force(connection)
+            tariff = tariff_in_force(TariffCache("America/New_York"), connection)
         assert tariff is not None
         rate = tariff.deck.find("27820001234", self.EVENING)
         assert rate is not None

@@ -157,7 +157,7 @@ def test_flower_reads_all_that_its_tabs_show(charged, monkeypatch):
         assert conflict is not None
         call = failed_call._call_of(connection, conflict)
         assert call is not None
-        assert len(call["charges"]) == 1
+        assert len(call.charges) == 1
         assert overview._moving(connection)["backlog"] == []
         assert overview._recordings(connection)["recordings"]
     assert overview._balance(None)["closes"]
