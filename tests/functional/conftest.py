@@ -148,6 +148,9 @@ def as_new(stack: Stack) -> None:
             return not connection.scalar(text("SELECT count(*) FROM batches WHERE finished_at IS NULL"))
 
     def emptied() -> bool:
+        # What the ingestor keeps there would be settled again: to it, emptied tables are a database that lost commits.
+        with redis.Redis.from_url(stack.settings["ENIGMA_REDIS_URL"]) as client:
+            client.flushall()
         try:
             with engine.begin() as connection:
                 connection.execute(text("SET LOCAL session_replication_role = replica"))  # the ledger's guard says no
