@@ -137,4 +137,4 @@ def test_honcho_runs_the_procfile(stack, push, tmp_path):
         honcho.wait(10)
         output.close()
     assert time.monotonic() - began < 6
-    eventually(lambda: not balance(stack)["pending"]["records"])
+    eventually(lambda: not balance(stack)["pending"]["records"], seconds=90)  # six processes start meanwhile

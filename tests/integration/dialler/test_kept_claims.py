@@ -21,6 +21,7 @@ from pipeline.sandbox.servers import PostgresServer, RedisServer
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import rows
+from tests.patience import eventually
 
 PREFIX = CdrList.prefix_of(LIST)
 
@@ -108,8 +109,12 @@ def test_a_standby_that_takes_over_begins_a_timeline(keeping, dialler_redis, tmp
     os.chown(signal, *(getattr(signal.parent.stat(), name) for name in ("st_uid", "st_gid")))
     with PostgresServer(tmp_path / "standby", fsync=False, settings={"restore_command": "false"}) as standby:
         engine = make_engine(standby.url, application="test", pool_size=1)
-        with engine.connect() as connection:
-            now = database_identity(connection)
+
+        def identity():  # none while it recovers still
+            with engine.connect() as connection:
+                return database_identity(connection)
+
+        now = eventually(identity)
         assert (now.rpartition("/")[0], now != first) == (first.rpartition("/")[0], True)
         assert raw(engine) == []
         assert ingestor_of(keeping, engine).run_once() is Turn.EMPTY
