@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.common import database
 from pipeline.cli.history import as_dict, events
 from pipeline.cli.output import Table, complain, console, plain, print_heading, print_json
-from pipeline.database.engine import make_engine
 from pipeline.failures.listing import FailureFilter, count_failures
 from pipeline.lookup.history import history_of, sources_of
-from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +25,7 @@ def explain(
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Show a call, its disposition and why, its charges, its recording and its history."""
-    engine = make_engine(current_settings().database_url, application="cdr-cli", pool_size=1)
-    with engine.connect() as connection:
+    with database() as engine, engine.connect() as connection:
         sources = sources_of(connection, call_ref)
         if source is not None:
             sources = [each for each in sources if each == source]

@@ -48,8 +48,6 @@ def hostile(engine, settings_env, monkeypatch):
     """Calls, failures, recordings, stops and pauses that somebody named to do harm."""
     for each in ("console", "errors"):
         monkeypatch.setattr(f"pipeline.cli.output.{each}.width", 3_000)
-    # The test's own, which is closed behind it.
-    monkeypatch.setattr("pipeline.cli.explain.make_engine", lambda *_, **__: engine, raising=False)
     load(engine)
     good = make_record(call_ref=HOSTILE, ref=HOSTILE, contact_ref=HOSTILE, extension=HOSTILE, end_reason="hungup")
     bad = make_record(call_ref=f"{HOSTILE}2", ref=HOSTILE, call_dir=HOSTILE)
