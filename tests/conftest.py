@@ -34,6 +34,13 @@ for name in [name for name in os.environ if name.startswith(OWN_PREFIXES)]:
 _numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Several processes share the tests by name, so no name may depend on the order of a set or on an address."""
+    for item in items:
+        if "frozenset({" in item.nodeid or " at 0x" in item.nodeid:
+            raise pytest.UsageError(f"{item.nodeid}: its name differs in each process, give the cases ids of their own")
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """Two Redis servers and PostgreSQL. Nothing they hold matters, so they need not sync to disk."""

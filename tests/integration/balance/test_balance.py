@@ -224,7 +224,12 @@ COLUMNS = (
 )
 
 
-@pytest.mark.parametrize("chosen", SETTINGS, ids=str)
+def _named(chosen: dict[str, object]) -> str:
+    """The name of a case, the same in every process: a set is shown in order."""
+    return ",".join(f"{name}={sorted(v) if isinstance(v, frozenset) else v}" for name, v in chosen.items())
+
+
+@pytest.mark.parametrize("chosen", SETTINGS, ids=_named)
 def test_whatever_the_bill_step_writes_is_sound(engine, chosen):
     """Each way to round, to count and to be let off: what billing writes by a tariff breaks no rule."""
     load_with(engine, RATES, columns=COLUMNS, **chosen)
