@@ -142,7 +142,7 @@ def test_the_look_at_the_sql_finds_what_it_should():
     assert Use("ingest", "ingest/stops.py", "stops", writes=True) in uses
     assert Use("billing", "billing/ledger.py", "ledger", writes=False) in uses
     assert Use("database", "database/audit.py", "actions", writes=True) in uses
-    assert Use("recordings", "recordings/retention_rows.py", "recordings", writes=True) in uses
+    assert Use("recordings", "recordings/operator.py", "recordings", writes=True) in uses
 
 
 PURE = re.compile(r"pipeline(\.\w+)*\.rules(\.\w+)*|pipeline\.errors|pipeline\.record_ids")
