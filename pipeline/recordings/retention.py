@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from pipeline.recordings import marker as recording_marker
 from pipeline.recordings import retention_rows, verification_rows
 from pipeline.recordings import store_rows as recording_stores
-from pipeline.recordings.file_store import MARKER, Checksum, StoreError
+from pipeline.recordings.file_store import MARKER, Checksum
+from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
