@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import func, insert, select, update
@@ -97,7 +97,7 @@ def end(connection: Connection, bulk_id: int) -> None:
 def standing_bulk_actions(connection: Connection, *, after_seconds: float) -> Sequence[int]:
     """Actions that have not moved for a while, because their message was lost or their worker died."""
     of = bulk_actions.c
-    long_ago = func.now() - func.make_interval(0, 0, 0, 0, 0, 0, after_seconds)
+    long_ago = func.now() - timedelta(seconds=after_seconds)
     return connection.scalars(select(of.id).where(of.ended_at.is_(None), of.moved_at < long_ago).order_by(of.id)).all()
 
 
