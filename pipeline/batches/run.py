@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.batches.in_parts import run_carefully
 from pipeline.batches.isolation import may_be_a_records
-from pipeline.batches.part_in_hand import read_probe
+from pipeline.batches.part_in_hand import read_part
 from pipeline.batches.progress import lock_all_steps, lock_step, mark_all_done, mark_done
 from pipeline.batches.rules.steps import UPSTREAM, Step
 from pipeline.batches.set_aside import resolve_retried, set_aside
@@ -135,4 +135,4 @@ def _do(connection: Connection, progress: Progress, step: Step, work: Work) -> S
 def _suspicious(connection: Connection, progress: Progress, step: Step) -> bool:
     if progress.resends >= SUSPICIOUS_RESENDS:
         return True
-    return progress.resends > 0 and read_probe(connection, progress.batch.batch_id, step) is not None
+    return progress.resends > 0 and read_part(connection, progress.batch.batch_id, step) is not None
