@@ -99,7 +99,8 @@ def balance_sheet(
     """
     with connection.execution_options(isolation_level="REPEATABLE READ").begin():
         connection.execute(text("SET LOCAL work_mem = '64MB'"))
-        connection.execute(text(queries.WINDOW), {"since": since, "until": until, "source": source})
+        wanted = {"since": since, "until": until, "source": source}
+        connection.execute(text(queries.window(wanted)), wanted)
         bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
         for statement in (*money.VERSIONS, queries.SET_ASIDE):
             connection.execute(text(statement))

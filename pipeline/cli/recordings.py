@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +23,9 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pipeline.recordings.listing import Queue, Recording
+    from pipeline.recordings.listing import Queue
     from pipeline.recordings.pauses import Pause
+    from pipeline.recordings.rules.row import Recording
 
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
 app.command("get")(get)
@@ -96,7 +98,7 @@ def list_(
     with database() as engine, engine.connect() as connection:
         rows = recording_list.list_recordings(connection, wanted, limit=limit)
     if as_json:
-        print_json([row._asdict() for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     table = Table("source", "call_ref", "campaign", "dialled (UTC)", "state", "tries", "next (UTC)", "", box=None)
     for row in rows:

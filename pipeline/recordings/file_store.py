@@ -297,14 +297,14 @@ class RecordingStore:
                         removed += 1
         return removed
 
-    def probe(self) -> StoreFacts:
+    def try_out(self) -> StoreFacts:
         """Write a small file, read it back and delete it: what a recording needs of the store.
 
         Raises:
             StoreError: one of these does not work.
         """
         began = time.monotonic()
-        path, content = f".probe-{uuid.uuid4()}", b"pipeline doctor"
+        path, content = f".trial-{uuid.uuid4()}", b"pipeline doctor"
         if not self._put_small(path, content):
             raise StoreError("a name that nobody can have taken is taken")
         try:
