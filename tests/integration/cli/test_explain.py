@@ -6,10 +6,12 @@ import json
 import re
 
 import pytest
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.failures import operator
+from pipeline.lookup import no_such_call
 from tests.factories import DIALED_AT, make_record
 from tests.integration.flow import load, receive, rows, walk, walk_overdue
 
@@ -146,6 +148,13 @@ class TestNoSuchCall:
         assert "no call has the reference account_7; it is a contact_ref" in done.stderr
         assert "7, 6, 5, 4, 3 and others" in done.stderr
         assert run("account_7", "--source", "south").stderr == "Error: no call of south has the reference account_7\n"
+
+    def test_looking_for_a_contact_takes_no_longer_than_it_may(self, engine, monkeypatch):
+        """Contacts have no index: after a while nobody looks any further, and the command ends as it would have."""
+        monkeypatch.setattr(no_such_call, "LOOKED_FOR_SECONDS", 0.1)
+        with engine.begin() as other, engine.connect() as connection:
+            other.execute(text("LOCK TABLE calls"))
+            assert no_such_call.calls_of_contact(connection, "account_7", None) == []
 
     def test_another_dialler_has_it(self, run, engine):
         """The source that was named has none, and one that does is said."""
