@@ -11,6 +11,7 @@ from pipeline.cli.common import database
 from pipeline.cli.explained import parts_of
 from pipeline.cli.history import as_dict
 from pipeline.cli.output import Table, complain, console, print_heading, print_json
+from pipeline.logs.rules.visible import visible
 from pipeline.lookup.history import history_of, sources_of
 from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
 from pipeline.settings import current_settings
@@ -41,7 +42,7 @@ def explain(
         if len(ours) > 1:
             complain(
                 f"{len(ours)} diallers have a call {call_ref}",
-                f"Add --source, one of: {', '.join(ours)}",
+                visible(f"Add --source, one of: {', '.join(ours)}"),
             )
             raise typer.Exit(1)
         history = history_of(connection, call_ref, ours[0])
@@ -60,7 +61,7 @@ def _no_such_call(connection: Connection, call_ref: str, source: str | None, oth
         what += "; it is a contact_ref"
         refs = ", ".join(each.call_ref for each in found[:SHOWN])
         hints.append(f"Calls of that contact, the newest first: {refs}{' and others' if len(found) > SHOWN else ''}")
-    complain(what, "\n".join(hints))
+    complain(what, "\n".join(map(visible, hints)))
     raise typer.Exit(1)
 
 

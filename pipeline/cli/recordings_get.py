@@ -14,6 +14,7 @@ import typer
 
 from pipeline.cli.common import database
 from pipeline.cli.output import complain, console, operator_name
+from pipeline.logs.rules.visible import visible
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -76,14 +77,15 @@ def _find(engine: Engine, call_ref: str, source: str | None) -> KeptFile:
         found = find_recordings(connection, call_ref, source)
     if len(found) > 1:
         sources = ", ".join(each.source for each in found)
-        complain(f"{len(found)} diallers have a call {call_ref}", f"Add --source, one of: {sources}")
+        complain(f"{len(found)} diallers have a call {call_ref}", visible(f"Add --source, one of: {sources}"))
     elif not found:
         where = f" of {source}" if source is not None else ""
-        complain(f"no call{where} has the reference {call_ref}", f"Ask: pipeline explain {call_ref}")
+        complain(f"no call{where} has the reference {call_ref}", visible(f"Ask: pipeline explain {call_ref}"))
     elif (file := found[0].file) is not None:
         return file
     else:
-        complain(*_why_not(found[0]))
+        what, remedy = _why_not(found[0])
+        complain(what, visible(remedy))
     raise typer.Exit(1)
 
 
@@ -115,7 +117,7 @@ def _remedy(file: KeptFile) -> str:
     settings = current_settings()
     if file.source == settings.enigma_source:
         return "Look whether RECORDINGS_URL names its store, and run: pipeline recordings verify"
-    return (
+    return visible(
         f"It is of {file.source}, this environment is that of {settings.enigma_source}: run the command with "
         f"ENIGMA_SOURCE={file.source} and the RECORDINGS_URL of that dialler's recordings."
     )
