@@ -23,10 +23,10 @@ from pipeline.recordings.partial_files import Spool, own_temporary_folder
 from pipeline.recordings.rules.pace import DAY_SECONDS
 from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path
 from pipeline.recordings.rules.store_facts import StoreFacts
-from pipeline.recordings.store_trouble import StoreError, secrets_of, trouble
+from pipeline.recordings.store_trouble import NoSuchFileError, StoreError, secrets_of, trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -156,15 +156,28 @@ class RecordingStore:
             StoreError: it cannot be read.
         """
         digest, size = hashlib.sha256(), 0
+        try:
+            for part in self.read(path):
+                digest.update(part)
+                size += len(part)
+        except NoSuchFileError:
+            return None
+        return Checksum(size, digest.digest())
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """The bytes of a stored recording, a part at a time.
+
+        Raises:
+            NoSuchFileError: there is no file of that name.
+            StoreError: it cannot be read.
+        """
         with trouble("read", self._secrets):
             try:
                 with self._files.open(self._full(path), "rb", block_size=4 * _READ_BYTES) as stored:
-                    while chunk := stored.read(_READ_BYTES):
-                        digest.update(chunk)
-                        size += len(chunk)
+                    while part := stored.read(_READ_BYTES):
+                        yield part
             except (FileNotFoundError, IsADirectoryError):
-                return None
-        return Checksum(size, digest.digest())
+                raise NoSuchFileError(f"it has no file {cut(path, 200)}") from None
 
     def delete(self, path: str) -> bool:
         """Delete a stored recording; False when there is no file of that name.

@@ -17,6 +17,10 @@ class StoreError(PipelineError):
     """The store does not do what it is asked to; the recording is not to blame. Names no credentials."""
 
 
+class NoSuchFileError(StoreError):
+    """The store answers, and has no file of that name."""
+
+
 def secrets_of(url: str, options: Mapping[str, Any]) -> Mapping[str, str]:
     """Every text that must not be shown, and what is shown in its place."""
     parts = urlsplit(url)
