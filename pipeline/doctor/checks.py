@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import queue
 import threading
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import redis
+import tornado.options
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.batches.sources import known_sources
@@ -18,13 +20,14 @@ from pipeline.database.engine import make_engine
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.doctor import database_probe, redis_probe
-from pipeline.doctor.rules import cdr_list, database, other_broker, outside, processes, redis_server
+from pipeline.doctor.rules import cdr_list, database, other_broker, outside, processes, redis_server, variables
 from pipeline.doctor.rules.verdict import Verdict, first_line, ok, problem, unknown
 from pipeline.ingest.stops import standing_stops
 from pipeline.logs.rules.secrets import secret_values, secrets_of
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
 from pipeline.recordings.file_store import RecordingStore, StoreError
 from pipeline.recordings.keepers import sources_with_recordings_waiting
+from pipeline.settings import stray_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,6 +49,15 @@ class Check(NamedTuple):
 
     name: str
     look: Callable[[Settings], Iterable[Verdict]]
+
+
+def check_settings(_: Settings) -> Iterator[Verdict]:
+    """The environment: what looks like a setting and is read by nobody. One that cannot be meant ended us before."""
+    import flower.options  # noqa: F401, PLC0415 - defines Flower's options; no other check needs it
+
+    flowers = [f"FLOWER_{name.upper().replace('-', '_')}" for name in tornado.options.options]
+    yield from variables.judge_strays(stray_settings(flowers))
+    yield from variables.judge_flowers_api(os.environ.get("FLOWER_UNAUTHENTICATED_API", ""))
 
 
 def check_dialler_redis(settings: Settings) -> Iterator[Verdict]:
@@ -224,6 +236,7 @@ def _other_recordings_queues(settings: Settings) -> list[str]:
 
 
 CHECKS: Final = (
+    Check("settings", check_settings),
     Check("dialler redis", check_dialler_redis),
     Check("broker", check_broker),
     Check("database", check_database),

@@ -66,6 +66,37 @@ def problems(verdicts):
     return {name: verdict.remedy for name, verdict in verdicts.items() if verdict.level is Level.PROBLEM}
 
 
+def test_a_misspelt_variable_is_told(look):
+    """With the name that was meant; Flower's own are known too, and what a variable holds is not shown."""
+    good = look(checks.check_settings, FLOWER_PORT="5555", FLOWER_UNAUTHENTICATED_API="false")
+    assert [verdict.level for verdict in good.values()] == [Level.OK]
+    verdict = look(checks.check_settings, PIPELINE_CURENCY="hush")["settings"]
+    assert verdict.level is Level.WARNING
+    assert (verdict.says.partition(" ")[0], verdict.remedy.partition(",")[0]) == (
+        "PIPELINE_CURENCY",
+        "Call it PIPELINE_CURRENCY",
+    )
+    assert "hush" not in str(verdict)
+
+
+def test_a_misspelt_variable_is_logged_at_the_start_of_a_process():
+    """Each process begins its log like this; a command does not."""
+    code = "from pipeline.settings import start_logging; start_logging()"
+    done = warm().python(code, env=os.environ | {"PIPELINE_CURENCY": "hush"})
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["event"], line["name"], line["nearest"]) == (
+        "setting_not_read",
+        "PIPELINE_CURENCY",
+        "PIPELINE_CURRENCY",
+    )
+    assert "hush" not in done.stderr
+
+
+def test_an_open_api_of_flower_is_told(look):
+    """Flower does not start with it, and its log may be elsewhere."""
+    assert "Leave it out" in problems(look(checks.check_settings, FLOWER_UNAUTHENTICATED_API="true"))["flower"]
+
+
 def test_a_good_dialler_redis_is_told_in_full(look, dialler_redis):
     """Version, method of claiming, eviction, persistence, the list, its oldest end, and that nobody drains it."""
     dialler_redis.rpush(LIST, *(make_record(dialed_at=1_790_000_000 + second) for second in range(50)))
