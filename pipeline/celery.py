@@ -16,6 +16,7 @@ from pipeline.monitoring import metrics
 from pipeline.settings import start_logging
 from pipeline.worker.liveness import LoopSign, task_finished
 from pipeline.worker.queues import GroupedAMQP
+from pipeline.worker.rabbitmq import wait_for_login
 from pipeline.worker.transport import check_what_redis_holds
 from pipeline.worker.wire import Clock, read_plain_messages
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 read_plain_messages()
 check_what_redis_holds()
+wait_for_login()
 app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
