@@ -23,8 +23,9 @@ from pipeline.doctor import database_probe, redis_probe
 from pipeline.doctor.rules import cdr_list, database, other_broker, outside, processes, redis_server, variables
 from pipeline.doctor.rules.verdict import Verdict, first_line, ok, problem, unknown
 from pipeline.ingest.stops import standing_stops
-from pipeline.logs.rules.secrets import secret_values, secrets_of
+from pipeline.logs.rules.secrets import is_unmistakable, secret_values, secrets_of
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
+from pipeline.recordings import pauses
 from pipeline.recordings.file_store import RecordingStore, StoreError
 from pipeline.recordings.keepers import sources_with_recordings_waiting
 from pipeline.settings import stray_settings
@@ -42,6 +43,8 @@ DEADLINE_SECONDS: Final = 15.0
 PEEKED: Final = 20
 WORKERS_ANSWER_WITHIN: Final = 2.0
 BROKER_PREFIX: Final = "cdr:"
+OF_ROWS: Final = ("beat", "stops", "recordings")
+"""What the tables tell, where they can be read."""
 
 
 class Check(NamedTuple):
@@ -136,12 +139,12 @@ def check_database(settings: Settings) -> Iterator[Verdict]:
             tables = _tables(connection)
             yield tables
             if tables.remedy:
-                yield from (unknown(each, "the tables are not those of this version") for each in ("beat", "stops"))
+                yield from (unknown(each, "the tables are not those of this version") for each in OF_ROWS)
             else:
                 yield from _check_rows(connection, settings)
     except SQLAlchemyError as error:
         yield database.judge_database_error(getattr(error, "orig", None) or error)
-        yield from (unknown(each, "the database cannot be used") for each in ("database tables", "beat", "stops"))
+        yield from (unknown(each, "the database cannot be used") for each in ("database tables", *OF_ROWS))
     finally:
         engine.dispose()
 
@@ -160,6 +163,12 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
         [
             processes.Standing(stop.source, stop.kind, stop.reason, stop.stopped_at)
             for stop in standing_stops(connection)
+        ]
+    )
+    yield from processes.judge_pauses(
+        [
+            processes.Waiting(pause.source, pause.kind, pause.reason, pause.since, pause.until)
+            for pause in pauses.standing(connection)
         ]
     )
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
@@ -215,6 +224,7 @@ def check_workers(settings: Settings) -> Iterator[Verdict]:
             connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
             inspect = app.control.inspect(timeout=WORKERS_ANSWER_WITHIN, connection=connection)
             answers = inspect.active_queues() or {}
+            _leave_no_trace(connection, app.control.mailbox.reply_exchange.name)
     except Exception:  # noqa: BLE001 - each transport has errors of its own, and check_broker says what they are
         yield unknown("workers", "the broker does not answer")
         return
@@ -222,6 +232,15 @@ def check_workers(settings: Settings) -> Iterator[Verdict]:
     needed = [queue.name for queue in app.conf.task_queues]
     needed += [name for name in _other_recordings_queues(settings) if name not in needed]
     yield from processes.judge_queues(needed, workers)
+
+
+def _leave_no_trace(connection: Connection, exchange: str) -> None:
+    """Where nobody else waits for an answer, kombu's note of when ours is overdue stays on a Redis until it is read."""
+    with connection.channel() as channel:
+        if hasattr(channel, "keyprefix_binding_deadlines") and not channel.client.exists(
+            channel.keyprefix_queue % (exchange,)
+        ):
+            channel.client.zrem(channel.keyprefix_binding_deadlines, exchange)
 
 
 def _other_recordings_queues(settings: Settings) -> list[str]:
@@ -297,7 +316,11 @@ def _collect(
 
 
 def secrets_in(settings: Settings) -> frozenset[str]:
-    """Every text in the settings that must not be shown."""
+    """Every text in the settings that must not be shown wherever a library quotes it.
+
+    Not a short one, nor one that is a word: it would be in sentences that do not mean it, and the mask there would tell
+    what it is. In an address and behind their names all are masked (`logs.rules.secrets.mask`).
+    """
     urls = (
         settings.enigma_redis_url,
         settings.enigma_api_url,
@@ -307,4 +330,4 @@ def secrets_in(settings: Settings) -> frozenset[str]:
     )
     logins = [login.partition(":")[2] for login in settings.flower_basic_auth.split(",")]
     options = secret_values(settings.recordings_storage_options)
-    return secrets_of(*urls) | {secret for secret in (*logins, *options) if secret}
+    return frozenset(secret for secret in (*secrets_of(*urls), *logins, *options) if is_unmistakable(secret))

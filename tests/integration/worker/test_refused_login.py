@@ -17,7 +17,6 @@ import kombu
 import pytest
 
 from pipeline.sandbox.process import spawn
-from pipeline.worker.rabbitmq import wait_for_login
 from tests.patience import eventually
 
 SAID = b"ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN. For details see the broker logfile."
@@ -68,10 +67,13 @@ def refusing():
 
 def test_it_is_an_outage_with_what_to_do(refusing):
     """Whoever publishes waits for it as for a broker that is away."""
-    wait_for_login()
     url = f"amqp://cdr:hush@127.0.0.1:{refusing.server_address[1]}//"
     told = []
-    with kombu.Connection(url) as connection, pytest.raises(kombu.exceptions.OperationalError) as refused:
+    ours = "pipeline.worker.rabbitmq:Transport"
+    with (
+        kombu.Connection(url, transport=ours) as connection,
+        pytest.raises(kombu.exceptions.OperationalError) as refused,
+    ):
         connection.ensure_connection(
             lambda error, _: told.append(str(error)), max_retries=1, interval_start=0, interval_step=0
         )
