@@ -10,7 +10,7 @@ from typing import Any
 import amqp
 from kombu.transport import TRANSPORT_ALIASES, pyamqp
 
-from pipeline.worker.advice import advice
+from pipeline.worker.rules.refusals import advice
 
 
 class LoginRefusedError(amqp.RecoverableConnectionError):  # type: ignore[misc]

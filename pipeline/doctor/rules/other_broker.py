@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from pipeline.doctor.rules.verdict import first_line, problem
-from pipeline.worker.advice import RABBITMQ_REFUSES
+from pipeline.worker.rules.refusals import RABBITMQ_REFUSES
 
 if TYPE_CHECKING:
     from pipeline.doctor.rules.verdict import Verdict

@@ -5,34 +5,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pipeline.doctor.rules.verdict import Verdict, ok, problem, warning
-from pipeline.setting_words import is_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
-    from pipeline.setting_words import Stray
 
+def judge_strays(strays: Sequence[tuple[str, str | None]]) -> Iterator[Verdict]:
+    """Variables that look like settings.
 
-def judge_strays(strays: Sequence[Stray]) -> Iterator[Verdict]:
-    """Variables that look like settings."""
+    Args:
+        strays: the name of each, and the setting that is nearest to it.
+    """
     if not strays:
         yield ok("settings", "each can be meant, and no variable looks like a misspelt one")
-    for stray in strays:
-        remedy = (
-            f"Call it {stray.nearest}, if that is meant."
-            if stray.nearest
-            else "See docs/reference.md, or leave it out."
+    for name, nearest in strays:
+        remedy = f"Call it {nearest}, if that is meant." if nearest else "See docs/reference.md, or leave it out."
+        yield warning("settings", f"{name} is no setting: nobody reads it", remedy)
+
+
+def judge_copies(ours: Path, folder: Path) -> Iterator[Verdict]:
+    """Only where it is wrong: the working folder holds another copy of the code, which Celery would run.
+
+    Args:
+        ours: the folder of the code that runs here.
+        folder: the working folder.
+    """
+    other = folder / ours.name
+    if (other / "__init__.py").is_file() and other.resolve() != ours.resolve():
+        yield warning(
+            "code",
+            f"this command runs the code in {ours}, and Celery would run that in {other}",
+            "Run processes and commands in a folder without a checkout: deploy/README.md, Install.",
         )
-        yield warning("settings", f"{stray.name} is no setting: nobody reads it", remedy)
 
 
-def judge_flowers_api(flag: str) -> Iterator[Verdict]:
+def judge_flowers_api(*, is_open: bool) -> Iterator[Verdict]:
     """Only where it is set: what would open Flower's API to everybody.
 
     Args:
-        flag: FLOWER_UNAUTHENTICATED_API.
+        is_open: whether FLOWER_UNAUTHENTICATED_API says so.
     """
-    if is_on(flag):
+    if is_open:
         yield problem(
             "flower",
             "FLOWER_UNAUTHENTICATED_API is set: Flower does not start, for anybody could ask what workers do",
