@@ -208,6 +208,11 @@ class RecordingStore:
                 return None
         return int(found["size"]) if found["type"] == "file" else None
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine, on which something may be mounted or not."""
+        return self._local
+
     def marker(self) -> str | None:
         """What the store's marker says; None when it has none.
 
