@@ -62,6 +62,7 @@ def look_at_redis(
         last_write_failed="err" in (info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status")),
         refusal=_refusal(client, PROBE if claims else WRITE, probe_key),
         lacks=tuple(_lacks(client, probe_key)) if claims else (),
+        valkey=str(info["valkey_version"]) if "valkey_version" in info else None,
         strangers=() if own_prefix is None else tuple(_strangers(client, info, own_prefix)),
     )
 
