@@ -11,7 +11,7 @@ import typer
 from pipeline.cli.common import database
 from pipeline.cli.output import console
 from pipeline.database.roles import ROLES, apply_roles, renew_grants, statements
-from pipeline.logs.setup import configure_logging
+from pipeline.logs.setup import configure_logging, get_logger
 from pipeline.settings import current_settings
 
 app = typer.Typer(help="The database's tables.", no_args_is_help=True)
@@ -20,18 +20,24 @@ app = typer.Typer(help="The database's tables.", no_args_is_help=True)
 @app.command("upgrade")
 def upgrade() -> None:
     """Bring the database's tables up to date. Safe to run at any time, by several at once."""
+    configure_logging(current_settings().pipeline_log_format, "warning")
+    before, newest, renewed = _upgraded()
+    done = "is up to date" if before == newest else f"went from revision {before or 'none'} to {newest}"
+    console.print(f"The database {done}.{' Its roles have their rights.' if renewed else ''}", highlight=False)
+
+
+def _upgraded() -> tuple[str | None, str, bool]:
+    """Upgrade; the revision before and now, and whether there were roles to give their rights."""
     # Alembic loads slowly, and no other command needs it.
     from pipeline.database.migrations import revisions  # noqa: PLC0415
     from pipeline.database.migrations import upgrade as migrate  # noqa: PLC0415
 
-    configure_logging(current_settings().pipeline_log_format, "warning")
     with database("cdr-release") as engine:
         before, newest = revisions(engine)
         migrate(engine)
         with engine.begin() as connection:
             renewed = renew_grants(connection)
-    done = "is up to date" if before == newest else f"went from revision {before or 'none'} to {newest}"
-    console.print(f"The database {done}.{' Its roles have their rights.' if renewed else ''}", highlight=False)
+    return before, newest, renewed
 
 
 @app.command("roles")
@@ -63,7 +69,10 @@ def release() -> None:
     Under honcho, which stops everything as soon as one process ends, it then waits for the others.
     """
     signals = {signal.SIGTERM, signal.SIGINT}
-    upgrade()
+    settings = current_settings()
+    configure_logging(settings.pipeline_log_format, "info")
+    before, newest, renewed = _upgraded()
+    get_logger(__name__).info("released", revision_before=before, revision=newest, roles_renewed=renewed)
     if "HONCHO_PROCESS_NAME" in os.environ:
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         signal.sigwait(signals)

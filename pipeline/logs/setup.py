@@ -39,6 +39,7 @@ def configure_logging(log_format: str = "auto", level: str = "info", *, show_num
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    _Chosen.json = not console
     # Tracebacks become text before numbers are masked: what raised often quotes the record.
     renderers: list[Any] = [
         structlog.processors.format_exc_info,
@@ -71,10 +72,22 @@ def configure_logging(log_format: str = "auto", level: str = "info", *, show_num
         "httpcore",
         "fsspec",
         "alembic.runtime.plugins",
+        "celery.beat",  # a line a tick: twenty megabytes a day
         "celery.worker.strategy",
         "celery.app.trace",
     ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Chosen:
+    """What this process writes."""
+
+    json = False
+
+
+def writes_json() -> bool:
+    """Whether lines are JSON, as ``configure_logging`` was told or chose."""
+    return _Chosen.json
 
 
 _OF_SEVERAL_LINES = ("exception", "stack")

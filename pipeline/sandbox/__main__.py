@@ -1,4 +1,4 @@
-"""``python -m pipeline.sandbox demo`` and ``… up``."""
+"""``python -m pipeline.sandbox demo`` and ``… up``; while that is up, ``… place`` and ``… put``."""
 
 from __future__ import annotations
 
