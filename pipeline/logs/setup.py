@@ -123,6 +123,8 @@ class BrokerChatter(logging.Filter):
     """
 
     LOGGERS = ("celery.worker.consumer", "celery.beat", "celery.worker.control", "kombu.", "celery.worker.pidbox")
+    NOT_MEANT = ("celery.app.base", "Direct exchanges are not supported with native delayed delivery")
+    """Of a message whose worker was killed, sent again a second later: the worker that takes it waits, as is meant."""
     OUTAGE = ("Cannot connect", "Connection to broker lost", "Connection error", "connection error")
 
     def __init__(self) -> None:
@@ -132,7 +134,7 @@ class BrokerChatter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write the line."""
         if not record.name.startswith(self.LOGGERS):
-            return True
+            return not (record.name == self.NOT_MEANT[0] and record.getMessage().startswith(self.NOT_MEANT[1]))
         text = record.getMessage()
         if text.startswith("Connected to "):
             self._away = False

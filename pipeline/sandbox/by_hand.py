@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import httpx
@@ -14,11 +15,14 @@ from pipeline.errors import PipelineError
 from pipeline.sandbox.api import MOST_CALLS, PLACE
 from pipeline.settings import current_settings
 
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+
 
 class NoSandboxError(PipelineError):
     """Nothing that these commands could ask is running where the settings say."""
 
 
+@app.command()
 def place(
     calls: Annotated[int, typer.Argument(min=1, max=MOST_CALLS, help="How many.")] = 10,
 ) -> None:
@@ -36,6 +40,7 @@ def place(
         typer.echo(f"{len(recorded):,} with a recording, such as: pipeline explain {recorded[0]}")
 
 
+@app.command()
 def put(
     record: Annotated[str, typer.Argument(help="A record as the dialler writes it, or anything else.")],
 ) -> None:
@@ -50,3 +55,12 @@ def put(
         ) from None
     finally:
         client.close()
+
+
+def main() -> None:
+    """Run a command; its failures are sentences."""
+    try:
+        app()
+    except PipelineError as error:
+        typer.echo(str(error), err=True)
+        sys.exit(1)
