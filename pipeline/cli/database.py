@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from pipeline.cli.common import database
 from pipeline.cli.output import console
-from pipeline.database.roles import ROLES, apply_roles, renew_grants, statements
+from pipeline.database.roles import apply_roles, names, renew_grants, statements
 from pipeline.logs.setup import configure_logging, get_logger
 from pipeline.settings import current_settings
 
@@ -44,18 +45,21 @@ def _upgraded() -> tuple[str | None, str, bool]:
 def roles(
     *,
     apply: Annotated[bool, typer.Option("--apply", help="Do it, rather than show the SQL that would.")] = False,
+    prefix: Annotated[str, typer.Option(help="Before each role's name; all databases of a server share them.")] = "",
 ) -> None:
     """A role for each kind of process, with the least it needs. As the owner of the tables, who may make roles."""
+    if not re.fullmatch(r"([a-z_][a-z0-9_]{0,49})?", prefix):
+        raise typer.BadParameter("small letters, digits and _, at most 50, and no digit first", param_hint="--prefix")
     with database("cdr-roles") as engine:
         if not apply:
             name = engine.url.database
             assert name is not None
-            for statement in statements(name):
+            for statement in ("BEGIN", *statements(name, prefix=prefix), "COMMIT"):
                 print(f"{statement};")  # noqa: T201 - for psql, without the terminal's width
             return
         with engine.begin() as connection:
-            locks_are_closed = apply_roles(connection)
-    console.print(f"{', '.join(ROLES)} have their rights. None can log in until you say ALTER ROLE … LOGIN PASSWORD.")
+            locks_are_closed = apply_roles(connection, prefix=prefix)
+    console.print(f"{', '.join(names(prefix))} have their rights. None can log in until you say ALTER ROLE … LOGIN PASSWORD.")
     if not locks_are_closed:
         console.print(
             "Any of them can still hold up steps by their locks: only a superuser of the server can end that. "
