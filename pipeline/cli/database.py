@@ -27,7 +27,7 @@ def upgrade() -> None:
     console.print(f"The database {done}.{' Its roles have their rights.' if renewed else ''}", highlight=False)
 
 
-def _upgraded() -> tuple[str | None, str, bool]:
+def _upgraded() -> tuple[str | None, str | None, bool]:
     """Upgrade; the revision before and now, and whether there were roles to give their rights."""
     # Alembic loads slowly, and no other command needs it.
     from pipeline.database.migrations import revisions  # noqa: PLC0415
@@ -59,7 +59,9 @@ def roles(
             return
         with engine.begin() as connection:
             locks_are_closed = apply_roles(connection, prefix=prefix)
-    console.print(f"{', '.join(names(prefix))} have their rights. None can log in until you say ALTER ROLE … LOGIN PASSWORD.")
+    console.print(
+        f"{', '.join(names(prefix))} have their rights. None can log in until you say ALTER ROLE … LOGIN PASSWORD."
+    )
     if not locks_are_closed:
         console.print(
             "Any of them can still hold up steps by their locks: only a superuser of the server can end that. "

@@ -50,9 +50,7 @@ def put(
     try:
         client.rpush(settings.enigma_list, record.encode())
     except redis.RedisError as error:
-        raise NoSandboxError(
-            f"Nothing was put on the list: {error} Run make up, then . var/sandbox.env"
-        ) from None
+        raise NoSandboxError(f"Nothing was put on the list: {error} Run make up, then . var/sandbox.env") from None
     finally:
         client.close()
 

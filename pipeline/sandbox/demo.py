@@ -215,7 +215,9 @@ def up(
         console.print(f"  logs              {stack.folder}", highlight=False, soft_wrap=True)
         console.print("In another terminal, from this folder:", highlight=False)
         console.print("  . var/sandbox.env", highlight=False)
-        console.print("  python -m pipeline.sandbox place 10    [dim]# the dialler places ten calls[/]", highlight=False)
+        console.print(
+            "  python -m pipeline.sandbox place 10    [dim]# the dialler places ten calls[/]", highlight=False
+        )
         try:
             while True:
                 stack.check()

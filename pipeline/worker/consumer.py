@@ -48,7 +48,7 @@ class Consumer(LivingConsumer):
     other's confirmations off the one connection to RabbitMQ, and then all of them wait for ever.
     """
 
-    class Blueprint(LivingConsumer.Blueprint):  # type: ignore[misc]
+    class Blueprint(LivingConsumer.Blueprint):  # type: ignore[misc,name-defined]
         """Celery's parts of a consumer, but for 28 queues on RabbitMQ that hold messages until they are due.
 
         What is due later is a row here, and such queues take nothing from the exchange that this project has.

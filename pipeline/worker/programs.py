@@ -1,7 +1,7 @@
 """Celery's programs, such that what they print is a line of the log, and a worker with nothing left to do ends.
 
-Celery prints a banner at the start and its farewell past every logger, and a worker that is told to end sleeps for all of
-its time however soon its tasks are done.
+Celery prints a banner at the start and its farewell past every logger, and a worker that is told to end sleeps for all
+of its time however soon its tasks are done.
 """
 
 from __future__ import annotations
@@ -73,12 +73,14 @@ def say_as_a_line(message: str, file: Any = None) -> None:  # noqa: ARG001 - Cel
     """What Celery says within a signal handler, where no lock may be taken and no logger called."""
     line = message
     if writes_json():
-        line = json.dumps({
-            "event": message,
-            "logger": "celery.apps.worker",
-            "level": "info",
-            "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
-        })
+        line = json.dumps(
+            {
+                "event": message,
+                "logger": "celery.apps.worker",
+                "level": "info",
+                "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            }
+        )
     try:
         os.write(sys.__stderr__.fileno() if sys.__stderr__ else 2, f"{line}\n".encode())
     except OSError:  # nobody listens any more, and a worker has to end all the same

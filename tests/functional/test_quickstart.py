@@ -40,7 +40,7 @@ def blocks():
 
 
 def test_the_commands_lead_where_the_page_says(stack, engine, tmp_path):
-    """1.19 for the call, nothing for its repeat, three failures dealt with, 1.36 for the version accepted, a recording."""
+    """1.19 for the call, nothing for its repeat, three failures, 1.36 for the version accepted; a recording."""
     loaded = stack.run("pipeline", "tariff", "load", str(TARIFF))
     assert loaded.returncode == 0, loaded.stderr
     stack.start(["ingestor", "worker", "beat", "recordings"])

@@ -78,7 +78,7 @@ def test_the_file_of_settings_keeps_the_path_of_whoever_reads_it(tmp_path):
     """Ours comes before it; a value is taken as it is."""
     file = tmp_path / "sandbox.env"
     file.write_text(sandbox_env({"DATABASE_URL": "postgresql://a b'$c"}))
-    shell = f". {file}; printf '%s\\n' \"$PATH\" \"$DATABASE_URL\"; command -v pipeline"
+    shell = f'. {file}; printf \'%s\\n\' "$PATH" "$DATABASE_URL"; command -v pipeline'
     done = subprocess.run(
         ["/bin/sh", "-c", shell], env={"PATH": "/my/own:/bin"}, capture_output=True, text=True, check=True
     )
