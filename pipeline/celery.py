@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
 from pipeline.settings import start_logging
 from pipeline.worker.liveness import LoopSign, task_finished
+from pipeline.worker.programs import use_our_programs
 from pipeline.worker.queues import GroupedAMQP
 from pipeline.worker.rabbitmq import wait_for_login
 from pipeline.worker.transport import check_what_redis_holds
@@ -37,6 +39,7 @@ app = Celery(
 app.clock = Clock()
 app.config_from_object("celeryconfig")
 app.steps["worker"].add(LoopSign)
+use_our_programs(app)
 
 log = get_logger(__name__)
 outages = OutageLog(log)
@@ -121,6 +124,13 @@ def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
     """Declare a task. Its name is said outright, so that moving the function strands no message."""
     declare: Callable[[Callable[..., str]], PipelineTask] = app.task(name=name)
     return declare
+
+
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+def _log_warnings_too(**_: Any) -> None:
+    """Celery looks at who runs it, and warns, before it sets up its logging."""
+    _configure_logging()
+    logging.captureWarnings(capture=True)
 
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]

@@ -264,6 +264,16 @@ class RecordingStore:
         disk = shutil.disk_usage(self._root)
         return StoreFacts(seconds, disk.free, disk.total)
 
+    def free_share(self) -> float | None:
+        """How much of the disk below it is free, 0 to 1; None where it has none of this machine, or cannot tell."""
+        if not self._local:
+            return None
+        try:
+            disk = shutil.disk_usage(self._root)
+        except OSError:  # not made yet, or away
+            return None
+        return disk.free / disk.total
+
     def _put_small(self, path: str, content: bytes) -> bool:
         """Put a file there in one step; False when its name is taken."""
         with self.partial() as partial:

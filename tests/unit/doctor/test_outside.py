@@ -9,8 +9,8 @@ import pytest
 from pipeline.dialler.rules.answers import Away, Broken, NoSuchCall, NotReady, Refused, Throttled
 from pipeline.doctor.rules.outside import Clock, judge_api, judge_clocks, judge_paths, judge_store, judge_store_error
 from pipeline.doctor.rules.verdict import Level
-from pipeline.recordings.file_store import StoreError
 from pipeline.recordings.rules.store_facts import StoreFacts
+from pipeline.recordings.store_trouble import StoreError
 
 
 @pytest.mark.parametrize(

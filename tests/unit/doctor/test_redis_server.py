@@ -80,6 +80,7 @@ def test_each_error_has_its_advice(said, advice):
     ("facts", "says"),
     [
         (GOOD._replace(version=(4, 0, 14)), "it is Redis 4.0.14"),
+        (GOOD._replace(role="slave", valkey="9.1.2"), "it is a read-only replica (Valkey 9.1.2)"),
         (GOOD._replace(role="slave"), "it is a read-only replica (Redis 7.2.4)"),
         (GOOD._replace(refusal="NOPERM no"), "Redis 7.2.4 refuses a script or a write: NOPERM no"),
         (GOOD._replace(last_write_failed=True), "Redis 7.2.4 cannot save to its disk"),
