@@ -10,15 +10,25 @@ from pipeline.balance import money
 from pipeline.billing.ledger import sign_of
 from pipeline.calls.rules.disposition import Disposition
 
-WINDOW = """
+_WINDOW = """
 CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS
 SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last
 FROM batches
-WHERE (cast(:since AS timestamptz) IS NULL OR received_at >= :since)
+WHERE (cast(:source AS text) IS NULL OR source = :source)
+"""
+
+WINDOW = f"""{_WINDOW}
+  AND (cast(:since AS timestamptz) IS NULL OR received_at >= :since)
   AND (cast(:until AS timestamptz) IS NULL OR received_at < :until)
-  AND (cast(:source AS text) IS NULL OR source = :source)
 """
 """The batches the sheet is about."""
+
+WINDOW_BY_CALLS = f"""{_WINDOW}
+  AND id IN (SELECT id >> 16 FROM calls
+             WHERE (cast(:since AS timestamptz) IS NULL OR dialed_at >= :since)
+               AND (cast(:until AS timestamptz) IS NULL OR dialed_at < :until))
+"""
+"""The same by when their calls were dialled."""
 
 BOUNDS = """
 SELECT coalesce(min(first), 0) AS first, coalesce(max(last), -1) AS last FROM balance_window

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.common import database
+from pipeline.cli.common import AsJson, Utc, clock, database
+from pipeline.cli.exits import FOUND
 from pipeline.cli.history import as_dict, events
-from pipeline.cli.output import Table, complain, console, plain, print_heading, print_json
+from pipeline.cli.output import complain, console, plain, print_heading, print_json
+from pipeline.cli.tables import Table
 from pipeline.failures.listing import FailureFilter, count_failures
 from pipeline.lookup.history import history_of, sources_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pipeline.instants import Clock
     from pipeline.lookup.history import History
 
 
@@ -22,7 +26,8 @@ def explain(
     call_ref: Annotated[str, typer.Argument(help="The dialler's internal call reference.")],
     source: Annotated[str | None, typer.Option(help="The dialler; needed when two have this reference.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    utc: Utc = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show a call, its disposition and why, its charges, its recording and its history."""
     with database() as engine, engine.connect() as connection:
@@ -34,40 +39,41 @@ def explain(
             set_aside = count_failures(connection, FailureFilter(call_ref=call_ref, source=source))
             hint = f"A record of it is set aside: pipeline failures list --call-ref {call_ref}" if set_aside else ""
             complain(f"no call{where} has the reference {call_ref}", hint)
-            raise typer.Exit(1)
+            raise typer.Exit(FOUND)
         if len(sources) > 1:
             complain(
                 f"{len(sources)} diallers have a call {call_ref}",
                 f"Add --source, one of: {', '.join(sources)}",
             )
-            raise typer.Exit(1)
+            raise typer.Exit(FOUND)
         history = history_of(connection, call_ref, sources[0])
     if as_json:
         print_json(as_dict(history))
     else:
-        _show(history)
+        _show(history, clock(utc=utc))
 
 
-def _show(history: History) -> None:
-    _show_fields("Call", history.call._asdict())
-    _show_fields("Disposition", history.disposition._asdict() if history.disposition else {"": "not classified yet"})
+def _show(history: History, times: Clock) -> None:
+    _show_fields("Call", history.call._asdict(), times)
+    disposition = history.disposition
+    _show_fields("Disposition", disposition._asdict() if disposition else {"": "not classified yet"}, times)
     for line in history.charges:
-        _show_fields("Charge" if line.kind == "charge" else "Reversal", line._asdict())
+        _show_fields("Charge" if line.kind == "charge" else "Reversal", line._asdict(), times)
     if history.recording is not None:
-        _show_fields("Recording", history.recording._asdict())
+        _show_fields("Recording", history.recording._asdict(), times)
     print_heading("History")
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Table("", "", "", show_header=False)
     for each in events(history):
-        table.add_row(f"{each.at:%Y-%m-%d %H:%M:%S.%f}", each.event, each.detail)
+        table.add_row(times.show(each.at), each.event, each.detail)
     console.print(table)
 
 
-def _show_fields(title: str, fields: Mapping[str, Any]) -> None:
+def _show_fields(title: str, fields: Mapping[str, Any], times: Clock) -> None:
     print_heading(title)
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Table("", "", show_header=False)
     for name, value in fields.items():
         if value is not None:
-            table.add_row(name, str(_shown(value)))
+            table.add_row(name, times.show(value) if isinstance(value, datetime) else str(_shown(value)))
     console.print(table)
 
 

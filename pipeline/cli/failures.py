@@ -9,9 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.common import database
+from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database
+from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.failure_options import chooses_failures
-from pipeline.cli.output import Table, as_lines, as_text, complain, console, operator_name, print_heading, print_json
+from pipeline.cli.output import (
+    as_lines,
+    as_text,
+    complain,
+    console,
+    operator_name,
+    print_heading,
+    print_json,
+    print_rows,
+    remark,
+)
+from pipeline.cli.tables import Format, Table, counted
 from pipeline.failures import operator
 from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
 from pipeline.failures.rules.readable import readable
@@ -26,8 +38,6 @@ Id = Annotated[int, typer.Argument(help="The failure's id, as `list` shows it.")
 Ids = Annotated[list[int] | None, typer.Argument(help="Failures' ids.")]
 State = Literal["open", "retrying", "resolved", "discarded", "any"]
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of ids.")]
-Who = Annotated[str | None, typer.Option(help="Who does it, for the record; the system's user by default.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
 FEW_CONFLICTS = 10
@@ -41,35 +51,37 @@ def list_(
     state: Annotated[State, typer.Option(help="Those in one state.")] = "open",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most to show.")] = 50,
     after: Annotated[int, typer.Option(help="Go on after this id.")] = 0,
+    format_: FormatOption = Format.TABLE,
     *,
+    utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show failures, oldest first. Exit code 0, whether there are any or not."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     wanted = wanted._replace(states=None if state == "any" else (state,))
     with database() as engine, engine.connect() as connection:
         page = list_failures(connection, wanted, limit=limit, after=after)
         total = count_failures(connection, wanted)
-    if as_json:
-        print_json([failure.as_json() for failure in page])
-        return
-    table = Table("id", "class", "step", "call_ref", "campaign", "tries", "last failed (UTC)", "reason", box=None)
+    table = Table("id", "class", "step", "call_ref", "campaign", "tries", "failed", "reason")
     for row in page:
         table.add_row(
-            str(row.id), row.failure_class, row.step, row.call_ref or "", row.campaign_ref or "",
-            str(row.attempts), f"{row.last_failed_at:%Y-%m-%d %H:%M:%S}", row.reason,
+            str(row.id), row.failure_class, row.step, row.call_ref, row.campaign_ref, row.attempts,
+            times.show(row.last_failed_at), row.reason,
         )  # fmt: skip
-    console.print(table)
-    console.print(f"{len(page)} of {total} shown.", highlight=False)
+    print_rows(table, format_, [failure.as_json() for failure in page])
+    if format_ is Format.TABLE:
+        remark(f"{len(page):,} of {counted(total, 'failure')} shown.")
 
 
 @app.command()
-def show(failure_id: Id, *, as_json: AsJson = False) -> None:
+def show(failure_id: Id, *, utc: Utc = False, as_json: AsJson = False) -> None:
     """Show one failure with its traceback, its raw record and who did what. Exit code 1 when there is none."""
+    times = clock(utc=utc)
     with database() as engine, engine.connect() as connection:
         failure = read_failure(connection, failure_id)
     if failure is None:
         complain(f"there is no failure {failure_id}")
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
     if as_json:
         raw, edited = failure["raw"] or b"", failure["edited"]
         failure |= {"raw": raw.hex(), "text": readable(raw), "edited": edited and readable(edited)}
@@ -77,9 +89,10 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
         return
     for name, value in failure.items():
         if value not in (None, []) and name not in ("raw", "edited", "traceback", "actions"):
-            console.print(as_text(f"{name:16} {value}"))
+            shown = times.show(value) if isinstance(value, datetime) else value
+            console.print(as_text(f"{name:16} {shown}"))
     for action in failure["actions"]:
-        console.print(as_text(f"{action['at']:%Y-%m-%d %H:%M:%S}  {action['action']} by {action['who']}"))
+        console.print(as_text(f"{times.show(action['at'])}  {action['action']} by {action['who']}"))
     if failure["traceback"]:
         print_heading("Traceback")
         console.print(as_lines(failure["traceback"]))
@@ -94,24 +107,21 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
 def stats(
     wanted: FailureFilter,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most kinds to show.")] = 50,
+    format_: FormatOption = Format.TABLE,
     *,
+    utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Count failures by class, step, state and what they are about, the most first."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, engine.connect() as connection:
         rows, kinds = failure_stats(connection, wanted, limit=limit)
-    if as_json:
-        print_json([kind.as_json() for kind in rows])
-        return
-    table = Table("class", "step", "state", "about", "failures", "oldest (UTC)", box=None)
+    table = Table("class", "step", "state", "failures", "oldest", "about")
     for row in rows:
-        table.add_row(
-            row.failure_class, row.step, row.state, row.about, f"{row.failures:,}",
-            f"{row.oldest:%Y-%m-%d %H:%M:%S}",
-        )  # fmt: skip
-    console.print(table)
-    if kinds > len(rows):
-        console.print(f"{len(rows):,} of {kinds:,} kinds shown.", highlight=False)
+        table.add_row(row.failure_class, row.step, row.state, row.failures, times.show(row.oldest), row.about)
+    print_rows(table, format_, [kind.as_json() for kind in rows])
+    if format_ is Format.TABLE and kinds > len(rows):
+        remark(f"{len(rows):,} of {kinds:,} kinds shown.")
 
 
 @app.command()
@@ -156,7 +166,7 @@ def edit(
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         complain(f"{file}: {error.strerror}")
-        raise typer.Exit(1) from None
+        raise typer.Exit(WRONG) from None
     with database() as engine:
         operator.edit(
             engine, failure_id, raw.strip(), who=who or operator_name(),
@@ -182,7 +192,7 @@ def accept(
         accepted = operator.accept(engine, failure_id, who=who or operator_name())
     console.print(
         f"Call {accepted.call_ref} of {accepted.source} has the new version; "
-        f"{accepted.reversed_charges} charge reversed, the new one follows shortly.",
+        f"{counted(accepted.reversed_charges, 'charge')} reversed, the new one follows shortly.",
         highlight=False,
     )
 
@@ -206,7 +216,7 @@ def _ask_again(failure_id: int) -> None:
 def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -> FailureFilter:
     if bool(ids) == everything:
         complain("name failures by their ids, or say --all, with filters or without")
-        raise typer.Exit(2)
+        raise typer.Exit(WRONG)
     return wanted._replace(ids=tuple(ids)) if ids else wanted
 
 
@@ -218,4 +228,4 @@ def _finish(chunks: Iterator[int], done: str) -> None:
             status.update(f"{total:,} {done}")
     console.print(f"{total:,} {done}.", highlight=False)
     if not total:
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)

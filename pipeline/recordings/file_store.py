@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import fsspec
 
-from pipeline.errors import PipelineError, cut
+from pipeline.errors import AwayError, cut
 from pipeline.logs.rules.secrets import secret_values
 from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path
 from pipeline.recordings.rules.store_facts import StoreFacts
@@ -50,7 +50,7 @@ _READ_BYTES: Final = 1024 * 1024
 _MARKER_BYTES: Final = 200
 
 
-class StoreError(PipelineError):
+class StoreError(AwayError):
     """The store does not do what it is asked to; the recording is not to blame. Names no credentials."""
 
 

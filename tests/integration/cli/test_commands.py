@@ -79,7 +79,6 @@ def test_a_balance_that_does_not_close_says_so(pipeline, engine):
     ("name", "value", "said"),
     [
         ("DATABASE_URL", "mysql://x", "DATABASE_URL: must start with postgresql+psycopg://"),
-        ("DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:1/none", "the database cannot be used"),
         ("PIPELINE_REGION", "Mars", "PIPELINE_REGION: must be a two-letter region"),
         ("ENIGMA_POP_END", "middle", "ENIGMA_POP_END"),
         ("RECORDINGS_URL", "/srv/recordings", "RECORDINGS_URL: must be a URL such as file:///srv/recordings"),
@@ -89,7 +88,7 @@ def test_a_bad_setting_is_named(pipeline, monkeypatch, name, value, said):
     """The process ends with the setting's name and the reason, never with a traceback."""
     monkeypatch.setenv(name, value)
     done = pipeline("balance")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
