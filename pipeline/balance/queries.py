@@ -1,34 +1,46 @@
 """The SQL of the balance sheet, in the order it runs; each statement builds on the temporary tables before it.
 
+It stays SQL: it makes tables, reads every row there is, and what each statement costs was measured as it is written.
+
 ``id >> 16`` is the batch of a record (``record_ids.PLACES``). A checksum is the sum of a hash of each id: two
 sets of ids of equal count and equal checksum are taken for equal.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.balance import money
 from pipeline.billing.ledger import sign_of
 from pipeline.calls.rules.disposition import Disposition
+from pipeline.database.narrowing import narrow_sql
 
-_WINDOW = """
-CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS
-SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last
-FROM batches
-WHERE (cast(:source AS text) IS NULL OR source = :source)
-"""
 
-WINDOW = f"""{_WINDOW}
-  AND (cast(:since AS timestamptz) IS NULL OR received_at >= :since)
-  AND (cast(:until AS timestamptz) IS NULL OR received_at < :until)
-"""
-"""The batches the sheet is about."""
+def window(wanted: dict[str, Any], *, by_calls: bool = False) -> str:
+    """The batches the sheet is about: of those all that are ``wanted`` by ``since``, ``until`` and ``source``.
 
-WINDOW_BY_CALLS = f"""{_WINDOW}
-  AND id IN (SELECT id >> 16 FROM calls
-             WHERE (cast(:since AS timestamptz) IS NULL OR dialed_at >= :since)
-               AND (cast(:until AS timestamptz) IS NULL OR dialed_at < :until))
-"""
-"""The same by when their calls were dialled."""
+    Args:
+        wanted: a value, or None, for each.
+        by_calls: whether ``since`` and ``until`` are about when a call of theirs was dialled.
+    """
+    which = narrow_sql(wanted, _OF_THE_WINDOW)
+    if by_calls:
+        which = narrow_sql(wanted | {"since": None, "until": None}, _OF_THE_WINDOW)
+        if dialled := narrow_sql({name: wanted[name] for name in _DIALLED}, _DIALLED):
+            which += f" AND id IN (SELECT id >> 16 FROM calls WHERE true{dialled})"
+    return (
+        "CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS "
+        "SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last "
+        f"FROM batches WHERE true{which}"
+    )
+
+
+_OF_THE_WINDOW = {
+    "since": "received_at >= :since",
+    "until": "received_at < :until",
+    "source": "source = :source",
+}
+_DIALLED = {"since": "dialed_at >= :since", "until": "dialed_at < :until"}
 
 BOUNDS = """
 SELECT coalesce(min(first), 0) AS first, coalesce(max(last), -1) AS last FROM balance_window

@@ -115,8 +115,9 @@ def balance_sheet(
     """
     with connection.execution_options(isolation_level="REPEATABLE READ").begin():
         connection.execute(text("SET LOCAL work_mem = '64MB'"))
-        window = queries.WINDOW if by is WindowBy.RECEIVED else queries.WINDOW_BY_CALLS
-        connection.execute(text(window), {"since": since, "until": until, "source": source})
+        wanted = {"since": since, "until": until, "source": source}
+        window = queries.window(wanted, by_calls=by is WindowBy.DIALLED)
+        connection.execute(text(window), wanted)
         bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
         for statement in (*money.VERSIONS, queries.SET_ASIDE):
             connection.execute(text(statement))

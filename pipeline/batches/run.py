@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.batches.in_parts import run_carefully
-from pipeline.batches.part_in_hand import read_probe
+from pipeline.batches.part_in_hand import read_part
 from pipeline.batches.progress import lock_step, mark_done
 from pipeline.batches.rules.steps import UPSTREAM
 from pipeline.batches.set_aside import resolve_retried, set_aside
@@ -80,4 +80,4 @@ def run_step(
 def _suspicious(connection: Connection, progress: Progress, step: Step) -> bool:
     if progress.resends >= SUSPICIOUS_RESENDS:
         return True
-    return progress.resends > 0 and read_probe(connection, progress.batch.batch_id, step) is not None
+    return progress.resends > 0 and read_part(connection, progress.batch.batch_id, step) is not None

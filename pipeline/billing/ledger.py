@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from pipeline.billing.rules.pricing import Line, Unbilled, Uncharged
+from pipeline.billing.rules.pricing import Line, LineKind, Unbilled, Uncharged
 from pipeline.database.engine import copy_rows, execute
 from pipeline.database.tables import ledger, uncharged
 
@@ -25,8 +25,8 @@ UNBILLED_COLUMNS: Final = ", ".join(f"{_NOT_OF_THE_CALL.get(name, f'c.{name}')} 
 
 
 def sign_of(kind: str) -> str:
-    """What a line of the ledger counts for, in SQL: a charge once, and its reversal takes that back."""
-    return f"CASE {kind} WHEN 'charge' THEN 1 ELSE -1 END"
+    """What a line of the ledger counts for, in SQL."""
+    return f"CASE {kind} WHEN '{LineKind.CHARGE}' THEN {LineKind.CHARGE.sign} ELSE {LineKind.REVERSAL.sign} END"
 
 
 # A call has a charge in force when it was charged once more than reversed; until then it is to be billed, and the new
@@ -69,12 +69,12 @@ def reverse_charges(
     result = connection.execute(
         text(
             f"INSERT INTO ledger ({_KEPT}, kind, unrounded, amount, reason, rerate_id) "
-            f"SELECT {_KEPT}, 'reversal', -unrounded, -amount, :reason, cast(:rerate_id AS bigint) "
+            f"SELECT {_KEPT}, '{LineKind.REVERSAL}', -unrounded, -amount, :reason, cast(:rerate_id AS bigint) "
             # A call's last line is its charge in force, or the reversal of it. Looked up a call at a time: a join with
             # the reversals there are is planned as if there were still none, and takes ever longer.
             "FROM unnest(cast(:call_ids AS bigint[])) AS wanted (id) CROSS JOIN LATERAL "
             "  (SELECT * FROM ledger WHERE call_id = wanted.id ORDER BY revision DESC, kind DESC LIMIT 1) AS l "
-            "WHERE l.kind = 'charge'"
+            f"WHERE l.kind = '{LineKind.CHARGE}'"
         ),
         {"call_ids": list(call_ids), "reason": reason, "rerate_id": rerate_id},
     )

@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipeline.billing.assignment_rows import EVERYTHING, version_ids_in_force
+from pipeline.billing.rate_rows import rates_of
 from pipeline.billing.rules.pricing import Unbilled, price
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.rating import DurationBasis
 from pipeline.billing.tariff_cache import loaded_tariff
-from pipeline.billing.tariff_rows import rates_of, version_by_id
+from pipeline.billing.tariff_rows import version_by_id
 from pipeline.calls.rules.disposition import Disposition
 from pipeline.calls.rules.phone_numbers import normalize_number
 from pipeline.errors import NoRateError

@@ -12,25 +12,19 @@ import typer
 from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.failure_options import chooses_failures
-from pipeline.cli.output import (
-    as_lines,
-    as_text,
-    complain,
-    console,
-    operator_name,
-    print_heading,
-    print_json,
-    print_rows,
-    remark,
-)
+from pipeline.cli.failures_shown import none_open, passed_over, show_failure
+from pipeline.cli.output import complain, console, errors, operator_name, print_json, print_rows, remark
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.failures import operator
 from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.failures.not_open import count_by_state, states_of
 from pipeline.failures.rules.readable import readable
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import Engine
 
 app = typer.Typer(help="What failed, why, and what to do about it.", no_args_is_help=True)
 
@@ -83,23 +77,12 @@ def show(failure_id: Id, *, utc: Utc = False, as_json: AsJson = False) -> None:
         complain(f"there is no failure {failure_id}")
         raise typer.Exit(FOUND)
     if as_json:
-        raw, edited = failure["raw"] or b"", failure["edited"]
-        failure |= {"raw": raw.hex(), "text": readable(raw), "edited": edited and readable(edited)}
-        print_json(failure)
+        raw, others = failure.raw or b"", {"edited": failure.edited, "stored": failure.stored}
+        shown = {"raw": raw.hex(), "text": readable(raw)}
+        shown |= {name: readable(record) for name, record in others.items() if record is not None}
+        print_json(failure.as_json() | shown)
         return
-    for name, value in failure.items():
-        if value not in (None, []) and name not in ("raw", "edited", "traceback", "actions"):
-            shown = times.show(value) if isinstance(value, datetime) else value
-            console.print(as_text(f"{name:16} {shown}"))
-    for action in failure["actions"]:
-        console.print(as_text(f"{times.show(action['at'])}  {action['action']} by {action['who']}"))
-    if failure["traceback"]:
-        print_heading("Traceback")
-        console.print(as_lines(failure["traceback"]))
-    for name, title in (("raw", "Raw record as received"), ("edited", "Raw record as edited")):
-        if failure[name] is not None:
-            print_heading(title)
-            console.print(as_lines(readable(failure[name])[:20_000]))
+    show_failure(failure, times)
 
 
 @app.command()
@@ -136,7 +119,8 @@ def retry(
     """Try failures again. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
-        _finish(operator.retry(engine, wanted, who=who or operator_name()), "released; their batches go on shortly")
+        chunks = operator.retry(engine, wanted, who=who or operator_name())
+        _finish(engine, wanted, chunks, "released; their batches go on shortly")
 
 
 @app.command()
@@ -152,7 +136,8 @@ def discard(
     """Set failures aside for good. Their records stay, counted as discarded. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
-        _finish(operator.discard(engine, wanted, who=who or operator_name(), reason=because), "discarded")
+        chunks = operator.discard(engine, wanted, who=who or operator_name(), reason=because)
+        _finish(engine, wanted, chunks, "discarded")
 
 
 @app.command()
@@ -203,11 +188,11 @@ def _ask_again(failure_id: int) -> None:
         failure = read_failure(connection, failure_id)
         if failure is None:
             return
-        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure["source"])
+        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure.source)
         count = count_failures(connection, wanted)
     if count > FEW_CONFLICTS:
         complain(
-            f"{count:,} conflicts of {failure['source']} wait: a dialler that was installed anew counts from 1 again",
+            f"{count:,} conflicts of {failure.source} wait: a dialler that was installed anew counts from 1 again",
             "Accepting overwrites a stored call. If these are other calls, give the dialler a new ENIGMA_SOURCE.",
         )
         typer.confirm("Accept this one all the same?", abort=True, err=True)
@@ -220,12 +205,22 @@ def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -
     return wanted._replace(ids=tuple(ids)) if ids else wanted
 
 
-def _finish(chunks: Iterator[int], done: str) -> None:
+def _finish(engine: Engine, wanted: FailureFilter, chunks: Iterator[int], done: str) -> None:
+    """Do it, and say what was done; and what was not, and why."""
+    with engine.connect() as connection:
+        found = list_failures(connection, wanted._replace(states=("open",)), limit=len(wanted.ids or ()))
+        others = [each for each in wanted.ids or () if each not in {failure.id for failure in found}]
+        skipped = list(passed_over(others, states_of(connection, others)))
     total = 0
     with console.status("working") as status:
         for count in chunks:
             total += count
             status.update(f"{total:,} {done}")
-    console.print(f"{total:,} {done}.", highlight=False)
     if not total:
+        with engine.connect() as connection:
+            why = "nothing was to be done" if skipped else none_open(count_by_state(connection, wanted))
+        complain(why, "\n".join(skipped))
         raise typer.Exit(FOUND)
+    console.print(f"{total:,} {done}.", highlight=False)
+    for each in skipped:
+        errors.print(each, highlight=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -26,6 +27,7 @@ from pipeline.cli.common import (
 )
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import as_text, complain, console, errors, operator_name, print_json, print_rows, remark
+from pipeline.cli.recordings_get import get
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.recordings import listing as recording_list
 from pipeline.recordings import pauses as recording_pauses
@@ -38,10 +40,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.instants import Clock
-    from pipeline.recordings.listing import Queue, Recording
+    from pipeline.recordings.listing import Queue
     from pipeline.recordings.pauses import Pause
+    from pipeline.recordings.rules.row import Recording
 
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
+app.command("get")(get)
 
 BAD_FILES_SHOWN = 100
 
@@ -118,7 +122,7 @@ def list_(
             row.source, row.call_ref, row.campaign_ref, times.show(row.dialed_at), _state(row),
             row.attempts, times.show(row.due_at), _remark(row),
         )  # fmt: skip
-    print_rows(table, format_, [row._asdict() for row in rows])
+    print_rows(table, format_, [asdict(row) for row in rows])
     if format_ is Format.TABLE:
         remark(f"{counted(len(rows), 'recording')} shown.")
 

@@ -93,7 +93,7 @@ class FiguresHandler(TabHandler):
         elif window in WINDOWS:
             span = WINDOWS[window]
             since = None if span is None else datetime.now(tz=UTC) - span
-            self.write(await BALANCES[window].get(lambda: self.beside(lambda: _balance(since))))
+            self.write(await BALANCES[window].get(lambda: self.in_a_thread(lambda: _balance(since))))
         else:
             raise RefusalError(400, f"balance is one of {', '.join(WINDOWS)}.")
 

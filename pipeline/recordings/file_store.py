@@ -54,6 +54,10 @@ class StoreError(AwayError):
     """The store does not do what it is asked to; the recording is not to blame. Names no credentials."""
 
 
+class NoSuchFileError(StoreError):
+    """The store answers, and has no file of that name."""
+
+
 class Place(NamedTuple):
     """What a recording's name is made of."""
 
@@ -204,15 +208,28 @@ class RecordingStore:
             StoreError: it cannot be read.
         """
         digest, size = hashlib.sha256(), 0
+        try:
+            for part in self.read(path):
+                digest.update(part)
+                size += len(part)
+        except NoSuchFileError:
+            return None
+        return Checksum(size, digest.digest())
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """The bytes of a stored recording, a part at a time.
+
+        Raises:
+            NoSuchFileError: there is no file of that name.
+            StoreError: it cannot be read.
+        """
         with _trouble("read", self._secrets):
             try:
                 with self._files.open(self._full(path), "rb", block_size=4 * _READ_BYTES) as stored:
-                    while chunk := stored.read(_READ_BYTES):
-                        digest.update(chunk)
-                        size += len(chunk)
+                    while part := stored.read(_READ_BYTES):
+                        yield part
             except (FileNotFoundError, IsADirectoryError):
-                return None
-        return Checksum(size, digest.digest())
+                raise NoSuchFileError(f"it has no file {cut(path, 200)}") from None
 
     def delete(self, path: str) -> bool:
         """Delete a stored recording; False when there is no file of that name.
@@ -280,14 +297,14 @@ class RecordingStore:
                         removed += 1
         return removed
 
-    def probe(self) -> StoreFacts:
+    def try_out(self) -> StoreFacts:
         """Write a small file, read it back and delete it: what a recording needs of the store.
 
         Raises:
             StoreError: one of these does not work.
         """
         began = time.monotonic()
-        path, content = f".probe-{uuid.uuid4()}", b"pipeline doctor"
+        path, content = f".trial-{uuid.uuid4()}", b"pipeline doctor"
         if not self._put_small(path, content):
             raise StoreError("a name that nobody can have taken is taken")
         try:

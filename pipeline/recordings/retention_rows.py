@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 
 from pipeline.calls.rules.cdr import NAMELESS
-from pipeline.database.audit import record_action
+from pipeline.database.audit import record_action, telling
 from pipeline.database.narrowing import among, narrow, word
-from pipeline.database.tables import actions, calls, recording_verifications, recordings
+from pipeline.database.tables import calls, recording_verifications, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,10 +110,7 @@ def retry(
         "reason": literal(reason, Text),
     }
     detail = func.jsonb_strip_nulls(func.jsonb_build_object(*chain.from_iterable(told_of.items())))
-    told = insert(actions).from_select(
-        ["who", "action", "record_id", "detail"],
-        select(literal(who), literal("recording retried"), again.c.call_id, detail),
-    )
+    told = telling(who, "recording retried", again.c.call_id, detail)
     counted = select(
         select(func.count()).select_from(again).scalar_subquery(),
         select(func.count()).select_from(chosen).where(chosen.c.nameless).scalar_subquery(),

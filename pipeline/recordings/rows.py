@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from pipeline.calls.rules.cdr import NAMELESS
+from pipeline.database.narrowing import narrow_sql
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, LOST_WAIT_SECONDS, RecordingState, may_move
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ _HELD_UP = (
     "EXISTS (SELECT FROM recording_pauses AS pause WHERE pause.source = recordings.source "
     "        AND pause.probe_call_id IS DISTINCT FROM recordings.call_id)"
 )
+
+_OF_A_MESSAGE = {"sent": f"(tried_at IS NULL OR tried_at < :sent) AND NOT {_HELD_UP}"}
+"""A message is good for one try, and held up by a pause."""
 
 
 class DueRecording(NamedTuple):
@@ -102,10 +106,8 @@ def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int
     return int(result.rowcount)
 
 
-def take_due(
-    connection: Connection, *, limit: int, redispatch_after_seconds: float, source: str | None = None
-) -> list[DueRecording]:
-    """Recordings to be tried now, longest due first; none of them is due again for a while.
+def take_due(connection: Connection, source: str, *, limit: int, redispatch_after_seconds: float) -> list[DueRecording]:
+    """A dialler's recordings to be tried now, longest due first; none of them is due again for a while.
 
     That while doubles each time nobody begins one. One whose downloader let its lease run out is taken back first. From
     the second such loss in a row it waits before it is sent, and with the last that is allowed it ends as failed.
@@ -128,8 +130,7 @@ def take_due(
             "        CASE WHEN state = 'scheduled' OR losses = 0 THEN 'goes' "
             "             WHEN losses + 1 < :lost_at_most THEN 'waits' ELSE 'ends' END AS fate "
             "      FROM recordings "
-            f"      WHERE {WAITING} AND due_at <= now() "
-            "        AND (cast(:source AS text) IS NULL OR source = :source) "
+            f"      WHERE {WAITING} AND due_at <= now() AND source = :source "
             "      ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due "
             "WHERE recordings.call_id = due.call_id "
             "RETURNING recordings.call_id, recordings.source, recordings.call_ref, now(), due.due_at, due.fate"
@@ -179,8 +180,7 @@ def claim(
             "  due_at = now() + make_interval(secs => :lease) "
             "WHERE call_id = :call_id AND source = :source "
             "  AND (state = 'scheduled' OR (state = 'downloading' AND due_at <= now() AND losses + 1 < :lost_at_most)) "
-            "  AND (tried_at IS NULL OR tried_at < coalesce(cast(:sent AS timestamptz), 'infinity')) "
-            f"  AND (cast(:sent AS timestamptz) IS NULL OR NOT {_HELD_UP}) "
+            f"  {narrow_sql({'sent': dispatched_at}, _OF_A_MESSAGE)} "
             "RETURNING call_id, source, call_ref, coalesce(dialed_at, scheduled_at), attempts, "
             "  extract(epoch FROM clock_timestamp() - coalesce(counts_from, scheduled_at))::float, tried_at, suspect, "
             "  (SELECT failed_probes FROM recording_pauses AS pause WHERE pause.source = recordings.source)"

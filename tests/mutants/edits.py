@@ -308,15 +308,15 @@ MUTANTS = (
     Mutant(
         "what was under way shortens a pause",
         "pipeline/recordings/pauses.py",
-        "ELSE greatest(until, clock_timestamp() + make_interval(secs => :seconds)) END",
-        "ELSE clock_timestamp() + make_interval(secs => :seconds) END",
+        "else_=func.greatest(of.until, until)",
+        "else_=until",
         f"{QUEUE}::test_what_was_under_way_never_shortens_a_pause",
     ),
     Mutant(
         "an old download ends a pause",
         "pipeline/recordings/pauses.py",
-        "AND since < :claimed_at RETURNING",
-        "AND cast(:claimed_at AS timestamptz) IS NOT NULL RETURNING",
+        ".where(recording_pauses.c.source == source, recording_pauses.c.since < claimed_at)",
+        ".where(recording_pauses.c.source == source)",
         f"{QUEUE}::test_a_probe_does_not_end_a_pause_that_began_after_it",
     ),
     Mutant(

@@ -91,6 +91,6 @@ class SelectedHandler(TabHandler):
             raise RefusalError(400, "Tick the failures in the list first.")
         reason = asked_reason(self, action)
         wanted = FailureFilter(states=("open",), ids=tuple(int(value) for value in values))
-        count = await self.beside(lambda: sum(act_on(action, wanted, who=who, reason=reason)))
+        count = await self.in_a_thread(lambda: sum(act_on(action, wanted, who=who, reason=reason)))
         query = filters.as_query(self.given(filters.NAMES), did=action, count=count)
         self.redirect(f"{self.reverse_url('failed_calls')}?{query}")

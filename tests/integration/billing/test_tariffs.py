@@ -32,12 +32,13 @@ from pipeline.billing.bill import bill
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.load import TariffLoaded, UnknownTariffError, export_tariff, load_tariff, release_waiting
 from pipeline.billing.quote import HypotheticalCall, Quote, quote
+from pipeline.billing.rate_rows import rates_of
 from pipeline.billing.rerate import compare
 from pipeline.billing.rules.rating import DurationBasis, Rate, Rounding, rate_call
 from pipeline.billing.rules.tariff_file import TariffFileError
 from pipeline.billing.rules.terms import TariffSettings
 from pipeline.billing.tariff_cache import TariffCache
-from pipeline.billing.tariff_rows import list_versions, rates_of, zones_in_force
+from pipeline.billing.tariff_rows import list_versions, zones_in_force
 from pipeline.calls.classify import classify
 from pipeline.calls.normalize import normalize
 from pipeline.cli import app
@@ -160,7 +161,7 @@ class TestLoading:
         def break_off(connection, version_id):
             raise RuntimeError
 
-        monkeypatch.setattr("pipeline.billing.tariff_rows._rate_row", break_off)
+        monkeypatch.setattr("pipeline.billing.rate_rows._row", break_off)
         with pytest.raises(RuntimeError):
             load(engine)
         assert counts(engine) == (0, 0, 0)

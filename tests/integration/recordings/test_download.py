@@ -132,7 +132,7 @@ def test_concurrent_dispatchers_share_the_work(engine):
     """Two that take what is due at once never hand out the same recording."""
     scheduled(engine, *range(100))
     with engine.begin() as connection:
-        mine = storage.take_due(connection, limit=60, redispatch_after_seconds=60)
+        mine = storage.take_due(connection, "enigma", limit=60, redispatch_after_seconds=60)
         others = dispatch(engine)
     assert (len(mine), len(others)) == (60, 40)
     assert len({due.call_id for due in mine + others}) == 100

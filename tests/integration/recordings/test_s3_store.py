@@ -96,12 +96,12 @@ def test_a_recording_is_stored_and_read_again(make_store, tmp_path):
     assert store.checksum("enigma/none.wav") is None
 
 
-def test_a_probe_leaves_nothing(make_store, options):
+def test_trying_it_out_leaves_nothing(make_store, options):
     """What `pipeline doctor` writes is read back and deleted; a bucket that is not there is told."""
-    assert make_store().probe().disk_free is None
-    assert s3fs.S3FileSystem(**options).find("calls/test_a_probe_leaves_nothing") == []
+    assert make_store().try_out().disk_free is None
+    assert s3fs.S3FileSystem(**options).find("calls/test_trying_it_out_leaves_nothing") == []
     with pytest.raises(StoreError, match="cannot write to it") as raised:
-        RecordingStore("s3://nowhere/x", storage_options=options).probe()
+        RecordingStore("s3://nowhere/x", storage_options=options).try_out()
     assert SECRET not in str(raised.value)
 
 

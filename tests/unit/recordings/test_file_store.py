@@ -52,9 +52,9 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_probe_leaves_nothing(any_store, folder):
+def test_trying_it_out_leaves_nothing(any_store, folder):
     """A file is written, read back and deleted; where there is a disk, its room is told."""
-    facts = any_store.probe()
+    facts = any_store.try_out()
     assert facts.seconds >= 0
     if folder.exists():
         assert files(folder) == set()
