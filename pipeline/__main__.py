@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from pipeline.monitoring.health import Health, finished_lately, has_queues, health, sign_name, stuck_download
-
-if TYPE_CHECKING:
-    from sqlalchemy.exc import DBAPIError
 
 
 def main() -> None:
@@ -53,9 +49,10 @@ def run() -> None:
     from pipeline.cli import app  # noqa: PLC0415
     from pipeline.cli.exits import AWAY, FOUND, WRONG  # noqa: PLC0415
     from pipeline.cli.output import complain, show_traceback  # noqa: PLC0415
+    from pipeline.cli.refusals import why_refused  # noqa: PLC0415
     from pipeline.database.engine import is_outage  # noqa: PLC0415
     from pipeline.errors import AwayError, PipelineError  # noqa: PLC0415
-    from pipeline.settings import SettingsError  # noqa: PLC0415
+    from pipeline.settings import SettingsError, current_settings  # noqa: PLC0415
 
     code = FOUND
     try:
@@ -70,7 +67,7 @@ def run() -> None:
     except DBAPIError as error:
         code = AWAY
         if is_outage(error):
-            _complain_of_database(error)
+            complain(*why_refused(error, current_settings().database_url))
         else:
             show_traceback(type(error), error, error.__traceback__)
     except BrokenPipeError:
@@ -84,18 +81,6 @@ def run() -> None:
     finally:
         sys.excepthook = show_traceback  # typer's would write it as it is
     sys.exit(code)
-
-
-def _complain_of_database(error: DBAPIError) -> None:
-    from pipeline.cli.output import complain  # noqa: PLC0415 - see main
-
-    detail = str(error.orig).strip().splitlines()[0]
-    hint = (
-        "Run `pipeline db upgrade` first."
-        if "does not exist" in detail and "relation" in detail
-        else "Check DATABASE_URL, and that the server is up."
-    )
-    complain(f"the database cannot be used: {detail}", hint)
 
 
 if __name__ == "__main__":

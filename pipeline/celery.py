@@ -11,11 +11,12 @@ from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
 from pipeline.database.engine import is_outage
-from pipeline.logs.setup import OutageLog, configure_logging, get_logger
+from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
-from pipeline.settings import current_settings
+from pipeline.settings import start_logging
 from pipeline.worker.liveness import LoopSign, task_finished
 from pipeline.worker.queues import GroupedAMQP
+from pipeline.worker.rabbitmq import wait_for_login
 from pipeline.worker.transport import check_what_redis_holds
 from pipeline.worker.wire import Clock, read_plain_messages
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 read_plain_messages()
 check_what_redis_holds()
+wait_for_login()
 app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
@@ -115,9 +117,4 @@ def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(**_: Any) -> None:
-    settings = current_settings()
-    configure_logging(
-        settings.pipeline_log_format,
-        settings.pipeline_log_level,
-        show_numbers=settings.pipeline_log_numbers == "shown",
-    )
+    start_logging()

@@ -22,7 +22,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from pipeline.errors import AwayError, cut
-from pipeline.logs.rules.secrets import secret_values
+from pipeline.logs.rules.secrets import is_unmistakable, mask, secret_values
 from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path
 from pipeline.recordings.rules.store_facts import StoreFacts
 
@@ -383,7 +383,9 @@ def _secrets(url: str, options: Mapping[str, Any]) -> Mapping[str, str]:
     """Every text that must not be shown, and what is shown in its place."""
     parts = urlsplit(url)
     found = [parts.username, parts.password, *secret_values(options)]
-    return dict.fromkeys(sorted({text for text in found if text}, key=len, reverse=True), "***")
+    return dict.fromkeys(
+        sorted({text for text in found if text and is_unmistakable(text)}, key=len, reverse=True), "***"
+    )
 
 
 @contextlib.contextmanager
@@ -398,4 +400,4 @@ def _trouble(doing: str, secrets: Mapping[str, str]) -> Iterator[None]:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         for secret, shown in secrets.items():
             said = said.replace(secret, shown)
-        raise StoreError(f"cannot {doing} it ({type(error).__name__}: {cut(said, 300)})") from None
+        raise StoreError(f"cannot {doing} it ({type(error).__name__}: {cut(mask(said), 300)})") from None

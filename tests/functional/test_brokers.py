@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from kombu.exceptions import OperationalError
 
 from pipeline.sandbox.redis_server import RedisServer
 from pipeline.sandbox.server import ServerError, free_port
@@ -33,6 +34,8 @@ from tests.functional.test_forged_messages import (
     peak_megabytes,
     still_works,
 )
+
+OURS = "pipeline.worker.rabbitmq:Transport"
 
 
 def queue_type_is(url, queue, kind):
@@ -196,3 +199,16 @@ def test_a_broker_behind_sentinel_fails_over(stack, push, sentinel):
     os.kill(master.pid, signal.SIGKILL)
     push(*(make_record(call_ref=ref) for ref in range(100, 150)))
     processed(stack, 100, seconds=120)
+
+
+def test_rabbitmq_refuses_a_login_as_it_is_expected_to(rabbitmq):
+    """With a wrong password, and to a vhost that is not there: an outage, with what to do."""
+    host = rabbitmq.rpartition("@")[2].partition("/")[0]
+    for url, what_to_do in (
+        (f"amqp://nobody:hush@{host}//", "Correct the user and password in CELERY_BROKER_URL."),
+        (rabbitmq.rpartition(host)[0] + f"{host}/no-such", "Create the vhost (rabbitmqctl add_vhost)"),
+    ):
+        with kombu.Connection(url, transport=OURS) as connection, pytest.raises(OperationalError) as refused:
+            connection.ensure_connection(max_retries=0)
+        assert what_to_do in str(refused.value)
+        assert "hush" not in str(refused.value)

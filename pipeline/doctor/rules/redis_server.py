@@ -97,16 +97,19 @@ def judge_server(check: str, facts: RedisFacts) -> Verdict:
             f"it is a read-only replica (Redis {version})",
             "Give the primary's address: nothing can be taken here.",
         )
-    if facts.refusal:
+    if facts.last_write_failed or (facts.refusal or "").startswith("MISCONF"):
         return problem(
             check,
-            f"Redis {version} refuses a script or a write: {facts.refusal}",
-            "Allow its user the commands and keys that deploy/README.md names; if it says OOM, give it more memory.",
+            f"Redis {version} cannot save to its disk" + (f": {facts.refusal}" if facts.refusal else ""),
+            "Free its disk, or let it write there: it soon refuses writes, or loses them.",
         )
-    if facts.last_write_failed:
-        return problem(
-            check, f"Redis {version} cannot save to its disk", "Free its disk: it soon refuses writes, or loses them."
+    if facts.refusal:
+        remedy = (
+            "Give it more memory, or find out why it is not drained."
+            if facts.refusal.startswith("OOM") or "maxmemory" in facts.refusal
+            else "Allow its user the commands and keys that deploy/README.md names."
         )
+        return problem(check, f"Redis {version} refuses a script or a write: {facts.refusal}", remedy)
     return ok(check, f"Redis {version} answers")
 
 
