@@ -139,10 +139,26 @@ def discard(
     *,
     everything: All = False,
 ) -> None:
-    """Set failures aside for good. Their records stay, counted as discarded. Exit code 1 when none was open."""
+    """Give failures up, until `restore`. Their records stay, counted as discarded. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
         _finish(operator.discard(engine, wanted, who=who or operator_name(), reason=because), "discarded")
+
+
+@app.command()
+@chooses_failures
+def restore(
+    wanted: FailureFilter,
+    ids: Ids = None,
+    because: Annotated[str | None, typer.Option(help="Why; kept with the record.")] = None,
+    who: Who = None,
+    *,
+    everything: All = False,
+) -> None:
+    """Take back that failures were discarded: they are open again. Exit code 1 when none was discarded."""
+    wanted = _chosen(ids, wanted, everything=everything)
+    with database() as engine:
+        _finish(operator.restore(engine, wanted, who=who or operator_name(), reason=because), "restored")
 
 
 @app.command()

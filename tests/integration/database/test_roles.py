@@ -367,6 +367,17 @@ def test_what_was_discarded_stays_so_for_flower(charged):
     refused(flower, "UPDATE failures SET state = 'retrying' WHERE state = 'discarded'", MUST_NOT)
 
 
+def test_flower_restores_by_name_only(charged):
+    """Whoever takes back that something was discarded is named before it is."""
+    flower = charged["cdr_flower"]
+    everything = FailureFilter(failure_class="data")
+    assert sum(operator.discard(flower, everything, who="ann", reason="noise")) == 2
+    refused(flower, "UPDATE failures SET state = 'open' WHERE state = 'discarded'", MUST_NOT)
+    assert sum(operator.restore(flower, everything, who="ann")) == 2
+    assert sum(operator.discard(flower, everything, who="ann", reason="noise")) == 2
+    refused(flower, "UPDATE failures SET state = 'open' WHERE state = 'discarded'", MUST_NOT)
+
+
 def test_an_action_says_which_role_wrote_it(charged):
     """Whatever name it gives: the database knows who is logged in."""
     operator.edit(

@@ -13,7 +13,7 @@ from pipeline.batches.progress import lock_step
 from pipeline.batches.rules.steps import Step
 from pipeline.errors import DataError
 from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
-from pipeline.failures.operator import RefusedError, accept, discard, edit, retry
+from pipeline.failures.operator import RefusedError, accept, discard, edit, restore, retry
 from tests.factories import make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, walk_overdue
 
@@ -126,6 +126,31 @@ def test_a_discarded_record_is_counted_as_such(engine):
     assert rows(engine, "SELECT DISTINCT who, action, detail->>'reason' FROM actions") == [
         ("thandi", "discard", "test records")
     ]
+
+
+def test_what_was_discarded_is_restored_to_what_it_was(engine):
+    """Quarantined and failed again, by the filter, with who and why; what is open or retried is left alone."""
+    walk(engine, receive(engine, b"rubbish", make_record(ref="spring"), make_record(ref="autumn")))
+    before = sheet(engine)
+    assert sum(discard(engine, FailureFilter(), who="thandi", reason="a mistake")) == 3
+    assert list(restore(engine, FailureFilter(step="normalize"), who="ann", reason="none")) == [1]
+    assert (
+        sum(restore(engine, FailureFilter(ids=tuple(failure_ids(engine, FailureFilter(states=None)))), who="ann")) == 2
+    )
+    after = sheet(engine)
+    assert after.closes, after.violations
+    assert (after.quarantined, after.failed) == (before.quarantined, before.failed)
+    assert (before.quarantined.records, before.failed.records, after.discarded.records) == (1, 2, 0)
+    assert rows(
+        engine, "SELECT who, detail->>'reason', count(*) FROM actions WHERE action = 'restore' GROUP BY 1, 2"
+    ) == [
+        ("ann", "none", 1),
+        ("ann", None, 2),
+    ]
+    assert list(restore(engine, FailureFilter(), who="ann")) == []
+    load(engine)  # which releases what waits for a rate
+    walk_overdue(engine)
+    assert sheet(engine).processed.records == 2
 
 
 def test_retrying_all_that_match_works_in_chunks_and_ends(engine, monkeypatch):
