@@ -97,16 +97,16 @@ def stats(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Count failures by class, step, state and what they are about, the most first."""
+    """Count failures by class, step, state and what is wrong, the most first."""
     with database() as engine, engine.connect() as connection:
         rows, kinds = failure_stats(connection, wanted, limit=limit)
     if as_json:
         print_json([kind.as_json() for kind in rows])
         return
-    table = Table("class", "step", "state", "about", "failures", "oldest (UTC)", box=None)
+    table = Table("class", "step", "state", "about", "what is wrong", "failures", "oldest (UTC)", box=None)
     for row in rows:
         table.add_row(
-            row.failure_class, row.step, row.state, row.about, f"{row.failures:,}",
+            row.failure_class, row.step, row.state, row.about, row.problem, f"{row.failures:,}",
             f"{row.oldest:%Y-%m-%d %H:%M:%S}",
         )  # fmt: skip
     console.print(table)

@@ -29,6 +29,7 @@ TEXTS = {
     "call_ref": "call_ref",
     "text": "contains",
     "about": "about",
+    "problem": "problem",
 }
 """Names in an address, and what they are called in ``FailureFilter``."""
 

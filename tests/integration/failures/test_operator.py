@@ -190,6 +190,32 @@ def test_failures_are_found_by_what_an_operator_knows(engine):
         assert sum(row.failures for row in failure_stats(connection, FailureFilter(), limit=50).rows) == 3
 
 
+def test_failures_are_counted_by_what_is_wrong(engine):
+    """Not by the field alone: what is missing is not what is negative. Nor does each record make a kind of its own."""
+    load(engine, b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n1,0.60,0.20,60,1\n")
+    bad = [make_record(call_time=-each) for each in (1, 2, 3)] + [
+        make_record(call_time=None),
+        b"{",
+        b"{nonsense",
+        b"\xff",
+    ]
+    unrated = [make_record(number="082000123" + each, ref="it's at 2026-01-01 for " + each) for each in "12"]
+    walk(engine, receive(engine, *bad, *unrated, make_record(call_ref="a is b", call_time=0)))
+    walk(engine, receive(engine, *(make_record(call_ref="a is b", call_time=each) for each in (7, 8))))
+    with engine.connect() as connection:
+        kinds = failure_stats(connection, FailureFilter(), limit=50).rows
+        for kind in kinds:
+            assert count_failures(connection, FailureFilter(problem=kind.problem)) == kind.failures
+    assert [(kind.failures, kind.about, kind.problem) for kind in kinds] == [
+        (3, "payload.call_time", "payload.call_time: must not be negative"),
+        (2, "payload.call_ref", "already stored with other content"),
+        (2, "record", "record: is not JSON: Expecting property name enclosed in double quotes"),
+        (2, "NoRateError", "no rate in tariff 'default'"),
+        (1, "payload.call_time", "payload.call_time: is required"),
+        (1, "record", "record: is not UTF-8"),
+    ]
+
+
 def accept_it(engine, failure_id):
     accept(engine, failure_id, who="thandi")
 
