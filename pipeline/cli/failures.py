@@ -71,22 +71,22 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
         complain(f"there is no failure {failure_id}")
         raise typer.Exit(1)
     if as_json:
-        raw, edited = failure["raw"] or b"", failure["edited"]
-        failure |= {"raw": raw.hex(), "text": readable(raw), "edited": edited and readable(edited)}
-        print_json(failure)
+        raw, edited = failure.raw or b"", failure.edited
+        shown = {"raw": raw.hex(), "text": readable(raw), "edited": edited and readable(edited)}
+        print_json(failure.as_json() | shown)
         return
-    for name, value in failure.items():
-        if value not in (None, []) and name not in ("raw", "edited", "traceback", "actions"):
+    for name, value in failure.as_json().items():
+        if value not in (None, ()) and name not in ("raw", "edited", "traceback", "actions"):
             console.print(as_text(f"{name:16} {value}"))
-    for action in failure["actions"]:
-        console.print(as_text(f"{action['at']:%Y-%m-%d %H:%M:%S}  {action['action']} by {action['who']}"))
-    if failure["traceback"]:
+    for action in failure.actions:
+        console.print(as_text(f"{action.at:%Y-%m-%d %H:%M:%S}  {action.action} by {action.who}"))
+    if failure.traceback:
         print_heading("Traceback")
-        console.print(as_lines(failure["traceback"]))
-    for name, title in (("raw", "Raw record as received"), ("edited", "Raw record as edited")):
-        if failure[name] is not None:
+        console.print(as_lines(failure.traceback))
+    for title, record in (("Raw record as received", failure.raw), ("Raw record as edited", failure.edited)):
+        if record is not None:
             print_heading(title)
-            console.print(as_lines(readable(failure[name])[:20_000]))
+            console.print(as_lines(readable(record)[:20_000]))
 
 
 @app.command()
@@ -209,11 +209,11 @@ def _ask_again(failure_id: int) -> None:
         failure = read_failure(connection, failure_id)
         if failure is None:
             return
-        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure["source"])
+        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure.source)
         count = count_failures(connection, wanted)
     if count > FEW_CONFLICTS:
         complain(
-            f"{count:,} conflicts of {failure['source']} wait: a dialler that was installed anew counts from 1 again",
+            f"{count:,} conflicts of {failure.source} wait: a dialler that was installed anew counts from 1 again",
             "Accepting overwrites a stored call. If these are other calls, give the dialler a new ENIGMA_SOURCE.",
         )
         typer.confirm("Accept this one all the same?", abort=True, err=True)

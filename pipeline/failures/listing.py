@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import ColumnElement, case, func, select, text
@@ -99,7 +100,8 @@ _CONDITIONS: Conditions = {
 }
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failure:
     """A failure in a list; instants are aware."""
 
     id: int
@@ -119,17 +121,49 @@ class Failure(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """As scripts know it: the class is called ``class``, which is no name in Python."""
-        return _as_json(self._asdict())
+        return _as_json(asdict(self))
 
 
-def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
-    return {"class" if name == "failure_class" else name: value for name, value in fields.items()}
+def _as_json(named: dict[str, Any]) -> dict[str, Any]:
+    return {"class" if name == "failure_class" else name: value for name, value in named.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a person did to a failure's record; the instant is aware."""
+
+    at: datetime
+    who: str
+    action: str
+    detail: dict[str, Any] | None
+    """JSON, whatever the action had to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureDetail(Failure):
+    """A failure with all that is known of it.
+
+    Attributes:
+        received_at: when its batch was; None: the batch is not there.
+        raw: the record as received; None: it is not there.
+        edited: the record as a person mended it last; None: nobody has.
+        stored: of a conflict, the record that the call's stored version was made of.
+        actions: what people did to the record, in the order they did it.
+    """
+
+    error_type: str | None
+    traceback: str | None
+    received_at: datetime | None
+    raw: bytes | None
+    edited: bytes | None
+    stored: bytes | None
+    actions: tuple[Action, ...]
 
 
 _LAST_ID = 2**63 - 1
 """No failure has a greater id, whatever is typed, and the server takes no greater one."""
 
-_LISTED = select(*(failures.c[name] for name in Failure._fields))
+_LISTED = select(*(failures.c[each.name].label(each.name) for each in fields(Failure)))
 
 
 def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, after: int = 0) -> list[Failure]:
@@ -256,7 +290,7 @@ def state_of_failure(connection: Connection, failure_id: int) -> FailureState | 
     return None if row is None else FailureState(*row)
 
 
-def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | None:
+def read_failure(connection: Connection, failure_id: int) -> FailureDetail | None:
     """One failure with its traceback, its raw record as received and as edited, and who did what; None if unknown."""
     row = connection.execute(
         _LISTED.add_columns(failures.c.error_type, failures.c.traceback).where(
@@ -265,27 +299,22 @@ def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | No
     ).one_or_none()
     if row is None:
         return None
-    *listed, error_type, traceback = row
-    failure = Failure(*listed)
-    record_id = failure.record_id
     done = connection.execute(
-        select(actions.c.at, actions.c.who, actions.c.action, actions.c.detail)
-        .where(actions.c.record_id == record_id)
+        select(*(actions.c[each.name] for each in fields(Action)))
+        .where(actions.c.record_id == row.record_id)
         .order_by(actions.c.id)
     )
-    return {
-        **failure.as_json(),
-        "error_type": error_type,
-        "traceback": traceback,
-        "received_at": connection.scalar(select(batches.c.received_at).where(batches.c.id == batch_of(record_id))),
-        "raw": _as_received(connection, record_id),
-        "edited": _as_edited(connection, record_id),
-        "stored": _stored_version(connection, failure) if failure.failure_class == "conflict" else None,
-        "actions": [dict(action) for action in done.mappings()],
-    }
+    return FailureDetail(
+        **row._asdict(),
+        received_at=connection.scalar(select(batches.c.received_at).where(batches.c.id == batch_of(row.record_id))),
+        raw=_as_received(connection, row.record_id),
+        edited=_as_edited(connection, row.record_id),
+        stored=_stored_version(connection, row.source, row.call_ref) if row.failure_class == "conflict" else None,
+        actions=tuple(Action(*action) for action in done),
+    )
 
 
-def _stored_version(connection: Connection, failure: Failure) -> bytes | None:
+def _stored_version(connection: Connection, source: str, call_ref: str | None) -> bytes | None:
     """The record a conflict's call was last made of: as received, as edited, or as accepted over the one before."""
     record_id = connection.scalar(
         select(
@@ -297,7 +326,7 @@ def _stored_version(connection: Connection, failure: Failure) -> bytes | None:
                 .scalar_subquery(),
                 calls.c.id,
             )
-        ).where(calls.c.call_ref == failure.call_ref, calls.c.source == failure.source)
+        ).where(calls.c.call_ref == call_ref, calls.c.source == source)
     )
     if record_id is None:
         return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tornado import web
 
@@ -20,6 +20,7 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from pipeline.failures.listing import FailureDetail
     from pipeline.lookup.history import History
 
 
@@ -49,24 +50,25 @@ class DetailHandler(TabHandler):
     async def show(self, failure_id: int, *, problem: str | None = None, draft: str | None = None) -> None:
         """Show a failure, with what was wrong with an attempt at it and the text that was tried."""
 
-        def find(connection: Connection) -> tuple[dict[str, Any] | None, History | None]:
+        def find(connection: Connection) -> tuple[FailureDetail | None, History | None]:
             failure = read_failure(connection, failure_id)
             return failure, None if failure is None else _call_of(connection, failure)
 
         failure, call = await self.ask(find)
         if failure is None:
             raise RefusalError(404, f"There is no failure {failure_id}.")
-        raw = {name: failure[name] and readable(failure[name]) for name in ("raw", "edited", "stored")}
+        versions = {"raw": failure.raw, "edited": failure.edited, "stored": failure.stored}
+        raw = {name: None if record is None else readable(record) for name, record in versions.items()}
         self.set_status(422 if problem else 200)
         self.render(
             "failed_call.html",
             failure=failure,
             call=call,
             versions=raw,
-            differing=differing_lines(raw["stored"], raw["edited"] or raw["raw"]) if raw["stored"] else [],
+            differing=differing_lines(raw["stored"], raw["edited"] or raw["raw"] or "") if raw["stored"] else [],
             draft=draft if draft is not None else _draft(failure),
-            is_text=_is_text(failure["edited"] or failure["raw"] or b""),
-            advice=ADVICE[failure["class"]],
+            is_text=_is_text(failure.edited or failure.raw or b""),
+            advice=ADVICE[failure.failure_class],
             problem=problem,
             why_not=self.why_not,
             longest_reason=LONGEST_REASON,
@@ -119,17 +121,17 @@ def _act(action: str, failure_id: int, *, who: str, reason: str, draft: str | No
             raise operator.RefusedError(f"failure {failure_id} is no longer open")
 
 
-def _call_of(connection: Connection, failure: dict[str, Any]) -> History | None:
+def _call_of(connection: Connection, failure: FailureDetail) -> History | None:
     """What became of the call by now, if the record is one."""
-    call_ref, source = failure["call_ref"], failure["source"]
+    call_ref, source = failure.call_ref, failure.source
     if call_ref is None or source not in sources_of(connection, call_ref):
         return None
     return history_of(connection, call_ref, source)
 
 
-def _draft(failure: dict[str, Any]) -> str:
+def _draft(failure: FailureDetail) -> str:
     """What the edit begins with: the record as it was last, laid out to be read."""
-    raw: bytes = failure["edited"] or failure["raw"] or b""
+    raw = failure.edited or failure.raw or b""
     return readable(raw) if _is_text(raw) else raw.decode("utf-8", "replace").replace("\0", "\ufffd")
 
 

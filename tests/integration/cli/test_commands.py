@@ -50,6 +50,24 @@ def test_a_broken_record_is_mended_by_hand(pipeline, engine, tmp_path):
     assert any(event["event"] == "edit" for event in explained["history"])
 
 
+def test_a_failure_is_shown_to_scripts_with_all_that_is_known_of_it(pipeline, engine):
+    """The names and their order are what scripts were written against."""
+    bad, good = make_record(call_ref=4711, call_time=-61), make_record(call_ref=4711)
+    walk(engine, receive(engine, bad))
+    (listed,) = json.loads(pipeline("failures", "list", "--json").stdout)
+    pipeline("failures", "edit", str(listed["id"]), "--file", "-", "--who", "thandi", stdin=good.decode())
+    shown = json.loads(pipeline("failures", "show", str(listed["id"]), "--json").stdout)
+    assert " ".join(shown) == (
+        "id record_id class step state source call_ref campaign_ref field reason attempts first_failed_at "
+        "last_failed_at retry_at error_type traceback received_at raw edited stored actions text"
+    )
+    assert list(listed) == list(shown)[: len(listed)]
+    assert (shown["class"], shown["raw"], json.loads(shown["edited"])) == ("data", bad.hex(), json.loads(good))
+    (action,) = shown["actions"]
+    assert " ".join(action) == "at who action detail"
+    assert (action["who"], action["action"]) == ("thandi", "edit")
+
+
 def test_failures_are_discarded_and_counted(pipeline, engine):
     """Exit codes say whether anything was done."""
     walk(engine, receive(engine, b"rubbish"))

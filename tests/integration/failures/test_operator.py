@@ -102,8 +102,8 @@ def test_an_edited_record_becomes_a_call_and_keeps_what_was_received(engine):
     assert rows(engine, "SELECT call_ref, talk_seconds FROM calls") == [("9", 5)]
     with engine.connect() as connection:
         seen = read_failure(connection, failure)
-    assert (seen["state"], seen["raw"], seen["edited"]) == ("resolved", bad, good)
-    assert [(action["who"], action["action"]) for action in seen["actions"]] == [("thandi", "edit")]
+    assert (seen.state, seen.raw, seen.edited) == ("resolved", bad, good)
+    assert [(action.who, action.action) for action in seen.actions] == [("thandi", "edit")]
     assert sheet(engine).closes
 
 
