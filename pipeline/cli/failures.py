@@ -13,8 +13,9 @@ from pipeline.cli.common import database
 from pipeline.cli.failure_options import chooses_failures
 from pipeline.cli.output import Table, as_lines, as_text, complain, console, operator_name, print_heading, print_json
 from pipeline.failures import operator
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
 from pipeline.failures.rules.readable import readable
+from pipeline.failures.stats import failure_stats
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:

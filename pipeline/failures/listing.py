@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import ColumnElement, case, func, select, text
+from sqlalchemy import ColumnElement, case, func, select
 
 from pipeline.database.narrowing import among, narrow
 from pipeline.database.tables import actions, batches, calls, edits, failures, inbox, revisions
@@ -58,7 +58,8 @@ class FailureFilter(NamedTuple):
         return narrow(self._asdict(), _CONDITIONS)
 
 
-_ABOUT = func.coalesce(failures.c.field, failures.c.error_type, "")
+ABOUT = func.coalesce(failures.c.field, failures.c.error_type, "")
+"""The field or the kind of error."""
 
 _REASON = failures.c.reason
 
@@ -71,7 +72,7 @@ def _until(text_: Any, *marks: str) -> Any:
 
 # Texts are split, not matched: a hundred thousand reasons are looked at while a page waits, and a pattern takes ten
 # times as long.
-_PROBLEM = case(
+PROBLEM = case(
     (failures.c.failure_class == "data", _until(_REASON, ", got ", " at character ", ": byte 0x")),
     (failures.c.failure_class == "conflict", "already stored with other content"),
     (_REASON.startswith("no tariff for "), "no tariff"),
@@ -95,8 +96,8 @@ _CONDITIONS: Conditions = {
     "until": lambda instant: failures.c.last_failed_at < instant,
     "ids": lambda values: among(failures.c.id, values),
     "up_to": lambda value: failures.c.id <= value,
-    "about": lambda value: value == _ABOUT,
-    "problem": lambda value: value == _PROBLEM,
+    "about": lambda value: value == ABOUT,
+    "problem": lambda value: value == PROBLEM,
 }
 
 
@@ -121,10 +122,10 @@ class Failure:
 
     def as_json(self) -> dict[str, Any]:
         """As scripts know it: the class is called ``class``, which is no name in Python."""
-        return _as_json(asdict(self))
+        return for_scripts(asdict(self))
 
 
-def _as_json(named: dict[str, Any]) -> dict[str, Any]:
+def for_scripts(named: dict[str, Any]) -> dict[str, Any]:
     return {"class" if name == "failure_class" else name: value for name, value in named.items()}
 
 
@@ -163,116 +164,20 @@ class FailureDetail(Failure):
 _LAST_ID = 2**63 - 1
 """No failure has a greater id, whatever is typed, and the server takes no greater one."""
 
-_LISTED = select(*(failures.c[each.name].label(each.name) for each in fields(Failure)))
+LISTED = select(*(failures.c[each.name].label(each.name) for each in fields(Failure)))
 
 
 def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, after: int = 0) -> list[Failure]:
     """A page of failures by id, from the one after ``after`` on."""
     rows = connection.execute(
-        _LISTED.where(*wanted.conditions(), failures.c.id > min(after, _LAST_ID)).order_by(failures.c.id).limit(limit)
+        LISTED.where(*wanted.conditions(), failures.c.id > min(after, _LAST_ID)).order_by(failures.c.id).limit(limit)
     )
     return [Failure(*row) for row in rows]
-
-
-class Page(NamedTuple):
-    """Some failures, the newest first, and whether there are others on either side of them."""
-
-    failures: list[Failure]
-    newer: bool
-    older: bool
-
-
-def page_failures(
-    connection: Connection, wanted: FailureFilter, *, limit: int, before: int | None = None, after: int | None = None
-) -> Page:
-    """A page for somebody who leafs through failures, found by key: as quick at the hundred thousandth as at the first.
-
-    Args:
-        connection: the database.
-        wanted: which failures.
-        limit: the most on a page.
-        before: only failures of smaller ids, the page that follows one ending with this id.
-        after: only failures of greater ids, the page that comes before one beginning with this id.
-    """
-    page = _LISTED.where(*wanted.conditions()).limit(limit + 1)
-    if after is not None:
-        page = page.where(failures.c.id > after).order_by(failures.c.id)
-    else:
-        page = page.order_by(failures.c.id.desc())
-        if before is not None:
-            page = page.where(failures.c.id < before)
-    found = [Failure(*row) for row in connection.execute(page)]
-    more = len(found) > limit
-    found = found[:limit]
-    if after is not None:
-        return Page(found[::-1], newer=more, older=True)
-    return Page(found, newer=before is not None, older=more)
 
 
 def count_failures(connection: Connection, wanted: FailureFilter) -> int:
     """How many failures match."""
     return connection.scalars(select(func.count()).select_from(failures).where(*wanted.conditions())).one()
-
-
-class Kind(NamedTuple):
-    """How many failures of one kind there are; instants are aware."""
-
-    failure_class: str
-    step: str
-    state: str
-    about: str
-    problem: str
-    failures: int
-    oldest: datetime
-    newest: datetime
-    example: str
-
-    def as_json(self) -> dict[str, Any]:
-        """As scripts know it."""
-        return _as_json(self._asdict())
-
-
-class Stats(NamedTuple):
-    """What failures there are, by kind.
-
-    Attributes:
-        rows: the kinds with the most failures.
-        kinds: how many kinds there are in all.
-    """
-
-    rows: list[Kind]
-    kinds: int
-
-
-def failure_stats(connection: Connection, wanted: FailureFilter, *, limit: int) -> Stats:
-    """How many failures match, by class, step, state and what is wrong, the most first, and at most so many kinds.
-
-    A record chooses the name of the field that is wrong with it, so there may be as many kinds as failures.
-    """
-    kind = (
-        failures.c.failure_class,
-        failures.c.step,
-        failures.c.state,
-        _ABOUT.label("about"),
-        _PROBLEM.label("problem"),
-    )
-    count = func.count().label("failures")
-    rows = connection.execute(
-        select(
-            *kind,
-            count,
-            func.min(failures.c.first_failed_at),
-            func.max(failures.c.last_failed_at),
-            func.min(failures.c.reason),
-            func.count().over().label("kinds"),
-        )
-        .where(*wanted.conditions())
-        # By their places: the server does not see that an expression with a parameter is the one it selects.
-        .group_by(text("1, 2, 3, 4, 5"))
-        .order_by(count.desc(), text("1, 2, 3, 4, 5"))
-        .limit(limit)
-    ).all()
-    return Stats([Kind(*row[:-1]) for row in rows], rows[0].kinds if rows else 0)
 
 
 class FailureState(NamedTuple):
@@ -293,7 +198,7 @@ def state_of_failure(connection: Connection, failure_id: int) -> FailureState | 
 def read_failure(connection: Connection, failure_id: int) -> FailureDetail | None:
     """One failure with its traceback, its raw record as received and as edited, and who did what; None if unknown."""
     row = connection.execute(
-        _LISTED.add_columns(failures.c.error_type, failures.c.traceback).where(
+        LISTED.add_columns(failures.c.error_type, failures.c.traceback).where(
             failures.c.id == min(failure_id, _LAST_ID)
         )
     ).one_or_none()

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from tornado import web
 
 from pipeline.failures.bulk_rows import ask_for, read_bulk_action
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats
+from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.failures.stats import failure_stats
 from pipeline.flower.failures import filters
 from pipeline.flower.failures.actions import LONGEST_REASON, asked_action, asked_reason
 from pipeline.flower.handlers import RefusalError, TabHandler
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.failures.bulk_rows import Action, BulkAction
-    from pipeline.failures.listing import Stats
+    from pipeline.failures.stats import Stats
 
 KINDS = 20
 

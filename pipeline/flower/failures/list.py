@@ -8,7 +8,9 @@ from tornado import web
 
 from pipeline.batches.sources import known_sources
 from pipeline.failures.bulk_rows import recent_bulk_actions
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, page_failures
+from pipeline.failures.leafing import page_failures
+from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.failures.stats import failure_stats
 from pipeline.flower.failures import filters
 from pipeline.flower.failures.actions import DONE, LONGEST_REASON, act_on, asked_action, asked_reason
 from pipeline.flower.handlers import RefusalError, TabHandler, is_id
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.failures.bulk_rows import BulkAction
-    from pipeline.failures.listing import Page, Stats
+    from pipeline.failures.leafing import Page
+    from pipeline.failures.stats import Stats
 
 PAGE = 50
 KINDS = 12

@@ -23,7 +23,9 @@ from pipeline.database.tables import metadata
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.failures import bulk, operator
 from pipeline.failures.bulk_rows import ask_for, recent_bulk_actions
-from pipeline.failures.listing import FailureFilter, failure_stats, page_failures, read_failure
+from pipeline.failures.leafing import page_failures
+from pipeline.failures.listing import FailureFilter, read_failure
+from pipeline.failures.stats import failure_stats
 from pipeline.flower import overview
 from pipeline.flower.failures import one as failed_call
 from pipeline.ingest.loop import Ingestor, Turn

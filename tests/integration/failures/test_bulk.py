@@ -9,7 +9,8 @@ from sqlalchemy import text
 
 from pipeline.failures.bulk import run_bulk, standing
 from pipeline.failures.bulk_rows import ask_for, read_bulk_action, recent_bulk_actions
-from pipeline.failures.listing import FailureFilter, page_failures
+from pipeline.failures.leafing import beside, page_failures
+from pipeline.failures.listing import FailureFilter
 from tests.factories import make_record
 from tests.integration.flow import receive, rows, walk
 
@@ -117,3 +118,10 @@ def test_pages_lead_to_and_fro(engine, thirty):
     assert [(each.newer, each.older) for each in (first, second, third)] == [(False, True), (True, True), (True, False)]
     assert ids(page(after=ids(third)[0])) == ids(second)
     assert (ids(page(after=ids(second)[0])), page(after=ids(second)[0]).newer) == (ids(first), False)
+    walked = ids(first)[:1]
+    with engine.connect() as connection:
+        assert beside(connection, FailureFilter(), walked[0]).newer is None
+        while (older := beside(connection, FailureFilter(), walked[-1]).older) is not None:
+            assert beside(connection, FailureFilter(), older).newer == walked[-1]
+            walked.append(older)
+    assert walked == ids(first) + ids(second) + ids(third)

@@ -12,8 +12,9 @@ from sqlalchemy import text
 from pipeline.batches.progress import lock_step
 from pipeline.batches.rules.steps import Step
 from pipeline.errors import DataError
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
 from pipeline.failures.operator import RefusedError, accept, discard, edit, restore, retry
+from pipeline.failures.stats import failure_stats
 from tests.factories import make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, walk_overdue
 
