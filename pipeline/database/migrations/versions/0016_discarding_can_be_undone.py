@@ -38,6 +38,49 @@ RESTORED = """
 """
 
 
+# A worker may neither accept a conflict nor edit a record: these do, while a person has asked for it to be done to all
+# that match, and in that person's name.
+IN_BULK = """
+CREATE FUNCTION accept_conflict_in_bulk(bulk bigint, conflict bigint) RETURNS bigint
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    asked bulk_actions%ROWTYPE;
+BEGIN
+    SELECT * INTO asked FROM bulk_actions WHERE id = bulk AND action = 'accept' AND ended_at IS NULL
+        AND conflict BETWEEN last_id + 1 AND (wanted ->> 'up_to')::bigint;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'nobody has asked for failure % to be accepted by bulk action %', conflict, bulk
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN (SELECT reversed FROM accept_conflict(conflict, asked.who));
+END
+$$;
+CREATE FUNCTION edit_in_bulk(bulk bigint, failure bigint, mended bytea) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    asked bulk_actions%ROWTYPE;
+BEGIN
+    SELECT * INTO asked FROM bulk_actions WHERE id = bulk AND action = 'edit' AND ended_at IS NULL
+        AND failure BETWEEN last_id + 1 AND (wanted ->> 'up_to')::bigint;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'nobody has asked for failure % to be edited by bulk action %', failure, bulk
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    INSERT INTO edits (record_id, revision, raw, edited_by)
+    SELECT f.record_id, 1 + coalesce((SELECT max(revision) FROM edits WHERE edits.record_id = f.record_id), 0),
+           mended, asked.who
+    FROM failures AS f
+    WHERE f.id = failure AND f.step = 'normalize' AND f.class = 'data' AND f.state = 'open';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'failure % is no open one of a record', failure USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END
+$$;
+REVOKE ALL ON FUNCTION accept_conflict_in_bulk(bigint, bigint) FROM PUBLIC;
+REVOKE ALL ON FUNCTION edit_in_bulk(bigint, bigint, bytea) FROM PUBLIC;
+"""
+
+
 def _make(restored: str) -> None:
     schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
     op.execute(sa.text(MOVED.format(schema=schema, restored=restored)))
@@ -54,9 +97,13 @@ def _allow(actions: tuple[str, ...]) -> None:
 def upgrade() -> None:
     _make(RESTORED)
     _allow(ACTIONS)
+    schema = op.get_bind().scalar(sa.text("SELECT quote_ident(current_schema())"))
+    op.execute(sa.text(IN_BULK.format(schema=schema).replace(":", "\\:")))
 
 
 def downgrade() -> None:
+    op.execute("DROP FUNCTION edit_in_bulk(bigint, bigint, bytea)")
+    op.execute("DROP FUNCTION accept_conflict_in_bulk(bigint, bigint)")
     op.execute("DELETE FROM bulk_actions WHERE action NOT IN ('retry', 'discard')")
     _allow(BEFORE)
     _make("")
