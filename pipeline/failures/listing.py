@@ -126,6 +126,7 @@ class Failure:
 
 
 def for_scripts(named: dict[str, Any]) -> dict[str, Any]:
+    """A row's fields as scripts know them."""
     return {"class" if name == "failure_class" else name: value for name, value in named.items()}
 
 
