@@ -22,7 +22,9 @@
     };
     const tickAll = () => {
       const all = box.querySelector("#tick-all");
-      if (all) all.onchange = () => { boxes().forEach((each) => { each.checked = all.checked; }); countTicked(); };
+      const follow = () => { boxes().forEach((each) => { each.checked = all.checked; }); countTicked(); };
+      if (all) all.onchange = follow;
+      if (all?.checked) follow(); // it was ticked before this ran
       countTicked();
     };
     box.addEventListener("change", countTicked);
