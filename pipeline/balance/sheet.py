@@ -119,10 +119,9 @@ def balance_sheet(
         window = queries.window(wanted, by_calls=by is WindowBy.DIALLED)
         connection.execute(text(window), wanted)
         bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
-        for statement in (*money.VERSIONS, queries.SET_ASIDE):
-            connection.execute(text(statement))
-        for statement in (money.LEDGER, queries.BATCHES):
-            connection.execute(text(statement), bounds)
+        connection.execute(text(queries.SET_ASIDE))
+        connection.execute(text(money.LEDGER), bounds | _versions(connection))
+        connection.execute(text(queries.BATCHES), bounds)
         for statement in (*queries.CLOSER_LOOK, *money.CLOSER_LOOK):
             connection.execute(text(statement))
         figures = connection.execute(text(queries.FIGURES)).one()
@@ -158,6 +157,12 @@ def balance_sheet(
         unbilled=unbilled,
         violations=tuple(violations),
     )
+
+
+def _versions(connection: Connection) -> dict[str, list[object]]:
+    """The tariff versions, an array a column."""
+    rows = connection.execute(text(money.VERSIONS)).all()
+    return {f"v_{name}": [getattr(row, name) for row in rows] for name in money.VERSION_COLUMNS}
 
 
 def _check(rule: str, ids: Any) -> Violation | None:

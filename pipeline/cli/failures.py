@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database
+from pipeline.cli.common import AsJson, Because, FormatOption, Utc, Who, chosen, clock, database
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.failure_options import chooses_failures
-from pipeline.cli.failures_shown import none_open, passed_over, show_failure
+from pipeline.cli.failures_shown import none_left, passed_over, show_failure
 from pipeline.cli.output import complain, console, errors, operator_name, print_json, print_rows, remark
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.failures import operator
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
 from pipeline.failures.not_open import count_by_state, states_of
 from pipeline.failures.rules.readable import readable
+from pipeline.failures.stats import failure_stats
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -95,13 +96,15 @@ def stats(
     utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
-    """Count failures by class, step, state and what they are about, the most first."""
+    """Count failures by class, step, state and what is wrong, the most first."""
     format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, engine.connect() as connection:
         rows, kinds = failure_stats(connection, wanted, limit=limit)
-    table = Table("class", "step", "state", "failures", "oldest", "about")
+    table = Table("class", "step", "state", "about", "failures", "oldest", "problem")
     for row in rows:
-        table.add_row(row.failure_class, row.step, row.state, row.failures, times.show(row.oldest), row.about)
+        table.add_row(
+            row.failure_class, row.step, row.state, row.about, row.failures, times.show(row.oldest), row.problem
+        )
     print_rows(table, format_, [kind.as_json() for kind in rows])
     if format_ is Format.TABLE and kinds > len(rows):
         remark(f"{len(rows):,} of {kinds:,} kinds shown.")
@@ -133,11 +136,28 @@ def discard(
     *,
     everything: All = False,
 ) -> None:
-    """Set failures aside for good. Their records stay, counted as discarded. Exit code 1 when none was open."""
+    """Give failures up, until `restore`. Their records stay, counted as discarded. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
         chunks = operator.discard(engine, wanted, who=who or operator_name(), reason=because)
         _finish(engine, wanted, chunks, "discarded")
+
+
+@app.command()
+@chooses_failures
+def restore(
+    wanted: FailureFilter,
+    ids: Ids = None,
+    because: Because = None,
+    who: Who = None,
+    *,
+    everything: All = False,
+) -> None:
+    """Take back that failures were discarded: they are open again. Exit code 1 when none was discarded."""
+    wanted = _chosen(ids, wanted, everything=everything)
+    with database() as engine:
+        chunks = operator.restore(engine, wanted, who=who or operator_name(), reason=because)
+        _finish(engine, wanted, chunks, "restored", state="discarded")
 
 
 @app.command()
@@ -205,12 +225,12 @@ def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -
     return wanted._replace(ids=tuple(ids)) if ids else wanted
 
 
-def _finish(engine: Engine, wanted: FailureFilter, chunks: Iterator[int], done: str) -> None:
+def _finish(engine: Engine, wanted: FailureFilter, chunks: Iterator[int], done: str, *, state: State = "open") -> None:
     """Do it, and say what was done; and what was not, and why."""
     with engine.connect() as connection:
-        found = list_failures(connection, wanted._replace(states=("open",)), limit=len(wanted.ids or ()))
+        found = list_failures(connection, wanted._replace(states=(state,)), limit=len(wanted.ids or ()))
         others = [each for each in wanted.ids or () if each not in {failure.id for failure in found}]
-        skipped = list(passed_over(others, states_of(connection, others)))
+        skipped = list(passed_over(others, states_of(connection, others), state))
     total = 0
     with console.status("working") as status:
         for count in chunks:
@@ -218,7 +238,7 @@ def _finish(engine: Engine, wanted: FailureFilter, chunks: Iterator[int], done: 
             status.update(f"{total:,} {done}")
     if not total:
         with engine.connect() as connection:
-            why = "nothing was to be done" if skipped else none_open(count_by_state(connection, wanted))
+            why = "nothing was to be done" if skipped else none_left(count_by_state(connection, wanted), state)
         complain(why, "\n".join(skipped))
         raise typer.Exit(FOUND)
     console.print(f"{total:,} {done}.", highlight=False)

@@ -58,37 +58,41 @@ def _show_record(title: str, record: bytes | None) -> None:
 
 
 _STATES: Final = {
-    "open": "is open, and left out by a filter",
+    "open": "is open already",
     "retrying": "is being tried again already",
     "resolved": "is resolved already",
     "discarded": "is discarded",
 }
 
 
-def passed_over(failure_ids: Sequence[int], states: Mapping[int, str]) -> Iterator[str]:
+def passed_over(failure_ids: Sequence[int], states: Mapping[int, str], wanted: str = "open") -> Iterator[str]:
     """Why nothing was done about failures.
 
     Args:
         failure_ids: those.
         states: of each that there is, its state.
+        wanted: the state of those that something is done about.
     """
     for failure_id in failure_ids:
         state = states.get(failure_id)
         if state is None:
             yield f"there is no failure {failure_id}"
+        elif state == wanted:
+            yield f"failure {failure_id} is {state}, and left out by a filter"
         else:
             yield f"failure {failure_id} {_STATES[state]}"
 
 
-def none_open(counts: Mapping[str, int]) -> str:
+def none_left(counts: Mapping[str, int], wanted: str = "open") -> str:
     """Why filters left nothing to do.
 
-    >>> none_open({"resolved": 9, "retrying": 3}), none_open({})
+    >>> none_left({"resolved": 9, "retrying": 3}), none_left({})
     ('none that matches is open: 9 resolved, 3 retrying', 'no failure matches')
 
     Args:
         counts: how many match in each state.
+        wanted: the state of those that something is done about.
     """
     if not counts:
         return "no failure matches"
-    return f"none that matches is open: {', '.join(f'{count:,} {state}' for state, count in counts.items())}"
+    return f"none that matches is {wanted}: {', '.join(f'{count:,} {state}' for state, count in counts.items())}"

@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from sqlalchemy import text
 
 from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.failures.rules.change import Change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection, Row
 
-Action = Literal["retry", "discard"]
+Action = Literal["retry", "discard", "restore", "accept", "edit"]
+
+DONE: dict[Action, str] = {
+    "retry": "released to be tried again",
+    "discard": "discarded",
+    "restore": "restored",
+    "accept": "accepted over the stored version",
+    "edit": "edited and released to be tried again",
+}
+"""What can be done to many failures at once, and what they then are."""
 
 
 class BulkAction(NamedTuple):
@@ -35,6 +45,8 @@ class BulkAction(NamedTuple):
     last_id: int
     moved_at: datetime
     ended_at: datetime | None
+    change: Change | None = None
+    """What is done to each record, where they are edited."""
 
     @property
     def share(self) -> float:
@@ -47,13 +59,41 @@ class BulkAction(NamedTuple):
 _COLUMNS = "id, action, wanted, who, reason, asked_at, total, looked_at, done, last_id, moved_at, ended_at"
 
 
-def ask_for(connection: Connection, action: Action, wanted: FailureFilter, *, who: str, reason: str | None) -> int:
-    """Write down that an action is to be done to the open failures that match now; returns its id.
+def open_to(action: Action, wanted: FailureFilter) -> FailureFilter:
+    """Those that match of the failures that an action can be done to; none where the filter leaves none of these."""
+    needs = {"accept": ("conflict", None), "edit": ("data", "normalize")}.get(action, (None, None))
+    for has, need in zip((wanted.failure_class, wanted.step), needs, strict=True):
+        if None not in {has, need} and has != need:
+            wanted = wanted._replace(ids=())
+    return wanted._replace(
+        states=("discarded",) if action == "restore" else ("open",),
+        failure_class=needs[0] or wanted.failure_class,
+        step=needs[1] or wanted.step,
+    )
+
+
+def ask_for(
+    connection: Connection,
+    action: Action,
+    wanted: FailureFilter,
+    *,
+    who: str,
+    reason: str | None,
+    change: Change | None = None,
+) -> int:
+    """Write down that an action is to be done to those that match now of the failures it can be done to.
 
     What fails for the first time after this is left out.
+
+    Returns:
+        The id of the bulk action.
     """
     newest = connection.scalar(text("SELECT max(id) FROM failures")) or 0
-    wanted = wanted._replace(states=("open",), up_to=newest)
+    wanted = open_to(action, wanted)._replace(up_to=newest)
+    narrowing = _as_json(wanted)
+    if action not in {"retry", "discard"}:
+        # A worker of a version before discards what is not to be retried; a name it does not know makes it refuse.
+        narrowing["change"] = None if change is None else change._asdict()
     return int(
         connection.execute(
             text(
@@ -62,7 +102,7 @@ def ask_for(connection: Connection, action: Action, wanted: FailureFilter, *, wh
             ),
             {
                 "action": action,
-                "wanted": json.dumps(_as_json(wanted)),
+                "wanted": json.dumps(narrowing),
                 "who": who,
                 "reason": reason,
                 "total": count_failures(connection, wanted),
@@ -125,7 +165,12 @@ def standing_bulk_actions(connection: Connection, *, after_seconds: float) -> Se
 
 
 def _bulk_action(row: Row[Any]) -> BulkAction:
-    return BulkAction(**{**row._mapping, "wanted": _from_json(row.wanted)})  # noqa: SLF001 - SQLAlchemy's name for it
+    narrowing = dict(row.wanted)
+    change = narrowing.pop("change", None)
+    return BulkAction(
+        **{**row._mapping, "wanted": _from_json(narrowing)},  # noqa: SLF001 - SQLAlchemy's name for it
+        change=None if change is None else Change(**change),
+    )
 
 
 def _as_json(wanted: FailureFilter) -> dict[str, Any]:

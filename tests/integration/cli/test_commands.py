@@ -78,6 +78,17 @@ def test_failures_are_discarded_and_counted(pipeline, engine):
     assert pipeline("failures", "list", "--class", "nonsense").returncode == 2
 
 
+def test_what_was_discarded_is_restored(pipeline, engine):
+    """By id or all that match, once."""
+    walk(engine, receive(engine, b"rubbish"))
+    pipeline("failures", "discard", "--all", "--because", "a test")
+    assert pipeline("failures", "restore").returncode == 2
+    assert pipeline("failures", "restore", "--all", "--reason", "no such").returncode == 1
+    done = pipeline("failures", "restore", "--all", "--reason", "not JSON", "--because", "it was none")
+    assert (done.returncode, done.stdout) == (0, "1 restored.\n")
+    assert json.loads(pipeline("balance", "--json").stdout)["quarantined"] == {"records": 1}
+
+
 def test_a_balance_that_does_not_close_says_so(pipeline, engine):
     """Exit code 1 and the offending ids, in both formats."""
     load(engine)
