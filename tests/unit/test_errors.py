@@ -67,8 +67,8 @@ def test_a_huge_number_is_described() -> None:
     assert shown(10**10_000) == "a number of more than 80 digits"
 
 
-NOT_OURS = {"RefusalError"}
-"""Tornado's, by which Flower answers a browser."""
+NOT_OURS = {"RefusalError", "LoginRefusedError"}
+"""Tornado's, by which Flower answers a browser; amqp's, by which kombu knows an outage."""
 
 
 def test_every_error_has_one_root() -> None:

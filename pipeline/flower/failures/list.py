@@ -44,6 +44,7 @@ class ListHandler(TabHandler):
         """Show a page of the failures that match."""
         await self.show()
 
+    # long: most of it is what the page is given
     async def show(self, *, reason_missing: str | None = None, ticked: Collection[int] = ()) -> None:
         """Show the list; where a reason is missing, with what was ticked when it was."""
         given = self.given(filters.NAMES)
