@@ -8,23 +8,30 @@ sets of ids of equal count and equal checksum are taken for equal.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.balance import money
 from pipeline.billing.ledger import sign_of
 from pipeline.calls.rules.disposition import Disposition
 from pipeline.database.narrowing import narrow_sql
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
+def window(wanted: dict[str, Any], *, by_calls: bool = False) -> str:
+    """The batches the sheet is about: of those all that are ``wanted`` by ``since``, ``until`` and ``source``.
 
-def window(wanted: Mapping[str, Any]) -> str:
-    """The batches the sheet is about: of those all that are ``wanted`` by ``since``, ``until`` and ``source``."""
+    Args:
+        wanted: a value, or None, for each.
+        by_calls: whether ``since`` and ``until`` are about when a call of theirs was dialled.
+    """
+    which = narrow_sql(wanted, _OF_THE_WINDOW)
+    if by_calls:
+        which = narrow_sql(wanted | {"since": None, "until": None}, _OF_THE_WINDOW)
+        if dialled := narrow_sql({name: wanted[name] for name in _DIALLED}, _DIALLED):
+            which += f" AND id IN (SELECT id >> 16 FROM calls WHERE true{dialled})"
     return (
         "CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS "
         "SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last "
-        f"FROM batches WHERE true{narrow_sql(wanted, _OF_THE_WINDOW)}"
+        f"FROM batches WHERE true{which}"
     )
 
 
@@ -33,6 +40,7 @@ _OF_THE_WINDOW = {
     "until": "received_at < :until",
     "source": "source = :source",
 }
+_DIALLED = {"since": "dialed_at >= :since", "until": "dialed_at < :until"}
 
 BOUNDS = """
 SELECT coalesce(min(first), 0) AS first, coalesce(max(last), -1) AS last FROM balance_window

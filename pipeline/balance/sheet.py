@@ -10,6 +10,7 @@ are looked at record by record. What a charge comes to is worked out again for e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy import text
@@ -47,6 +48,15 @@ class BalanceJson(TypedDict):
     unbilled: dict[str, dict[str, int]]
     violations: list[ViolationJson]
     closes: bool
+
+
+class WindowBy(StrEnum):
+    """What puts a batch into the window."""
+
+    RECEIVED = "received"
+    """That it was received in that time."""
+    DIALLED = "dialled"
+    """That one of its calls was dialled in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,20 +126,27 @@ class Balance:
 
 # long: one query after the other, each a line of the sheet
 def balance_sheet(
-    connection: Connection, *, since: datetime | None = None, until: datetime | None = None, source: str | None = None
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    by: WindowBy = WindowBy.RECEIVED,
+    source: str | None = None,
 ) -> Balance:
-    """Count everything received in a window.
+    """Count everything in the batches of a window; each is counted whole.
 
     Args:
         connection: a connection outside any transaction; one consistent snapshot is read.
-        since: batches received at this instant or later; None from the beginning.
-        until: batches received before this instant; None to the end.
+        since: batches of this instant or later; None from the beginning.
+        until: batches of before this instant; None to the end.
+        by: whether they are of an instant by having been received then, or by a call that was dialled then.
         source: one dialler; None all.
     """
     with connection.execution_options(isolation_level="REPEATABLE READ").begin():
         connection.execute(text("SET LOCAL work_mem = '64MB'"))
         wanted = {"since": since, "until": until, "source": source}
-        connection.execute(text(queries.window(wanted)), wanted)
+        window = queries.window(wanted, by_calls=by is WindowBy.DIALLED)
+        connection.execute(text(window), wanted)
         bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
         connection.execute(text(queries.SET_ASIDE))
         connection.execute(text(money.LEDGER), bounds | _versions(connection))

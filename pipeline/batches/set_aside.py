@@ -44,7 +44,7 @@ def set_aside(connection: Connection, source: str, step: Step, failures: Sequenc
             "            cast(:reasons AS text[]), cast(:error_types AS text[]), cast(:tracebacks AS text[]), "
             "            cast(:again AS boolean[]), cast(:call_refs AS text[]), cast(:campaign_refs AS text[])) "
             "     AS new (record_id, class, field, reason, error_type, traceback, again, call_ref, campaign_ref) "
-            "LEFT JOIN calls ON calls.id = new.record_id "
+            "LEFT JOIN calls ON calls.id = new.record_id ORDER BY record_id "
             "ON CONFLICT (record_id, step) DO UPDATE SET class = excluded.class, state = 'open', "
             "  call_ref = excluded.call_ref, campaign_ref = excluded.campaign_ref, "
             "  field = excluded.field, reason = excluded.reason, error_type = excluded.error_type, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
@@ -14,6 +14,7 @@ from pipeline.database.tables import ledger, uncharged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from sqlalchemy import Connection
 
@@ -79,6 +80,27 @@ def reverse_charges(
         {"call_ids": list(call_ids), "reason": reason, "rerate_id": rerate_id},
     )
     return int(result.rowcount)
+
+
+class InForce(NamedTuple):
+    """The charge that stands for a call."""
+
+    amount: Decimal
+    currency: str
+
+
+def charges_in_force(connection: Connection, call_ids: Sequence[int]) -> dict[int, InForce]:
+    """What each of these calls is charged; one that is not charged, or no longer, is left out."""
+    rows = connection.execute(
+        text(
+            "SELECT wanted.id, l.amount, l.currency FROM unnest(cast(:call_ids AS bigint[])) AS wanted (id) "
+            "CROSS JOIN LATERAL (SELECT kind, amount, currency FROM ledger WHERE call_id = wanted.id "
+            "                    ORDER BY revision DESC, kind DESC LIMIT 1) AS l "
+            "WHERE l.kind = 'charge'"
+        ),
+        {"call_ids": list(call_ids)},
+    )
+    return {row.id: InForce(row.amount, row.currency) for row in rows}
 
 
 _KEPT = (

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
-from pipeline.cli.common import database
+from pipeline.cli.common import AsJson, Utc, clock, database
+from pipeline.cli.exits import FOUND
 from pipeline.cli.explained import parts_of
 from pipeline.cli.history import as_dict
-from pipeline.cli.output import Table, complain, console, print_heading, print_json
+from pipeline.cli.output import complain, console, print_heading, print_json
+from pipeline.cli.tables import Table
 from pipeline.logs.rules.visible import visible
 from pipeline.lookup.history import history_of, sources_of
 from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
-from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
+    from pipeline.instants import Clock
     from pipeline.lookup.history import History
 
 
@@ -28,11 +29,12 @@ def explain(
     call_ref: Annotated[str, typer.Argument(help="The dialler's internal call reference.")],
     source: Annotated[str | None, typer.Option(help="The dialler; needed when two have this reference.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    utc: Utc = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a call came to, then what it was, its charges, its recording and its history.
 
-    Times are those of PIPELINE_TIMEZONE. Exit code 1 when there is no such call: then what else the reference is.
+    Exit code 1 when there is no such call: then what else the reference is.
     """
     with database() as engine, engine.connect() as connection:
         sources = sources_of(connection, call_ref)
@@ -44,12 +46,12 @@ def explain(
                 f"{len(ours)} diallers have a call {call_ref}",
                 visible(f"Add --source, one of: {', '.join(ours)}"),
             )
-            raise typer.Exit(1)
+            raise typer.Exit(FOUND)
         history = history_of(connection, call_ref, ours[0])
     if as_json:
         print_json(as_dict(history))
     else:
-        _show(history)
+        _show(history, clock(utc=utc))
 
 
 def _no_such_call(connection: Connection, call_ref: str, source: str | None, others: list[str]) -> None:
@@ -62,7 +64,7 @@ def _no_such_call(connection: Connection, call_ref: str, source: str | None, oth
         refs = ", ".join(each.call_ref for each in found[:SHOWN])
         hints.append(f"Calls of that contact, the newest first: {refs}{' and others' if len(found) > SHOWN else ''}")
     complain(what, "\n".join(map(visible, hints)))
-    raise typer.Exit(1)
+    raise typer.Exit(FOUND)
 
 
 def _set_aside(connection: Connection, call_ref: str, source: str | None) -> Iterator[str]:
@@ -77,12 +79,10 @@ def _set_aside(connection: Connection, call_ref: str, source: str | None) -> Ite
     yield f"All there are: pipeline failures list --call-ref {call_ref} --state any"
 
 
-def _show(history: History) -> None:
-    for part in parts_of(history, ZoneInfo(current_settings().pipeline_timezone)):
+def _show(history: History, times: Clock) -> None:
+    for part in parts_of(history, times):
         print_heading(part.title)
-        table = Table(box=None, show_header=False, pad_edge=False)
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold")
+        table = Table("", "", show_header=False)
         for label, said in part.facts:
             table.add_row(label, said)
-        console.print(table, highlight=False)
+        console.print(table)

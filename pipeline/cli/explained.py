@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.cli.history import events, net_charge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
-    from zoneinfo import ZoneInfo
 
+    from pipeline.instants import Clock
     from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, History, LineRow, Version
     from pipeline.recordings.rules.row import RecordingOfCall
 
@@ -25,37 +25,37 @@ class Part(NamedTuple):
     facts: Facts
 
 
-def parts_of(history: History, zone: ZoneInfo) -> Iterator[Part]:
+def parts_of(history: History, times: Clock) -> Iterator[Part]:
     """Everything there is to say, what matters most first; a part without facts is left out.
 
     Args:
         history: the call's.
-        zone: of the times.
+        times: how times are shown.
     """
     call = history.call
     parts = (
-        Part(f"Call {call.call_ref} of {call.source}", list(_outcome(history, zone))),
-        Part("The call", list(_call(call, zone))),
+        Part(f"Call {call.call_ref} of {call.source}", list(_outcome(history, times))),
+        Part("The call", list(_call(call, times))),
         Part("What its end means", [] if history.disposition is None else list(_disposition(history.disposition))),
         Part("Charges", [(f"{line.kind} {line.revision}", _line(line)) for line in history.charges]),
-        Part("Recording", [] if history.recording is None else list(_recording(history.recording, zone))),
-        Part(f"Replaced versions ({zone.key})", list(_versions(history, zone))),
+        Part("Recording", [] if history.recording is None else list(_recording(history.recording, times))),
+        Part("Replaced versions", list(_versions(history, times))),
         Part(
-            f"History ({zone.key})",
-            [(_exact(each.at, zone), f"{each.event:20}  {each.detail}") for each in events(history)],
+            "History",
+            [(times.show(each.at), f"{each.event:20}  {each.detail}") for each in events(history)],
         ),
     )
     return (part for part in parts if part.facts)
 
 
-def _outcome(history: History, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+def _outcome(history: History, times: Clock) -> Iterator[tuple[str, str]]:
     yield "charge", _net(history)
     if history.disposition is None:
         yield "ended", "not classified yet"
     else:
         uncertain = " (uncertain)" if history.disposition.uncertain else ""
         yield "ended", f"{history.disposition.disposition}{uncertain}: {history.disposition.why}"
-    yield "recording", _where(history, zone)
+    yield "recording", _where(history, times)
     for failure in history.failures:
         if failure.state in {"open", "retrying"}:
             yield "set aside", _set_aside(failure)
@@ -63,7 +63,7 @@ def _outcome(history: History, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
         last = history.replaced[-1]
         yield (
             "replaced",
-            f"at {_named(last.accepted_at, zone)} by record {last.record_id}, which {last.accepted_by} accepted",
+            f"at {times.show(last.accepted_at)} by record {last.record_id}, which {last.accepted_by} accepted",
         )
 
 
@@ -85,7 +85,7 @@ def _set_aside(failure: FailureRow) -> str:
     return f"{failure.step}, {failure.failure_class}{again}: {failure.reason}. See: pipeline failures show {failure.id}"
 
 
-def _where(history: History, zone: ZoneInfo) -> str:
+def _where(history: History, times: Clock) -> str:
     """Where its recording is, or why there is none."""
     found, disposition = history.recording, history.disposition
     if found is None:
@@ -95,19 +95,19 @@ def _where(history: History, zone: ZoneInfo) -> str:
             return "not scheduled yet"
         return f"none: a call that ended as {disposition.disposition} has no recording"
     if found.deleted_at is not None:
-        return f"deleted at {_named(found.deleted_at, zone)}: {found.deleted_reason}"
+        return f"deleted at {times.show(found.deleted_at)}: {found.deleted_reason}"
     if found.state == "stored":
         differs = f", but: {found.verify_problem}" if found.verify_problem else ""
         return f"stored as {found.path}{differs}"
     if found.state in {"scheduled", "downloading"}:
-        due = f", next try at {_named(found.due_at, zone)}" if found.due_at else ""
+        due = f", next try at {times.show(found.due_at)}" if found.due_at else ""
         return f"not here yet: {found.reason or 'it was not tried so far'}{due}"
     return f"{found.state}: {found.reason}"
 
 
-def _call(call: CallRow, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+def _call(call: CallRow, times: Clock) -> Iterator[tuple[str, str]]:
     """What the record said, in a person's words; what it did not say is left out."""
-    yield "dialled", _named(call.dialed_at, zone)
+    yield "dialled", times.show(call.dialed_at)
     yield "direction", call.direction
     yield "campaign", call.campaign_ref
     if call.contact_ref is not None:
@@ -168,14 +168,14 @@ def _line(line: LineRow) -> str:
     )
 
 
-def _recording(recording: RecordingOfCall, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+def _recording(recording: RecordingOfCall, times: Clock) -> Iterator[tuple[str, str]]:
     yield "tries", str(recording.attempts)
     if recording.size_bytes is not None:
         yield "size", f"{recording.size_bytes:,} bytes"
     if recording.sha256 is not None:
         yield "SHA-256", bytes(recording.sha256).hex()
     if recording.held_at is not None:
-        yield "legal hold", f"since {_named(recording.held_at, zone)}, by {recording.held_by}"
+        yield "legal hold", f"since {times.show(recording.held_at)}, by {recording.held_by}"
     if recording.delete_problem is not None:
         yield "not deleted", recording.delete_problem
 
@@ -197,36 +197,24 @@ _TOLD: Final = {
 }
 
 
-def _versions(history: History, zone: ZoneInfo) -> Iterator[tuple[str, str]]:
+def _versions(history: History, times: Clock) -> Iterator[tuple[str, str]]:
     """Each version that was replaced, until when it stood, and what the next one says otherwise."""
     later = [*(version.call for version in history.replaced), history.call][1:]
     for place, (version, after) in enumerate(zip(history.replaced, later, strict=True), start=1):
-        changes = ", ".join(_changes(version, after, zone)) or "nothing that is stored"
-        yield f"version {place}", f"until {_at(version.accepted_at, zone)}; then {changes}"
+        changes = ", ".join(_changes(version, after, times)) or "nothing that is stored"
+        yield f"version {place}", f"until {times.show(version.accepted_at)}; then {changes}"
 
 
-def _changes(version: Version, after: CallRow, zone: ZoneInfo) -> Iterator[str]:
+def _changes(version: Version, after: CallRow, times: Clock) -> Iterator[str]:
     for name, words in _TOLD.items():
         before, now = getattr(version.call, name), getattr(after, name)
         if before != now:
-            yield f"{words} {_value(name, before, zone)} → {_value(name, now, zone)}"
+            yield f"{words} {_value(name, before, times)} → {_value(name, now, times)}"
 
 
-def _value(name: str, value: object, zone: ZoneInfo) -> str:
+def _value(name: str, value: object, times: Clock) -> str:
     if value is None:
         return "nothing"
-    if name == "dialed_at":
-        return _at(value, zone)  # type: ignore[arg-type]  # the column's
+    if isinstance(value, datetime):
+        return times.show(value)
     return f"{value} s" if name.endswith("_seconds") else str(value)
-
-
-def _named(at: datetime, zone: ZoneInfo) -> str:
-    return f"{_at(at, zone)} ({zone.key})"
-
-
-def _at(at: datetime, zone: ZoneInfo) -> str:
-    return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S}"
-
-
-def _exact(at: datetime, zone: ZoneInfo) -> str:
-    return f"{at.astimezone(zone):%Y-%m-%d %H:%M:%S.%f}"[:-3]

@@ -8,18 +8,18 @@ import sys
 import tempfile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
-from pipeline.cli.common import database
+from pipeline.cli.common import Because, Who, clock, database
+from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, operator_name
+from pipeline.cli.tables import counted
 from pipeline.logs.rules.visible import visible
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from datetime import datetime
 
     from sqlalchemy import Engine
 
@@ -39,8 +39,8 @@ def get(
         ),
     ] = None,
     source: Annotated[str | None, typer.Option(help="One dialler; needed when two have this reference.")] = None,
-    because: Annotated[str | None, typer.Option(help="Why, for the record.")] = None,
-    who: Annotated[str | None, typer.Option(help="Who gets it, for the record; the system's user by default.")] = None,
+    because: Because = None,
+    who: Who = None,
     *,
     force: Annotated[bool, typer.Option("--force", help="Write over a file that is there.")] = False,
 ) -> None:
@@ -68,7 +68,7 @@ def get(
                 _to_file(parts, _target(file, output), file, force=force)
         except (NoSuchFileError, fetching.DiffersError) as error:
             complain(f"the recording of call {call_ref} is not in the store as it was stored: {error}", _remedy(file))
-            raise typer.Exit(1) from None
+            raise typer.Exit(FOUND) from None
 
 
 def _find(engine: Engine, call_ref: str, source: str | None) -> KeptFile:
@@ -87,7 +87,7 @@ def _find(engine: Engine, call_ref: str, source: str | None) -> KeptFile:
     else:
         what, remedy = _why_not(found[0])
         complain(what, visible(remedy))
-    raise typer.Exit(1)
+    raise typer.Exit(FOUND)
 
 
 def _why_not(call: CallsRecording) -> tuple[str, str]:
@@ -100,10 +100,10 @@ def _why_not(call: CallsRecording) -> tuple[str, str]:
         how = "it is not classified yet" if call.disposition is None else f"it ended as {call.disposition}"
         return f"call {call.call_ref} has no recording: {how}", ""
     if call.deleted_at is not None:
-        return f"{its} was deleted at {_local(call.deleted_at)}: {call.deleted_reason}", ""
+        return f"{its} was deleted at {clock().show(call.deleted_at)}: {call.deleted_reason}", ""
     if call.state == "scheduled":
-        tries = f"{call.attempts} tries so far" if call.attempts else "it was not tried so far"
-        due = f"next try at {_local(call.due_at)}" if call.due_at else ""
+        tries = f"{counted(call.attempts, 'try', 'tries')} so far" if call.attempts else "it was not tried so far"
+        due = f"next try at {clock().show(call.due_at)}" if call.due_at else ""
         return f"{its} is not here yet: {tries}", " ".join(each for each in (reason, due) if each)
     words = {
         "downloading": f"{its} is just being downloaded",
@@ -127,7 +127,7 @@ def _remedy(file: KeptFile) -> str:
 def _to_standard_output(parts: Iterator[bytes]) -> None:
     if sys.stdout.isatty():
         complain("a recording is nothing for a terminal", "Name a file with --output, or send it on with a pipe.")
-        raise typer.Exit(2)
+        raise typer.Exit(WRONG)
     for part in parts:
         sys.stdout.buffer.write(part)
     sys.stdout.buffer.flush()
@@ -155,14 +155,9 @@ def _to_file(parts: Iterator[bytes], target: Path, file: KeptFile, *, force: boo
             undone.pop_all()
     except FileExistsError:
         complain(f"{target} is there already, and stays as it is", "Name another file, or say --force.")
-        raise typer.Exit(1) from None
+        raise typer.Exit(FOUND) from None
     except OSError as error:
         complain(f"cannot write {target}: {error.strerror}")
-        raise typer.Exit(1) from None
+        raise typer.Exit(WRONG) from None
     said = f"{target} has the recording of call {file.call_ref}: {file.size_bytes / 1e6:,.1f} MB, as it was stored."
     console.print(said, highlight=False, soft_wrap=True)
-
-
-def _local(at: datetime) -> str:
-    zone = current_settings().pipeline_timezone
-    return f"{at.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M:%S} ({zone})"

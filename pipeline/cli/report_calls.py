@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final, Literal
-from zoneinfo import ZoneInfo
 
 import typer
 
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rules.months import days_of, month_in
-from pipeline.cli.common import database, instant
+from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, chosen, database, time_option
 from pipeline.cli.csv_cells import csv_lines
-from pipeline.cli.output import Table, as_text, console, print_csv, print_json
+from pipeline.cli.output import as_text, console, print_csv, print_json, remark
+from pipeline.cli.tables import Format, Table
 from pipeline.errors import DataError
 from pipeline.lookup.calls_report import CallsBy, calls_by, total
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
+    from decimal import Decimal
+
     from pipeline.billing.rules.months import Days
     from pipeline.lookup.calls_report import CallsEntry
 
@@ -29,40 +31,37 @@ _NAMELESS: Final = {CallsBy.AGENT: "(none)", CallsBy.DISPOSITION: "(not classifi
 def calls(
     by: Annotated[CallsBy, typer.Option(help="What a line stands for.")] = CallsBy.DAY,
     month: Annotated[str | None, typer.Option(help="Calls dialled in a month, such as 2026-11.")] = None,
-    since: Annotated[str | None, typer.Option(help="Calls dialled on this day, or at this instant, or later.")] = None,
-    until: Annotated[
-        str | None, typer.Option(help="Calls dialled before this day or instant; left out, until now.")
-    ] = None,
-    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="One campaign; all when left out.")] = None,
+    since: Annotated[datetime | None, time_option("Calls dialled at this time or later.")] = None,
+    until: Annotated[datetime | None, time_option("Calls dialled before this time; left out, until now.")] = None,
+    source: Source = None,
+    campaign: Campaign = None,
     direction: Annotated[
         Literal["outbound", "inbound"] | None, typer.Option(help="Calls of one direction; both when left out.")
     ] = None,
-    format_: Annotated[
-        Literal["table", "csv"], typer.Option("--format", help="For people or for spreadsheets.")
-    ] = "table",
+    format_: FormatOption = Format.TABLE,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Count the calls dialled in a month or a window: attempts, answers and talk. Days are those of PIPELINE_TIMEZONE.
 
     Every call the dialler reported is an attempt, however it ended; an answered one is one that an agent talked in.
     """
+    format_ = chosen(format_, as_json=as_json)
     wanted, days = _window(month, since, until)
     wanted = wanted._replace(campaign=campaign, source=source)
     with database() as engine, engine.connect() as connection:
         entries = calls_by(connection, wanted, by, days, direction=direction)
-    if as_json:
-        chosen = {**wanted._asdict(), "direction": direction}
+    if format_ is Format.JSON:
+        asked = {**wanted._asdict(), "direction": direction}
         listed = [{by.value: entry.group, **_figures(entry)} for entry in entries]
-        print_json({**chosen, "calls": listed, "total": _figures(total(entries))})
-    elif format_ == "csv":
+        print_json({**asked, "calls": listed, "total": _figures(total(entries))})
+    elif format_ is Format.CSV:
         print_csv(csv_lines([(by.value, *_FIGURES), *((each.group, *_figures(each).values()) for each in entries)]))
     else:
         _show(entries, by)
 
 
-def _window(month: str | None, since: str | None, until: str | None) -> tuple[Selection, Days]:
+def _window(month: str | None, since: datetime | None, until: datetime | None) -> tuple[Selection, Days]:
     """Which calls, and the days those were dialled on."""
     timezone = current_settings().pipeline_timezone
     if (month is None) is (since is None) or (month is not None and until is not None):
@@ -74,12 +73,10 @@ def _window(month: str | None, since: str | None, until: str | None) -> tuple[Se
             raise typer.BadParameter(error.reason, param_hint="'--month'") from None
         return Selection(days.since, days.until), days
     assert since is not None
-    zone = ZoneInfo(timezone)
-    begins = instant(since, zone, "--since")
-    ends = datetime.now(tz=UTC) if until is None else instant(until, zone, "--until")
-    if ends <= begins:
+    ends = datetime.now(tz=UTC) if until is None else until
+    if ends <= since:
         raise typer.BadParameter("must be later than --since", param_hint="'--until'")
-    return Selection(begins, ends), days_of(begins, ends, timezone)
+    return Selection(since, ends), days_of(since, ends, timezone)
 
 
 def _figures(entry: CallsEntry) -> dict[str, int | str | None]:
@@ -95,17 +92,16 @@ def _figures(entry: CallsEntry) -> dict[str, int | str | None]:
 
 def _show(entries: list[CallsEntry], by: CallsBy) -> None:
     if not entries:
-        console.print("No call was dialled then.", highlight=False)
+        remark("No call was dialled then.")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in (by.value, *(figure.replace("_", " ") for figure in _FIGURES)):
-        table.add_column(name, justify="left" if name == by.value else "right")
+    table = Table(by.value, *(figure.replace("_", " ") for figure in _FIGURES))
+    table.columns[3].justify = "right"
     for entry in entries:
         table.add_row(entry.group or _NAMELESS.get(by, ""), *_cells(entry))
     table.add_row(as_text("all", "bold"), *_cells(total(entries)))
-    console.print(table, highlight=False)
+    console.print(table)
 
 
-def _cells(entry: CallsEntry) -> list[str]:
+def _cells(entry: CallsEntry) -> list[str | int | Decimal]:
     rate = "" if entry.answer_rate is None else f"{entry.answer_rate * 100:.1f} %"
-    return [f"{entry.attempts:,}", f"{entry.answered:,}", rate, f"{entry.talk_seconds:,}", f"{entry.talk_hours:,f}"]
+    return [entry.attempts, entry.answered, rate, entry.talk_seconds, entry.talk_hours]

@@ -15,7 +15,7 @@ import typer
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.itemised import Item, itemised
 from pipeline.billing.rules.months import month_in
-from pipeline.cli.common import database
+from pipeline.cli.common import Campaign, Source, database
 from pipeline.cli.csv_cells import csv_lines
 from pipeline.cli.output import errors, plain, print_csv
 from pipeline.errors import DataError
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 def itemised_charges(
     month: Annotated[str, typer.Option(help="The month the calls were dialled in, such as 2026-11.")],
-    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.")] = None,
-    campaign: Annotated[str | None, typer.Option(help="One campaign; all when left out.")] = None,
+    source: Source = None,
+    campaign: Campaign = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: an object a line.")] = False,
 ) -> None:

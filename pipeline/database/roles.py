@@ -71,6 +71,8 @@ ROLES = {
             "DELETE": ("probes", "recording_pauses"),
             **_SIGN,
         },
+        # Both look for somebody who has asked for it.
+        functions=("accept_conflict_in_bulk(bigint, bigint)", "edit_in_bulk(bigint, bigint, bytea)"),
         waits_for_steps=True,
     ),
     "cdr_flower": Role(  # flower
@@ -90,8 +92,13 @@ ROLES = {
     "cdr_read": Role({"SELECT": ALL}),  # beat, reports, KEDA
 }
 
-FUNCTIONS = ("accept_conflict(bigint, text)", "reverse_charge_of_conflict(bigint, bigint, text)")
-"""What acts with the owner's rights. The second is of a version before, and nobody's any more."""
+FUNCTIONS = (
+    "accept_conflict(bigint, text)",
+    "accept_conflict_in_bulk(bigint, bigint)",
+    "edit_in_bulk(bigint, bigint, bytea)",
+    "reverse_charge_of_conflict(bigint, bigint, text)",
+)
+"""What acts with the owner's rights. The last is of a version before, and nobody's any more."""
 
 # Locks by number are open to whoever may log in, and the numbers of steps are no secret. The functions that take them
 # belong to the server's superuser, so only one can close them.

@@ -9,13 +9,23 @@ from sqlalchemy import func, insert, select, update
 
 from pipeline.database.tables import bulk_actions, failures
 from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.failures.rules.change import Change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sqlalchemy import Connection, Row, Select
 
-Action = Literal["retry", "discard"]
+Action = Literal["retry", "discard", "restore", "accept", "edit"]
+
+DONE: dict[Action, str] = {
+    "retry": "released to be tried again",
+    "discard": "discarded",
+    "restore": "restored",
+    "accept": "accepted over the stored version",
+    "edit": "edited and released to be tried again",
+}
+"""What can be done to many failures at once, and what they then are."""
 
 
 class BulkAction(NamedTuple):
@@ -35,6 +45,8 @@ class BulkAction(NamedTuple):
     last_id: int
     moved_at: datetime
     ended_at: datetime | None
+    change: Change | None = None
+    """What is done to each record, where they are edited."""
 
     @property
     def share(self) -> float:
@@ -44,18 +56,47 @@ class BulkAction(NamedTuple):
         return min(1.0, self.looked_at / self.total)
 
 
-_BULK_ACTIONS = select(*(bulk_actions.c[name] for name in BulkAction._fields))
+# What is done to each record has no column: it stands beside the filter.
+_BULK_ACTIONS = select(*(bulk_actions.c[name] for name in BulkAction._fields if name != "change"))
 
 
-def ask_for(connection: Connection, action: Action, wanted: FailureFilter, *, who: str, reason: str | None) -> int:
-    """Write down that an action is to be done to the open failures that match now; returns its id.
+def open_to(action: Action, wanted: FailureFilter) -> FailureFilter:
+    """Those that match of the failures that an action can be done to; none where the filter leaves none of these."""
+    needs = {"accept": ("conflict", None), "edit": ("data", "normalize")}.get(action, (None, None))
+    for has, need in zip((wanted.failure_class, wanted.step), needs, strict=True):
+        if None not in {has, need} and has != need:
+            wanted = wanted._replace(ids=())
+    return wanted._replace(
+        states=("discarded",) if action == "restore" else ("open",),
+        failure_class=needs[0] or wanted.failure_class,
+        step=needs[1] or wanted.step,
+    )
+
+
+def ask_for(
+    connection: Connection,
+    action: Action,
+    wanted: FailureFilter,
+    *,
+    who: str,
+    reason: str | None,
+    change: Change | None = None,
+) -> int:
+    """Write down that an action is to be done to those that match now of the failures it can be done to.
 
     What fails for the first time after this is left out.
+
+    Returns:
+        The id of the bulk action.
     """
     newest = connection.scalar(select(func.max(failures.c.id))) or 0
-    wanted = wanted._replace(states=("open",), up_to=newest)
+    wanted = open_to(action, wanted)._replace(up_to=newest)
+    narrowing = _as_json(wanted)
+    if action not in {"retry", "discard"}:
+        # A worker of a version before discards what is not to be retried; a name it does not know makes it refuse.
+        narrowing["change"] = None if change is None else change._asdict()
     asked = insert(bulk_actions).values(
-        action=action, wanted=_as_json(wanted), who=who, reason=reason, total=count_failures(connection, wanted)
+        action=action, wanted=narrowing, who=who, reason=reason, total=count_failures(connection, wanted)
     )
     return int(connection.scalars(asked.returning(bulk_actions.c.id)).one())
 
@@ -107,7 +148,12 @@ def _one(connection: Connection, query: Select[Any]) -> BulkAction | None:
 
 
 def _bulk_action(row: Row[Any]) -> BulkAction:
-    return BulkAction._make(row)._replace(wanted=_from_json(row.wanted))
+    narrowing = dict(row.wanted)
+    change = narrowing.pop("change", None)
+    return BulkAction(
+        **{**row._mapping, "wanted": _from_json(narrowing)},  # noqa: SLF001 - SQLAlchemy's name for it
+        change=None if change is None else Change(**change),
+    )
 
 
 def _as_json(wanted: FailureFilter) -> dict[str, Any]:

@@ -6,14 +6,14 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from pipeline.errors import PipelineError, cut
+from pipeline.errors import AwayError, cut
 from pipeline.logs.rules.secrets import is_unmistakable, mask, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 
-class StoreError(PipelineError):
+class StoreError(AwayError):
     """The store does not do what it is asked to; the recording is not to blame. Names no credentials."""
 
 

@@ -669,13 +669,13 @@ class TestCommands:
         file.write_bytes(b"prefix,rate_per_minute\n" + b"27,-1\n" * 1_500)
         outcome = run("tariff", "load", file)
         assert "500 more" in outcome.output
-        assert "has 1500 mistakes" in outcome.output
+        assert "has 1,500 mistakes" in outcome.output
 
     @pytest.mark.parametrize("name", ["missing.csv", "."])
     def test_a_file_that_cannot_be_read(self, run, tmp_path, name):
         """A missing file or a folder is one clear line."""
         outcome = run("tariff", "load", tmp_path / name)
-        assert outcome.exit_code == 1
+        assert outcome.exit_code == 2
         assert outcome.output.startswith("Error: cannot read")
 
     def test_a_folder_that_cannot_be_written(self, run, tmp_path):
@@ -684,7 +684,7 @@ class TestCommands:
         file.write_bytes(SMALL)
         run("tariff", "load", file)
         outcome = run("tariff", "export", "--output", tmp_path / "no" / "out.csv")
-        assert (outcome.exit_code, outcome.output[:19]) == (1, "Error: cannot write")
+        assert (outcome.exit_code, outcome.output[:19]) == (2, "Error: cannot write")
 
     @pytest.mark.parametrize(
         "arguments", [("--at", "soon"), ("--disposition", "sleepy"), ("--at", "0001-01-01T00:00+05:00")]
@@ -703,12 +703,12 @@ class TestCommands:
 
     @pytest.mark.parametrize("command", [("tariff", "list"), ("tariff", "export"), ("quote", "+27820001234", 60)])
     def test_the_database_is_away(self, command):
-        """An outage is told in one line, and the exit code is 1."""
+        """An outage is told in one line, and the exit code is 3."""
         with socket.socket() as nobody:
             nobody.bind(("127.0.0.1", 0))
             url = f"postgresql+psycopg://postgres@127.0.0.1:{nobody.getsockname()[1]}/cdr"
             outcome = pipeline(*command, DATABASE_URL=url)
-        assert outcome.returncode == 1
+        assert outcome.returncode == 3
         assert outcome.stderr.startswith("Error: the database cannot be used")
         assert "Traceback" not in outcome.stderr
 

@@ -23,7 +23,10 @@ from pipeline.database.tables import metadata
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.failures import bulk, operator
 from pipeline.failures.bulk_rows import ask_for, recent_bulk_actions
-from pipeline.failures.listing import FailureFilter, failure_stats, page_failures, read_failure
+from pipeline.failures.leafing import page_failures
+from pipeline.failures.listing import FailureFilter, read_failure
+from pipeline.failures.rules.change import Change
+from pipeline.failures.stats import failure_stats
 from pipeline.flower import overview
 from pipeline.flower.failures import one as failed_call
 from pipeline.ingest.loop import Ingestor, Turn
@@ -139,7 +142,7 @@ def test_the_reconciler_works_under_the_workers_role(charged):
     """What stands still is found, what is to be retried released, what was asked for in bulk done."""
     with charged["cdr_flower"].begin() as connection:
         bulk_id = ask_for(connection, "discard", FailureFilter(failure_class="data"), who="ann", reason="noise")
-    assert bulk.run_bulk(charged["cdr_work"], bulk_id, seconds=5).done == 2
+    assert bulk.run_bulk(charged["cdr_work"], bulk_id, seconds=5, region="ZA").done == 2
     assert reconcile(charged["cdr_work"], limit=10, resend_after_seconds=0).overdue == []
 
 
@@ -365,6 +368,41 @@ def test_what_was_discarded_stays_so_for_flower(charged):
     flower = charged["cdr_flower"]
     assert sum(operator.discard(flower, FailureFilter(failure_class="data"), who="ann", reason="noise")) == 2
     refused(flower, "UPDATE failures SET state = 'retrying' WHERE state = 'discarded'", MUST_NOT)
+
+
+def test_flower_restores_by_name_only(charged):
+    """Whoever takes back that something was discarded is named before it is."""
+    flower = charged["cdr_flower"]
+    everything = FailureFilter(failure_class="data")
+    assert sum(operator.discard(flower, everything, who="ann", reason="noise")) == 2
+    refused(flower, "UPDATE failures SET state = 'open' WHERE state = 'discarded'", MUST_NOT)
+    assert sum(operator.restore(flower, everything, who="ann")) == 2
+    assert sum(operator.discard(flower, everything, who="ann", reason="noise")) == 2
+    refused(flower, "UPDATE failures SET state = 'open' WHERE state = 'discarded'", MUST_NOT)
+
+
+def test_a_worker_accepts_and_edits_what_somebody_asked_for(charged):
+    """In bulk, in the name of whoever asked, while it is asked for; not of itself."""
+    flower, work = charged["cdr_flower"], charged["cdr_work"]
+    walk(work, receive(charged["cdr_ingest"], make_record(call_time=-1)))
+    (conflict,), data = failure_ids(work, "conflict"), failure_ids(work, "data")[0]
+    attempts = ("SELECT accept_conflict_in_bulk({bulk}, {conflict})", "SELECT edit_in_bulk({bulk}, {data}, 'x')")
+    for bulk_id in (0, 1, 2):
+        for attempt in attempts:
+            refused(work, attempt.format(bulk=bulk_id, conflict=conflict, data=data), "nobody has asked for")
+    with flower.begin() as connection:
+        accept = ask_for(connection, "accept", FailureFilter(), who="ann", reason=None)
+        change = Change("set", "call_time", "5")
+        edit = ask_for(connection, "edit", FailureFilter(), who="ann", reason=None, change=change)
+    refused(work, attempts[0].format(bulk=edit, conflict=conflict), "nobody has asked for")
+    refused(work, attempts[1].format(bulk=accept, data=data), "nobody has asked for")
+    refused(work, attempts[0].format(bulk=accept, conflict=data), "no open conflict")
+    refused(work, attempts[1].format(bulk=edit, data=conflict), "no open one of a record")
+    refused(work, attempts[0].format(bulk=accept, conflict=10**6), "nobody has asked for")
+    assert bulk.run_bulk(work, accept, seconds=5, region="ZA").done == 1
+    assert bulk.run_bulk(work, edit, seconds=5, region="ZA").done == 1
+    refused(work, attempts[0].format(bulk=accept, conflict=conflict), "nobody has asked for")
+    assert rows(work, "SELECT accepted_by FROM revisions") == [("ann",)]
 
 
 def test_an_action_says_which_role_wrote_it(charged):

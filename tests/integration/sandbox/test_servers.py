@@ -22,8 +22,8 @@ import httpx
 import psycopg
 import pytest
 import redis
-from pipeline.doctor.redis_facts import look_at_redis
 
+from pipeline.doctor.redis_facts import look_at_redis
 from pipeline.doctor.rules.redis_server import judge_server
 from pipeline.sandbox import postgres_server, server
 from pipeline.sandbox.audio import recording_body
