@@ -13,8 +13,11 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.billing.ledger import sign_of
+from pipeline.billing.rules.pricing import LineKind
 from pipeline.billing.rules.rating import ChargeReason, Rounding
 from pipeline.calls.rules.disposition import INBOUND_NOT_BILLED, Disposition, not_billed
+
+_CHARGE, _REVERSAL = f"'{LineKind.CHARGE}'", f"'{LineKind.REVERSAL}'"
 
 
 def with_seconds(call_id: str) -> str:
@@ -108,10 +111,10 @@ GROUP BY 1, 2, 3
 """
 """The ledger by batch, currency and kind, each charge worked out again."""
 
-LEDGER_NET = """
+LEDGER_NET = f"""
 SELECT batch, sum(sign * n) AS n, sum(sign * h) AS h, sum(sign * with_seconds) AS with_seconds,
        sum(sign * rated_h) AS rated_h, sum(unpaid) AS unpaid,
-       bool_or(unusual IS NOT NULL) FILTER (WHERE kind = 'charge') AS unusual, bool_or(kind = 'reversal') AS reversals
+       bool_or(unusual IS NOT NULL) FILTER (WHERE kind = {_CHARGE}) AS unusual, bool_or(kind = {_REVERSAL}) AS reversals
 FROM balance_ledger GROUP BY 1
 """
 """The same by batch, reversals taken off."""
@@ -122,11 +125,11 @@ SELECT DISTINCT l.call_id, {_NAMED} AS is_named
 FROM balance_batches AS b JOIN ledger AS l ON l.call_id BETWEEN b.first AND b.last
 LEFT JOIN tariff_versions AS v ON v.id = l.tariff_version_id
 LEFT JOIN rates AS r ON r.tariff_version_id = l.tariff_version_id AND r.line = l.rate_line
-WHERE b.unusual AND l.kind = 'charge' AND ({_NAMED} AND {_HOLDS}) IS NOT TRUE
+WHERE b.unusual AND l.kind = {_CHARGE} AND ({_NAMED} AND {_HOLDS}) IS NOT TRUE
 """
 """The charges that do not hold, looked for with their rates in the batches that have an unusual one."""
 
-OUTCOMES = """
+OUTCOMES = f"""
 CREATE TEMPORARY TABLE balance_outcomes ON COMMIT DROP AS
 SELECT x.* FROM balance_batches AS b
 JOIN LATERAL (
@@ -135,8 +138,8 @@ JOIN LATERAL (
     FROM calls AS c
     JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN b.first AND b.last
     LEFT JOIN uncharged AS u ON u.call_id = c.id AND u.call_id BETWEEN b.first AND b.last
-    LEFT JOIN ledger AS l ON l.call_id = c.id AND l.call_id BETWEEN b.first AND b.last AND l.kind = 'charge'
-      AND NOT EXISTS (SELECT FROM ledger AS back WHERE back.call_id = l.call_id AND back.kind = 'reversal'
+    LEFT JOIN ledger AS l ON l.call_id = c.id AND l.call_id BETWEEN b.first AND b.last AND l.kind = {_CHARGE}
+      AND NOT EXISTS (SELECT FROM ledger AS back WHERE back.call_id = l.call_id AND back.kind = {_REVERSAL}
                         AND back.revision = l.revision)
     WHERE c.id BETWEEN b.first AND b.last AND (l.call_id IS NOT NULL OR u.call_id IS NOT NULL)
 ) AS x ON true
@@ -162,10 +165,10 @@ _IS_EXCUSED = f"""CASE o.excuse
     ELSE false END"""
 
 RULES: Final = {
-    "a reversal is not the exact opposite of a charge": """
+    "a reversal is not the exact opposite of a charge": f"""
         SELECT DISTINCT r.call_id FROM balance_batches AS b
-        JOIN ledger AS r ON r.call_id BETWEEN b.first AND b.last AND r.kind = 'reversal'
-        LEFT JOIN ledger AS l ON l.call_id = r.call_id AND l.revision = r.revision AND l.kind = 'charge'
+        JOIN ledger AS r ON r.call_id BETWEEN b.first AND b.last AND r.kind = {_REVERSAL}
+        LEFT JOIN ledger AS l ON l.call_id = r.call_id AND l.revision = r.revision AND l.kind = {_CHARGE}
           AND l.call_id BETWEEN b.first AND b.last
         WHERE b.corrected
           AND (l.currency, l.amount, l.unrounded, l.tariff_version_id, l.talk_seconds, l.billable_seconds)

@@ -1,24 +1,38 @@
 """The SQL of the balance sheet, in the order it runs; each statement builds on the temporary tables before it.
 
+It stays SQL: it makes tables, reads every row there is, and what each statement costs was measured as it is written.
+
 ``id >> 16`` is the batch of a record (``record_ids.PLACES``). A checksum is the sum of a hash of each id: two
 sets of ids of equal count and equal checksum are taken for equal.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from pipeline.balance import money
 from pipeline.billing.ledger import sign_of
 from pipeline.calls.rules.disposition import Disposition
+from pipeline.database.narrowing import narrow_sql
 
-WINDOW = """
-CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS
-SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last
-FROM batches
-WHERE (cast(:since AS timestamptz) IS NULL OR received_at >= :since)
-  AND (cast(:until AS timestamptz) IS NULL OR received_at < :until)
-  AND (cast(:source AS text) IS NULL OR source = :source)
-"""
-"""The batches the sheet is about."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def window(wanted: Mapping[str, Any]) -> str:
+    """The batches the sheet is about: of those all that are ``wanted`` by ``since``, ``until`` and ``source``."""
+    return (
+        "CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS "
+        "SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last "
+        f"FROM batches WHERE true{narrow_sql(wanted, _OF_THE_WINDOW)}"
+    )
+
+
+_OF_THE_WINDOW = {
+    "since": "received_at >= :since",
+    "until": "received_at < :until",
+    "source": "source = :source",
+}
 
 BOUNDS = """
 SELECT coalesce(min(first), 0) AS first, coalesce(max(last), -1) AS last FROM balance_window

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 from pipeline.billing.assignment_rows import version_ids_in_force
 from pipeline.billing.bill import with_tariffs
+from pipeline.billing.rate_rows import rates_of
 from pipeline.billing.rules.pricing import decide
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.tariff_cache import loaded_tariff
-from pipeline.billing.tariff_rows import rates_of, version_by_id
+from pipeline.billing.tariff_rows import version_by_id
 from pipeline.errors import NoRateError
 
 if TYPE_CHECKING:

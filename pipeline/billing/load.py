@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.batches.set_aside import release, release_free, waiting_for_reference
 from pipeline.billing.assignment_rows import DEFAULT_TARIFF
+from pipeline.billing.rate_rows import rates_of
 from pipeline.billing.rules.tariff_file import BadLine, TariffFile, TariffFileError, read_tariff, write_tariff
 from pipeline.billing.rules.terms import AS_BEFORE, TariffSettings, TariffTerms
 from pipeline.billing.tariff_rows import (
     find_version,
     insert_version,
     lock_tariff,
-    rates_of,
     wait_for_ratings,
 )
 from pipeline.errors import DataError, PipelineError, shown

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,7 +55,7 @@ def _show(history: History) -> None:
     for line in history.charges:
         _show_fields("Charge" if line.kind == "charge" else "Reversal", line._asdict())
     if history.recording is not None:
-        _show_fields("Recording", history.recording._asdict())
+        _show_fields("Recording", asdict(history.recording))
     print_heading("History")
     table = Table(box=None, show_header=False, pad_edge=False)
     for each in events(history):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pipeline.lookup.history import BatchRow, DispositionRow, History, LineRow, RecordingRow
+    from pipeline.lookup.history import BatchRow, DispositionRow, History, LineRow
+    from pipeline.recordings.rules.row import RecordingOfCall
 
 
 class Event(NamedTuple):
@@ -26,7 +28,7 @@ def as_dict(history: History) -> dict[str, Any]:
         "call": history.call._asdict(),
         "disposition": None if disposition is None else disposition._asdict(),
         "charges": [line._asdict() for line in history.charges],
-        "recording": None if recording is None else recording._asdict(),
+        "recording": None if recording is None else asdict(recording),
         "history": [event._asdict() for event in events(history)],
     }
 
@@ -78,7 +80,7 @@ def _charged(line: LineRow) -> Event:
     )
 
 
-def _recorded(recording: RecordingRow | None) -> Iterator[Event]:
+def _recorded(recording: RecordingOfCall | None) -> Iterator[Event]:
     if recording is None:
         return
     yield Event(recording.scheduled_at, "recording scheduled", "to be fetched from the dialler by call_ref")

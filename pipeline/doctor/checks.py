@@ -17,14 +17,15 @@ from pipeline.billing.tariff_rows import zones_in_force
 from pipeline.database.engine import make_engine
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.http_api import DiallerApi
-from pipeline.doctor import database_probe, redis_probe
+from pipeline.doctor import database_facts, redis_facts
 from pipeline.doctor.rules import cdr_list, database, other_broker, outside, processes, redis_server
 from pipeline.doctor.rules.verdict import Verdict, first_line, ok, problem, unknown
 from pipeline.ingest.stops import standing_stops
 from pipeline.logs.rules.secrets import secret_values, secrets_of
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
-from pipeline.recordings.file_store import RecordingStore, StoreError
+from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.keepers import sources_with_recordings_waiting
+from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -52,8 +53,8 @@ def check_dialler_redis(settings: Settings) -> Iterator[Verdict]:
     """The dialler's Redis, the list in it, and who drains that."""
     url, name = settings.enigma_redis_url, settings.enigma_list
     try:
-        with redis_probe.connected(url) as client, contextlib.closing(_list(settings)) as held:
-            facts = redis_probe.look_at_redis(client, probe_key=f"{held.key_prefix}probe", claims=True)
+        with redis_facts.connected(url) as client, contextlib.closing(_list(settings)) as held:
+            facts = redis_facts.look_at_redis(client, trial_key=f"{held.key_prefix}trial", claims=True)
             there = held.look(PEEKED)
     except (redis.RedisError, OSError) as error:
         yield redis_server.judge_redis_error("dialler redis", "ENIGMA_REDIS_URL", error)
@@ -77,8 +78,8 @@ def check_broker(settings: Settings) -> Iterator[Verdict]:
         yield from _check_other_broker(url)
         return
     try:
-        with redis_probe.connected(url) as client:
-            facts = redis_probe.look_at_redis(client, probe_key=f"{BROKER_PREFIX}probe", own_prefix=BROKER_PREFIX)
+        with redis_facts.connected(url) as client:
+            facts = redis_facts.look_at_redis(client, trial_key=f"{BROKER_PREFIX}trial", own_prefix=BROKER_PREFIX)
     except (redis.RedisError, OSError) as error:
         yield redis_server.judge_redis_error("broker", "CELERY_BROKER_URL", error)
         return
@@ -86,8 +87,8 @@ def check_broker(settings: Settings) -> Iterator[Verdict]:
 
 
 def _dialler_redis(settings: Settings) -> redis_server.RedisFacts | None:
-    with contextlib.suppress(redis.RedisError, OSError), redis_probe.connected(settings.enigma_redis_url) as client:
-        return redis_probe.look_at_redis(client, probe_key=f"{CdrList.prefix_of(settings.enigma_list)}probe")
+    with contextlib.suppress(redis.RedisError, OSError), redis_facts.connected(settings.enigma_redis_url) as client:
+        return redis_facts.look_at_redis(client, trial_key=f"{CdrList.prefix_of(settings.enigma_list)}trial")
     return None
 
 
@@ -97,7 +98,7 @@ def _check_other_broker(url: str) -> Iterator[Verdict]:
     kind = url.partition(":")[0]
     try:
         with _connection_to_broker(app) as connection:
-            connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
+            connection.ensure_connection(max_retries=1, timeout=redis_facts.TIMEOUT_SECONDS)
     except Exception as error:  # noqa: BLE001 - each transport has errors of its own
         yield other_broker.judge_other_broker_error(kind, error)
         return
@@ -108,8 +109,8 @@ def _connection_to_broker(app: Celery) -> Connection:
     """As the processes connect, but without their patience."""
     limits = {"socket_timeout", "socket_connect_timeout"} & set(app.conf.broker_transport_options)
     return app.connection_for_write(
-        connect_timeout=redis_probe.TIMEOUT_SECONDS,
-        transport_options=dict.fromkeys(limits, redis_probe.TIMEOUT_SECONDS),
+        connect_timeout=redis_facts.TIMEOUT_SECONDS,
+        transport_options=dict.fromkeys(limits, redis_facts.TIMEOUT_SECONDS),
     )
 
 
@@ -119,7 +120,7 @@ def check_database(settings: Settings) -> Iterator[Verdict]:
     try:
         with engine.connect() as connection:
             yield from database.judge_database(
-                database_probe.look_at_database(connection, settings.pipeline_timezone), settings.pipeline_timezone
+                database_facts.look_at_database(connection, settings.pipeline_timezone), settings.pipeline_timezone
             )
             tables = _tables(connection)
             yield tables
@@ -160,7 +161,7 @@ def check_store(settings: Settings) -> Iterator[Verdict]:
         store = RecordingStore(
             settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
         )
-        yield from outside.judge_store(settings.recordings_url, store.probe())
+        yield from outside.judge_store(settings.recordings_url, store.try_out())
     except (StoreError, OSError, ValueError, ImportError) as error:
         yield outside.judge_store_error(settings.recordings_url, error)
 
@@ -184,12 +185,12 @@ class _Nowhere(io.BytesIO):
 def check_clocks(settings: Settings) -> Iterator[Verdict]:
     """Whether this machine, the database's and the dialler's agree on the time."""
     clocks = []
-    with contextlib.suppress(redis.RedisError, OSError), redis_probe.connected(settings.enigma_redis_url) as client:
+    with contextlib.suppress(redis.RedisError, OSError), redis_facts.connected(settings.enigma_redis_url) as client:
         client.ping()  # so that connecting is not measured
-        clocks.append(redis_probe.read_clock(client, "dialler redis"))
+        clocks.append(redis_facts.read_clock(client, "dialler redis"))
     engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
     with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
-        clocks.append(database_probe.read_clock(connection))
+        clocks.append(database_facts.read_clock(connection))
     engine.dispose()
     yield outside.judge_clocks(clocks)
 
@@ -200,7 +201,7 @@ def check_workers(settings: Settings) -> Iterator[Verdict]:
 
     try:
         with _connection_to_broker(app) as connection:
-            connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
+            connection.ensure_connection(max_retries=1, timeout=redis_facts.TIMEOUT_SECONDS)
             inspect = app.control.inspect(timeout=WORKERS_ANSWER_WITHIN, connection=connection)
             answers = inspect.active_queues() or {}
     except Exception:  # noqa: BLE001 - each transport has errors of its own, and check_broker says what they are

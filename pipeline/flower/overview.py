@@ -93,7 +93,7 @@ class FiguresHandler(TabHandler):
         elif window in WINDOWS:
             span = WINDOWS[window]
             since = None if span is None else datetime.now(tz=UTC) - span
-            self.write(await BALANCES[window].get(lambda: self.beside(lambda: _balance(since))))
+            self.write(await BALANCES[window].get(lambda: self.in_a_thread(lambda: _balance(since))))
         else:
             raise RefusalError(400, f"balance is one of {', '.join(WINDOWS)}.")
 
@@ -155,7 +155,7 @@ def _balance(since: datetime | None) -> dict[str, Any]:
         connection.execute(text(f"SET statement_timeout = '{BALANCE_SECONDS}s'"))
         connection.commit()
         try:
-            return balance_sheet(connection, since=since).as_dict()
+            return {**balance_sheet(connection, since=since).as_dict()}
         finally:
             connection.execute(text("RESET statement_timeout"))
             connection.commit()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from sqlalchemy import Select, select
 
 from pipeline.database import tables
 from pipeline.record_ids import batch_of
+from pipeline.recordings.rules.row import RecordingOfCall
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -79,37 +81,6 @@ class LineRow(NamedTuple):
     tariff_version: int | None
 
 
-class RecordingRow(NamedTuple):
-    """Its recording, and how far that has come."""
-
-    source: str
-    call_ref: str
-    state: str
-    reason: str | None
-    attempts: int
-    due_at: datetime | None
-    scheduled_at: datetime
-    tried_at: datetime | None
-    ended_at: datetime | None
-    path: str | None
-    size_bytes: int | None
-    sha256: bytes | None
-    dialed_at: datetime | None
-    counts_from: datetime | None
-    released_at: datetime | None
-    releases: int
-    suspect: bool
-    losses: int
-    verified_at: datetime | None
-    verify_problem: str | None
-    held_at: datetime | None
-    held_by: str | None
-    deleted_at: datetime | None
-    deleted_reason: str | None
-    delete_tried_at: datetime | None
-    delete_problem: str | None
-
-
 class UnchargedRow(NamedTuple):
     """Why it costs nothing."""
 
@@ -162,7 +133,7 @@ class History(NamedTuple):
     disposition: DispositionRow | None
     charges: list[LineRow]
     uncharged: UnchargedRow | None
-    recording: RecordingRow | None
+    recording: RecordingOfCall | None
     failures: list[FailureRow]
     duplicates: list[DuplicateRow]
     actions: list[ActionRow]
@@ -198,11 +169,18 @@ def history_of(connection: Connection, call_ref: str, source: str) -> History:
         _one(connection, DispositionRow, tables.dispositions, tables.dispositions.c.call_id == call_id),
         _lines(connection, call_id),
         _one(connection, UnchargedRow, tables.uncharged, tables.uncharged.c.call_id == call_id),
-        _one(connection, RecordingRow, tables.recordings, tables.recordings.c.call_id == call_id),
+        _recording(connection, call_id),
         _rows(connection, FailureRow, tables.failures, tables.failures.c.record_id == call_id),
         _rows(connection, DuplicateRow, tables.duplicates, tables.duplicates.c.call_id == call_id),
         _rows(connection, ActionRow, tables.actions, tables.actions.c.record_id == call_id),
     )
+
+
+def _recording(connection: Connection, call_id: int) -> RecordingOfCall | None:
+    of = tables.recordings.c
+    columns = select(*(of[each.name] for each in fields(RecordingOfCall)))
+    row = connection.execute(columns.where(of.call_id == call_id)).one_or_none()
+    return None if row is None else RecordingOfCall(*row)
 
 
 def _lines(connection: Connection, call_id: int) -> list[LineRow]:

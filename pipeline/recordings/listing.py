@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import BigInteger, and_, case, cast, func, not_, or_, select, text
@@ -10,6 +11,7 @@ from pipeline.database.narrowing import among, is_set, narrow
 from pipeline.database.tables import calls, dispositions, recordings
 from pipeline.recordings.queue import IN_FLIGHT
 from pipeline.recordings.rows import WAITING
+from pipeline.recordings.rules.row import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -62,37 +64,9 @@ _CONDITIONS: Conditions = {
 }
 
 
-class Recording(NamedTuple):
-    """A recording in a list; instants are aware."""
-
-    call_id: int
-    source: str
-    call_ref: str
-    campaign_ref: str
-    dialed_at: datetime
-    state: str
-    reason: str | None
-    attempts: int
-    due_at: datetime | None
-    scheduled_at: datetime
-    tried_at: datetime | None
-    ended_at: datetime | None
-    path: str | None
-    size_bytes: int | None
-    sha256: bytes | None
-    verified_at: datetime | None
-    verify_problem: str | None
-    held_at: datetime | None
-    held_by: str | None
-    deleted_at: datetime | None
-    deleted_reason: str | None
-    delete_tried_at: datetime | None
-    delete_problem: str | None
-
-
 _OF_THE_CALL = {"source", "call_ref", "campaign_ref", "dialed_at"}
 
-_SHOWN = select(*((calls if name in _OF_THE_CALL else recordings).c[name] for name in Recording._fields))
+_SHOWN = select(*((calls if each.name in _OF_THE_CALL else recordings).c[each.name] for each in fields(Recording)))
 
 
 def list_recordings(connection: Connection, wanted: RecordingFilter, *, limit: int) -> list[Recording]:

@@ -113,7 +113,7 @@ class BulkHandler(TabHandler):
             writes=True,
         )
         # Should the broker be away, the reconciler sends it later.
-        await self.beside(lambda: act_in_bulk.send(bulk_id=bulk_id))
+        await self.in_a_thread(lambda: act_in_bulk.send(bulk_id=bulk_id))
         self.redirect(self.reverse_url("failed_calls_progress", bulk_id))
 
     def _asked(self) -> tuple[Action, dict[str, str], FailureFilter]:

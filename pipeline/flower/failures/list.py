@@ -119,6 +119,6 @@ class SelectedHandler(ListHandler):
             await self.show(reason_missing=str(error), ticked=ids)
             return
         wanted = FailureFilter(states=None, ids=ids)
-        count = await self.beside(lambda: sum(act_on(action, wanted, who=who, reason=reason)))
+        count = await self.in_a_thread(lambda: sum(act_on(action, wanted, who=who, reason=reason)))
         query = filters.as_query(self.given(filters.NAMES), did=action, count=count)
         self.redirect(f"{self.reverse_url('failed_calls')}?{query}")

@@ -109,7 +109,7 @@ class ActHandler(DetailHandler):
         draft = self.get_argument_as_typed("record") if action == "edit" else None
         try:
             reason = asked_reason(self, action)
-            await self.beside(lambda: _act(action, chosen, who=who, reason=reason, draft=draft))
+            await self.in_a_thread(lambda: _act(action, chosen, who=who, reason=reason, draft=draft))
         except PipelineError as error:
             await self.show(chosen, problem=str(error), at=action, draft=draft)
             return

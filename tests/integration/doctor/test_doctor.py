@@ -309,7 +309,7 @@ def test_a_database_that_takes_and_never_answers_is_told(look, own_postgres):
 
 
 def test_a_good_store_is_left_as_it_was(look, tmp_path):
-    """The probe is written, read and deleted."""
+    """A small file is written, read and deleted."""
     verdicts = look(checks.check_store)
     assert verdicts["recordings store"].level is Level.OK
     assert "recordings disk" in verdicts

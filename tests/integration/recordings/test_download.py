@@ -15,7 +15,7 @@ from pipeline.record_ids import first_record
 from pipeline.recordings import download as steps
 from pipeline.recordings import rows as storage
 from pipeline.recordings.file_store import RecordingStore
-from pipeline.recordings.retention_rows import retry
+from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import StoredFile
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, RecordingState, RetryPolicy
 from pipeline.sandbox.api import RecordingsApi
@@ -132,7 +132,7 @@ def test_concurrent_dispatchers_share_the_work(engine):
     """Two that take what is due at once never hand out the same recording."""
     scheduled(engine, *range(100))
     with engine.begin() as connection:
-        mine = storage.take_due(connection, limit=60, redispatch_after_seconds=60)
+        mine = storage.take_due(connection, "enigma", limit=60, redispatch_after_seconds=60)
         others = dispatch(engine)
     assert (len(mine), len(others)) == (60, 40)
     assert len({due.call_id for due in mine + others}) == 100

@@ -51,7 +51,7 @@ def test_recordings_of_several_diallers_do_not_meet():
     assert verdict.level is Level.WARNING
 
 
-def test_a_store_is_judged_by_its_probe():
+def test_a_store_is_judged_by_a_small_file():
     """The disk is told where there is one."""
     assert [verdict.check for verdict in judge_store("file:///x", StoreFacts(0.1, 10**12, 10**12))] == [
         "recordings store", "recordings disk",
