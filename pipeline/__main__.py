@@ -48,9 +48,10 @@ def run() -> None:
 
     from pipeline.cli import app  # noqa: PLC0415
     from pipeline.cli.output import complain, show_traceback  # noqa: PLC0415
+    from pipeline.cli.refusals import why_refused  # noqa: PLC0415
     from pipeline.database.engine import is_outage  # noqa: PLC0415
     from pipeline.errors import PipelineError  # noqa: PLC0415
-    from pipeline.settings import SettingsError  # noqa: PLC0415
+    from pipeline.settings import SettingsError, current_settings  # noqa: PLC0415
 
     try:
         app()
@@ -62,13 +63,7 @@ def run() -> None:
     except DBAPIError as error:
         if not is_outage(error):
             raise
-        detail = str(error.orig).strip().splitlines()[0]
-        hint = (
-            "Run `pipeline db upgrade` first."
-            if "does not exist" in detail and "relation" in detail
-            else "Check DATABASE_URL, and that the server is up."
-        )
-        complain(f"the database cannot be used: {detail}", hint)
+        complain(*why_refused(error, current_settings().database_url))
     except BrokenPipeError:
         # `pipeline … | head` closes our output early, which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

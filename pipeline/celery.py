@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,13 @@ from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
 from pipeline.database.engine import is_outage
-from pipeline.logs.setup import OutageLog, configure_logging, get_logger
+from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
-from pipeline.settings import current_settings
+from pipeline.settings import start_logging
 from pipeline.worker.liveness import LoopSign, task_finished
+from pipeline.worker.programs import use_our_programs
 from pipeline.worker.queues import GroupedAMQP
+from pipeline.worker.rabbitmq import wait_for_login
 from pipeline.worker.transport import check_what_redis_holds
 from pipeline.worker.walked import id_within
 from pipeline.worker.wire import Clock, read_plain_messages
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
 read_plain_messages()
 check_what_redis_holds()
+wait_for_login()
 app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
@@ -35,6 +39,7 @@ app = Celery(
 app.clock = Clock()
 app.config_from_object("celeryconfig")
 app.steps["worker"].add(LoopSign)
+use_our_programs(app)
 
 log = get_logger(__name__)
 outages = OutageLog(log)
@@ -121,11 +126,13 @@ def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
     return declare
 
 
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+def _log_warnings_too(**_: Any) -> None:
+    """Celery looks at who runs it, and warns, before it sets up its logging."""
+    _configure_logging()
+    logging.captureWarnings(capture=True)
+
+
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(**_: Any) -> None:
-    settings = current_settings()
-    configure_logging(
-        settings.pipeline_log_format,
-        settings.pipeline_log_level,
-        show_numbers=settings.pipeline_log_numbers == "shown",
-    )
+    start_logging()

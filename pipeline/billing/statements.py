@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pipeline.billing.rules.months import Month
+    from pipeline.billing.rules.months import Days
 
 
 class GroupBy(StrEnum):
@@ -56,7 +56,7 @@ _CHARGED = (
 _DIALED = {"since": "c.dialed_at >= :since", "until": "c.dialed_at < :until", "source": "c.source = :source"}
 
 
-def charges_by(connection: Connection, month: Month, by: GroupBy, *, source: str | None = None) -> list[Entry]:
+def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str | None = None) -> list[Entry]:
     """The charges in force of the calls dialled in a month; a reversal takes away what its charge has brought.
 
     Args:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 
 from pipeline.cli.common import database
-from pipeline.cli.history import as_dict, events
-from pipeline.cli.output import Table, complain, console, plain, print_heading, print_json
-from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.cli.explained import parts_of
+from pipeline.cli.history import as_dict
+from pipeline.cli.output import Table, complain, console, print_heading, print_json
+from pipeline.logs.rules.visible import visible
 from pipeline.lookup.history import history_of, sources_of
+from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
+from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
+
+    from sqlalchemy import Connection
 
     from pipeline.lookup.history import History
 
@@ -25,55 +30,59 @@ def explain(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Show a call, its disposition and why, its charges, its recording and its history."""
+    """Show what a call came to, then what it was, its charges, its recording and its history.
+
+    Times are those of PIPELINE_TIMEZONE. Exit code 1 when there is no such call: then what else the reference is.
+    """
     with database() as engine, engine.connect() as connection:
         sources = sources_of(connection, call_ref)
-        if source is not None:
-            sources = [each for each in sources if each == source]
-        if not sources:
-            where = f" of {source}" if source is not None else ""
-            set_aside = count_failures(connection, FailureFilter(call_ref=call_ref, source=source))
-            hint = f"A record of it is set aside: pipeline failures list --call-ref {call_ref}" if set_aside else ""
-            complain(f"no call{where} has the reference {call_ref}", hint)
-            raise typer.Exit(1)
-        if len(sources) > 1:
+        ours = sources if source is None else [each for each in sources if each == source]
+        if not ours:
+            _no_such_call(connection, call_ref, source, sources)
+        if len(ours) > 1:
             complain(
-                f"{len(sources)} diallers have a call {call_ref}",
-                f"Add --source, one of: {', '.join(sources)}",
+                f"{len(ours)} diallers have a call {call_ref}",
+                visible(f"Add --source, one of: {', '.join(ours)}"),
             )
             raise typer.Exit(1)
-        history = history_of(connection, call_ref, sources[0])
+        history = history_of(connection, call_ref, ours[0])
     if as_json:
         print_json(as_dict(history))
     else:
         _show(history)
 
 
+def _no_such_call(connection: Connection, call_ref: str, source: str | None, others: list[str]) -> None:
+    what = f"no call{f' of {source}' if source is not None else ''} has the reference {call_ref}"
+    hints = list(_set_aside(connection, call_ref, source))
+    if others:
+        hints.append(f"{', '.join(others)} {'has one' if len(others) == 1 else 'have one'}: see --source.")
+    elif not hints and (found := calls_of_contact(connection, call_ref, source)):
+        what += "; it is a contact_ref"
+        refs = ", ".join(each.call_ref for each in found[:SHOWN])
+        hints.append(f"Calls of that contact, the newest first: {refs}{' and others' if len(found) > SHOWN else ''}")
+    complain(what, "\n".join(map(visible, hints)))
+    raise typer.Exit(1)
+
+
+def _set_aside(connection: Connection, call_ref: str, source: str | None) -> Iterator[str]:
+    """What became of records that call themselves so, and the command that shows more."""
+    found = records_set_aside(connection, call_ref, source)
+    if not found:
+        return
+    yield "A record of it is set aside:" if len(found) == 1 else "Records of it are set aside:"
+    for each in found[:SHOWN]:
+        yield f"  failure {each.id}, {each.failure_class}, {each.state}: {each.reason}"
+    yield f"Look at it: pipeline failures show {found[0].id}"
+    yield f"All there are: pipeline failures list --call-ref {call_ref} --state any"
+
+
 def _show(history: History) -> None:
-    _show_fields("Call", history.call._asdict())
-    _show_fields("Disposition", history.disposition._asdict() if history.disposition else {"": "not classified yet"})
-    for line in history.charges:
-        _show_fields("Charge" if line.kind == "charge" else "Reversal", line._asdict())
-    if history.recording is not None:
-        _show_fields("Recording", asdict(history.recording))
-    print_heading("History")
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for each in events(history):
-        table.add_row(f"{each.at:%Y-%m-%d %H:%M:%S.%f}", each.event, each.detail)
-    console.print(table)
-
-
-def _show_fields(title: str, fields: Mapping[str, Any]) -> None:
-    print_heading(title)
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in fields.items():
-        if value is not None:
-            table.add_row(name, str(_shown(value)))
-    console.print(table)
-
-
-def _shown(value: Any) -> Any:
-    try:
-        return plain(value)
-    except TypeError:
-        return value
+    for part in parts_of(history, ZoneInfo(current_settings().pipeline_timezone)):
+        print_heading(part.title)
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        for label, said in part.facts:
+            table.add_row(label, said)
+        console.print(table, highlight=False)

@@ -11,15 +11,19 @@ import typer
 
 from pipeline.cli.common import database
 from pipeline.cli.failure_options import chooses_failures
-from pipeline.cli.output import Table, as_lines, as_text, complain, console, operator_name, print_heading, print_json
+from pipeline.cli.failures_shown import none_in_state, passed_over, show_failure
+from pipeline.cli.output import Table, complain, console, errors, operator_name, print_json
 from pipeline.failures import operator
 from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
+from pipeline.failures.not_open import count_by_state, states_of
 from pipeline.failures.rules.readable import readable
 from pipeline.failures.stats import failure_stats
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import Engine
 
 app = typer.Typer(help="What failed, why, and what to do about it.", no_args_is_help=True)
 
@@ -72,22 +76,12 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
         complain(f"there is no failure {failure_id}")
         raise typer.Exit(1)
     if as_json:
-        raw, edited = failure.raw or b"", failure.edited
-        shown = {"raw": raw.hex(), "text": readable(raw), "edited": edited and readable(edited)}
+        raw, others = failure.raw or b"", {"edited": failure.edited, "stored": failure.stored}
+        shown = {"raw": raw.hex(), "text": readable(raw)}
+        shown |= {name: readable(record) for name, record in others.items() if record is not None}
         print_json(failure.as_json() | shown)
         return
-    for name, value in failure.as_json().items():
-        if value not in (None, ()) and name not in ("raw", "edited", "traceback", "actions"):
-            console.print(as_text(f"{name:16} {value}"))
-    for action in failure.actions:
-        console.print(as_text(f"{action.at:%Y-%m-%d %H:%M:%S}  {action.action} by {action.who}"))
-    if failure.traceback:
-        print_heading("Traceback")
-        console.print(as_lines(failure.traceback))
-    for title, record in (("Raw record as received", failure.raw), ("Raw record as edited", failure.edited)):
-        if record is not None:
-            print_heading(title)
-            console.print(as_lines(readable(record)[:20_000]))
+    show_failure(failure)
 
 
 @app.command()
@@ -127,7 +121,8 @@ def retry(
     """Try failures again. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
-        _finish(operator.retry(engine, wanted, who=who or operator_name()), "released; their batches go on shortly")
+        chunks = operator.retry(engine, wanted, who=who or operator_name())
+        _finish(engine, wanted, chunks, "released; their batches go on shortly")
 
 
 @app.command()
@@ -143,7 +138,8 @@ def discard(
     """Give failures up, until `restore`. Their records stay, counted as discarded. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
-        _finish(operator.discard(engine, wanted, who=who or operator_name(), reason=because), "discarded")
+        chunks = operator.discard(engine, wanted, who=who or operator_name(), reason=because)
+        _finish(engine, wanted, chunks, "discarded")
 
 
 @app.command()
@@ -159,7 +155,8 @@ def restore(
     """Take back that failures were discarded: they are open again. Exit code 1 when none was discarded."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
-        _finish(operator.restore(engine, wanted, who=who or operator_name(), reason=because), "restored")
+        chunks = operator.restore(engine, wanted, who=who or operator_name(), reason=because)
+        _finish(engine, wanted, chunks, "restored", of="discarded")
 
 
 @app.command()
@@ -227,12 +224,22 @@ def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -
     return wanted._replace(ids=tuple(ids)) if ids else wanted
 
 
-def _finish(chunks: Iterator[int], done: str) -> None:
+def _finish(engine: Engine, wanted: FailureFilter, chunks: Iterator[int], done: str, *, of: str = "open") -> None:
+    """Do it, and say what was done; and what was not, and why."""
+    with engine.connect() as connection:
+        found = list_failures(connection, wanted._replace(states=(of,)), limit=len(wanted.ids or ()))
+        others = [each for each in wanted.ids or () if each not in {failure.id for failure in found}]
+        skipped = list(passed_over(others, states_of(connection, others), of=of))
     total = 0
     with console.status("working") as status:
         for count in chunks:
             total += count
             status.update(f"{total:,} {done}")
-    console.print(f"{total:,} {done}.", highlight=False)
     if not total:
+        with engine.connect() as connection:
+            why = "nothing was to be done" if skipped else none_in_state(count_by_state(connection, wanted), of=of)
+        complain(why, "\n".join(skipped))
         raise typer.Exit(1)
+    console.print(f"{total:,} {done}.", highlight=False)
+    for each in skipped:
+        errors.print(each, highlight=False)

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from pipeline.cli.common import database
 from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, errors, operator_name, print_json
+from pipeline.cli.recordings_get import get
 from pipeline.recordings import listing as recording_list
 from pipeline.recordings import operator
 from pipeline.recordings import pauses as recording_pauses
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.recordings.rules.row import Recording
 
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
+app.command("get")(get)
 
 BAD_FILES_SHOWN = 100
 

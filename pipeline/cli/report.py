@@ -12,6 +12,8 @@ from pipeline.billing.statements import GroupBy, charges_by, totals
 from pipeline.cli.common import database
 from pipeline.cli.csv_cells import csv_lines
 from pipeline.cli.output import Table, as_text, console, print_csv, print_json
+from pipeline.cli.report_calls import calls
+from pipeline.cli.report_itemised import itemised_charges
 from pipeline.errors import DataError
 from pipeline.settings import current_settings
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from pipeline.billing.statements import Entry
 
 app = typer.Typer(help="Statements.", no_args_is_help=True)
+app.command("calls")(calls)
+app.command("itemised")(itemised_charges)
 
 
 class Format(StrEnum):

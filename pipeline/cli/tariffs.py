@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipeline.billing.rules.tariff_file import BadLine
     from pipeline.billing.rules.terms import TariffTerms
     from pipeline.billing.tariff_rows import ListedVersion
+    from pipeline.billing.waiting import WaitingCalls
 
 app = typer.Typer(help="What calls cost.", no_args_is_help=True)
 
@@ -103,7 +104,8 @@ def load(
         complain(f"{file} has {count} mistake{'' if count == 1 else 's'}; nothing was loaded")
         raise typer.Exit(1) from None
     if as_json:
-        print_json({name: value for name, value in loaded._asdict().items() if name != "terms"})
+        said = {name: value for name, value in loaded._asdict().items() if name not in {"terms", "waiting"}}
+        print_json(said if loaded.waiting is None else said | {"waiting": loaded.waiting._asdict()})
     else:
         _show_loaded(loaded)
 
@@ -255,9 +257,24 @@ def _show_loaded(loaded: TariffLoaded) -> None:
     table.add_row("currency", loaded.currency)
     table.add_row("rounding", f"{loaded.terms.rounding}, {loaded.terms.decimals} decimals")
     table.add_row("charges", _charged(loaded.terms))
-    if not loaded.dry_run:
+    if loaded.waiting is None:
         table.add_row("failures released", f"{loaded.retried:,}")
+    else:
+        table.add_row("waiting calls", _waiting(loaded.waiting))
     console.print(table)
+
+
+def _waiting(waiting: WaitingCalls) -> str:
+    """What would become of the calls that wait for a rate, as one sentence."""
+    if not waiting.calls:
+        return "none"
+    sums = " and ".join(f"{amount:,f} {currency}" for currency, amount in sorted(waiting.amounts.items()))
+    parts = (
+        (waiting.charged, f"charged {sums}"),
+        (waiting.not_charged, "not charged"),
+        (waiting.still_waiting, "still without a rate"),
+    )
+    return f"{waiting.calls:,} would be released: {', '.join(f'{calls:,} {what}' for calls, what in parts if calls)}"
 
 
 def _plain(listed: ListedVersion) -> dict[str, object]:

@@ -62,6 +62,7 @@ def look_at_redis(
         last_write_failed="err" in (info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status")),
         refusal=_refusal(client, TRY_CLAIMING if claims else WRITE, trial_key),
         lacks=tuple(_lacks(client, trial_key)) if claims else (),
+        valkey=str(info["valkey_version"]) if "valkey_version" in info else None,
         strangers=() if own_prefix is None else tuple(_strangers(client, info, own_prefix)),
     )
 

@@ -26,6 +26,19 @@ class GaugeQuery(NamedTuple):
     statement: str
 
 
+# The newest batch of each source by an index, however many there are: the sources are hopped through one by one.
+_RECEIVED_AGE: Final = """
+WITH RECURSIVE known AS (
+    (SELECT source FROM batches ORDER BY source LIMIT 1)
+    UNION ALL
+    SELECT (SELECT source FROM batches WHERE source > known.source ORDER BY source LIMIT 1)
+    FROM known WHERE known.source IS NOT NULL
+)
+SELECT source, extract(epoch FROM clock_timestamp() - newest)
+FROM known, LATERAL (SELECT max(received_at) AS newest FROM batches WHERE batches.source = known.source) AS of_it
+WHERE source IS NOT NULL
+"""
+
 QUERIES: Final = (
     GaugeQuery(
         "batches",
@@ -36,6 +49,11 @@ QUERIES: Final = (
         ),
         "SELECT source, count(*), sum(records), extract(epoch FROM now() - min(received_at)) "
         "FROM batches WHERE finished_at IS NULL GROUP BY source",
+    ),
+    GaugeQuery(
+        "received",
+        (StateMetric("cdr_received_age_seconds", ("source",), "Seconds since records of a source last came in."),),
+        _RECEIVED_AGE,
     ),
     GaugeQuery(
         "failures",
@@ -69,8 +87,16 @@ QUERIES: Final = (
     ),
     GaugeQuery(
         "recordings",
-        (StateMetric("cdr_recordings", ("source", "state"), "Recordings by state."),),
-        "SELECT source, state, count(*) FROM recordings GROUP BY 1, 2",
+        (
+            StateMetric("cdr_recordings", ("source", "state"), "Recordings by state."),
+            StateMetric(
+                "cdr_recordings_differ",
+                ("source", "state"),
+                "Of these, files that `recordings verify` found to differ.",
+            ),
+        ),
+        "SELECT source, state, count(*), count(verify_problem) FILTER (WHERE deleted_at IS NULL) "
+        "FROM recordings GROUP BY 1, 2",
     ),
     GaugeQuery(
         "due recordings",

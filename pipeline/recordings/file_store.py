@@ -23,10 +23,10 @@ from pipeline.recordings.partial_files import Spool, own_temporary_folder
 from pipeline.recordings.rules.pace import DAY_SECONDS
 from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path
 from pipeline.recordings.rules.store_facts import StoreFacts
-from pipeline.recordings.store_trouble import StoreError, secrets_of, trouble
+from pipeline.recordings.store_trouble import NoSuchFileError, StoreError, secrets_of, trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -156,15 +156,28 @@ class RecordingStore:
             StoreError: it cannot be read.
         """
         digest, size = hashlib.sha256(), 0
+        try:
+            for part in self.read(path):
+                digest.update(part)
+                size += len(part)
+        except NoSuchFileError:
+            return None
+        return Checksum(size, digest.digest())
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """The bytes of a stored recording, a part at a time.
+
+        Raises:
+            NoSuchFileError: there is no file of that name.
+            StoreError: it cannot be read.
+        """
         with trouble("read", self._secrets):
             try:
                 with self._files.open(self._full(path), "rb", block_size=4 * _READ_BYTES) as stored:
-                    while chunk := stored.read(_READ_BYTES):
-                        digest.update(chunk)
-                        size += len(chunk)
+                    while part := stored.read(_READ_BYTES):
+                        yield part
             except (FileNotFoundError, IsADirectoryError):
-                return None
-        return Checksum(size, digest.digest())
+                raise NoSuchFileError(f"it has no file {cut(path, 200)}") from None
 
     def delete(self, path: str) -> bool:
         """Delete a stored recording; False when there is no file of that name.
@@ -194,6 +207,11 @@ class RecordingStore:
             except FileNotFoundError:
                 return None
         return int(found["size"]) if found["type"] == "file" else None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine, on which something may be mounted or not."""
+        return self._local
 
     def marker(self) -> str | None:
         """What the store's marker says; None when it has none.
@@ -245,6 +263,16 @@ class RecordingStore:
             return StoreFacts(seconds)
         disk = shutil.disk_usage(self._root)
         return StoreFacts(seconds, disk.free, disk.total)
+
+    def free_share(self) -> float | None:
+        """How much of the disk below it is free, 0 to 1; None where it has none of this machine, or cannot tell."""
+        if not self._local:
+            return None
+        try:
+            disk = shutil.disk_usage(self._root)
+        except OSError:  # not made yet, or away
+            return None
+        return disk.free / disk.total
 
     def _put_small(self, path: str, content: bytes) -> bool:
         """Put a file there in one step; False when its name is taken."""

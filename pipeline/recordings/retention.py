@@ -222,7 +222,7 @@ def _read(store: RecordingStore, batch: list[KeptFile], unreadable: list[Verifie
     """Read files one by one. Those that cannot be read are held back: a few in a row, and it is the store's fault."""
     for file in batch:
         try:
-            problem = _problem(file, store.checksum(file.path))
+            problem = problem_of(file, store.checksum(file.path))
         except StoreError as error:
             unreadable.append(Verified(file, f"The file cannot be read: {error}."))
             if len(unreadable) >= UNREADABLE_IN_A_ROW:
@@ -238,7 +238,8 @@ def problems_of(engine: Engine, run: Verification) -> int:
         return recording_stores.count_read(connection, run.source, began_at=run.began_at)[1]
 
 
-def _problem(file: KeptFile, found: Checksum | None) -> str | None:
+def problem_of(file: KeptFile, found: Checksum | None) -> str | None:
+    """What is wrong with what a store holds; None when it is what was stored."""
     if found is None:
         return "The file is missing."
     if found.size != file.size_bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from pipeline.errors import PipelineError, cut
-from pipeline.logs.rules.secrets import secret_values
+from pipeline.logs.rules.secrets import is_unmistakable, mask, secret_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,11 +17,16 @@ class StoreError(PipelineError):
     """The store does not do what it is asked to; the recording is not to blame. Names no credentials."""
 
 
+class NoSuchFileError(StoreError):
+    """The store answers, and has no file of that name."""
+
+
 def secrets_of(url: str, options: Mapping[str, Any]) -> Mapping[str, str]:
     """Every text that must not be shown, and what is shown in its place."""
     parts = urlsplit(url)
     found = [parts.username, parts.password, *secret_values(options)]
-    return dict.fromkeys(sorted({text for text in found if text}, key=len, reverse=True), "***")
+    unmistakable = {text for text in found if text and is_unmistakable(text)}
+    return dict.fromkeys(sorted(unmistakable, key=len, reverse=True), "***")
 
 
 @contextlib.contextmanager
@@ -36,4 +41,4 @@ def trouble(doing: str, secrets: Mapping[str, str]) -> Iterator[None]:
         said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         for secret, shown in secrets.items():
             said = said.replace(secret, shown)
-        raise StoreError(f"cannot {doing} it ({type(error).__name__}: {cut(said, 300)})") from None
+        raise StoreError(f"cannot {doing} it ({type(error).__name__}: {cut(mask(said), 300)})") from None

@@ -32,7 +32,12 @@ PEOPLE = [
     ["recordings", "hold", HOSTILE, "--reason", HOSTILE],
     ["recordings", "release", HOSTILE],
     ["recordings", "hold", f"{HOSTILE}?"],
+    ["recordings", "get", HOSTILE],
+    ["recordings", "get", f"{HOSTILE}?"],
+    ["explain", f"{HOSTILE}2"],
     ["report", "charges", "--month", "2026-09"],
+    ["report", "calls", "--month", "2026-09", "--by", "campaign"],
+    ["report", "calls", "--month", "2026-09", "--by", "agent"],
     ["rerate", "--since", "2026-09-01", "--until", "2026-10-01", "--dry-run"],
     ["stops", "list"],
     ["stops", "release", "--source", HOSTILE],
@@ -40,7 +45,8 @@ PEOPLE = [
     ["tariff", "list"],
     ["balance"],
 ]
-SCRIPTS = [[*each, "--json"] for each in PEOPLE if each[1:2] not in (["hold"], ["release"], ["resume"], ["charges"])]
+WITHOUT_JSON = ("hold", "release", "resume", "charges", "get", f"{HOSTILE}2")
+SCRIPTS = [[*each, "--json"] for each in PEOPLE if not {*each[1:2]} & {*WITHOUT_JSON}]
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.sources import known_sources
 from pipeline.database.engine import make_engine
-from pipeline.database.roles import FUNCTIONS, ROLES, apply_roles
+from pipeline.database.roles import FUNCTIONS, ROLES, apply_roles, names
 from pipeline.database.tables import metadata
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.failures import bulk, operator
@@ -34,7 +34,7 @@ from pipeline.monitoring.heartbeats import INGESTOR, beat
 from pipeline.record_ids import batch_of
 from pipeline.recordings.download import dispatch
 from pipeline.recordings.rules.pace import Limits
-from tests.conftest import LIST
+from tests.conftest import LIST, own_database
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue
 from tests.warm import warm
@@ -605,10 +605,44 @@ def pipeline_db(*words):
 def test_the_sql_that_is_shown_can_be_run(settings_env, engine):
     """`pipeline db roles` prints what psql takes; `--apply` and a migration do the same, however often."""
     shown = pipeline_db("roles")
-    with engine.begin() as connection:
+    assert (shown.splitlines()[0], shown.splitlines()[-1]) == ("BEGIN;", "COMMIT;")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(shown)
     assert "have their rights" in pipeline_db("roles", "--apply")
     assert "Its roles have their rights" in pipeline_db("upgrade")
+
+
+def test_two_deployments_share_a_server(settings_env, engine, template, monkeypatch):
+    """Each has roles of its own name, and an upgrade of one gives nothing to those of the other."""
+    with own_database(template) as other_url:
+        pipeline_db("roles", "--apply")
+        monkeypatch.setenv("DATABASE_URL", other_url)
+        assert "Its roles" not in pipeline_db("upgrade"), "cdr_read is there, and is not this database's"
+        assert "north_cdr_read have their rights" in pipeline_db("roles", "--apply", "--prefix", "north_")
+        other = make_engine(other_url, application="test")
+        with other.begin() as connection:
+            connection.execute(text("REVOKE SELECT ON calls FROM north_cdr_read"))
+        assert "Its roles have their rights" in pipeline_db("upgrade")
+        may = "SELECT has_table_privilege(:role, 'calls', 'SELECT')"
+        for role, each, expected in (
+            ("north_cdr_read", other, True),
+            ("cdr_read", other, False),
+            ("cdr_read", engine, True),
+            ("north_cdr_read", engine, False),
+        ):
+            with each.connect() as connection:
+                assert connection.scalar(text(may), {"role": role}) is expected, (role, each.url.database)
+        other.dispose()
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP ROLE {', '.join(names('north_'))}"))
+
+
+@pytest.mark.parametrize("prefix", ["North_", "1", "x; --", "a" * 51, "n-"])
+def test_a_prefix_is_no_sql(settings_env, prefix):
+    """It stands in statements as it is."""
+    done = warm().pipeline("db", "roles", "--prefix", prefix)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "small letters" in done.stderr
 
 
 @pytest.fixture
@@ -633,7 +667,7 @@ def test_an_owner_who_is_no_superuser_is_told_what_is_left_open(small_owner):
     """The locks belong to the server's superuser; once one has closed them, all that is meant to work does."""
     assert "went from revision none" in pipeline_db("upgrade")
     assert "can still hold up steps by their locks" in pipeline_db("roles", "--apply")
-    with small_owner.begin() as connection:
+    with small_owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(pipeline_db("roles"))
     assert "hold up" not in pipeline_db("roles", "--apply")
     assert "Its roles have their rights" in pipeline_db("upgrade")

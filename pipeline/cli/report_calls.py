@@ -1,0 +1,111 @@
+"""``pipeline report calls``: attempts, answers and talk by day, campaign, agent or disposition."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+from zoneinfo import ZoneInfo
+
+import typer
+
+from pipeline.billing.billed_calls import Selection
+from pipeline.billing.rules.months import days_of, month_in
+from pipeline.cli.common import database, instant
+from pipeline.cli.csv_cells import csv_lines
+from pipeline.cli.output import Table, as_text, console, print_csv, print_json
+from pipeline.errors import DataError
+from pipeline.lookup.calls_report import CallsBy, calls_by, total
+from pipeline.settings import current_settings
+
+if TYPE_CHECKING:
+    from pipeline.billing.rules.months import Days
+    from pipeline.lookup.calls_report import CallsEntry
+
+_FIGURES: Final = ("attempts", "answered", "answer_rate", "talk_seconds", "talk_hours")
+_NAMELESS: Final = {CallsBy.AGENT: "(none)", CallsBy.DISPOSITION: "(not classified yet)"}
+
+
+# long: most of it is its options
+def calls(
+    by: Annotated[CallsBy, typer.Option(help="What a line stands for.")] = CallsBy.DAY,
+    month: Annotated[str | None, typer.Option(help="Calls dialled in a month, such as 2026-11.")] = None,
+    since: Annotated[str | None, typer.Option(help="Calls dialled on this day, or at this instant, or later.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="Calls dialled before this day or instant; left out, until now.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.")] = None,
+    campaign: Annotated[str | None, typer.Option(help="One campaign; all when left out.")] = None,
+    direction: Annotated[
+        Literal["outbound", "inbound"] | None, typer.Option(help="Calls of one direction; both when left out.")
+    ] = None,
+    format_: Annotated[
+        Literal["table", "csv"], typer.Option("--format", help="For people or for spreadsheets.")
+    ] = "table",
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Count the calls dialled in a month or a window: attempts, answers and talk. Days are those of PIPELINE_TIMEZONE.
+
+    Every call the dialler reported is an attempt, however it ended; an answered one is one that an agent talked in.
+    """
+    wanted, days = _window(month, since, until)
+    wanted = wanted._replace(campaign=campaign, source=source)
+    with database() as engine, engine.connect() as connection:
+        entries = calls_by(connection, wanted, by, days, direction=direction)
+    if as_json:
+        chosen = {**wanted._asdict(), "direction": direction}
+        listed = [{by.value: entry.group, **_figures(entry)} for entry in entries]
+        print_json({**chosen, "calls": listed, "total": _figures(total(entries))})
+    elif format_ == "csv":
+        print_csv(csv_lines([(by.value, *_FIGURES), *((each.group, *_figures(each).values()) for each in entries)]))
+    else:
+        _show(entries, by)
+
+
+def _window(month: str | None, since: str | None, until: str | None) -> tuple[Selection, Days]:
+    """Which calls, and the days those were dialled on."""
+    timezone = current_settings().pipeline_timezone
+    if (month is None) is (since is None) or (month is not None and until is not None):
+        raise typer.BadParameter("say --month, or --since with or without --until")
+    if month is not None:
+        try:
+            days = month_in(month, timezone)
+        except DataError as error:
+            raise typer.BadParameter(error.reason, param_hint="'--month'") from None
+        return Selection(days.since, days.until), days
+    assert since is not None
+    zone = ZoneInfo(timezone)
+    begins = instant(since, zone, "--since")
+    ends = datetime.now(tz=UTC) if until is None else instant(until, zone, "--until")
+    if ends <= begins:
+        raise typer.BadParameter("must be later than --since", param_hint="'--until'")
+    return Selection(begins, ends), days_of(begins, ends, timezone)
+
+
+def _figures(entry: CallsEntry) -> dict[str, int | str | None]:
+    rate = entry.answer_rate
+    return {
+        "attempts": entry.attempts,
+        "answered": entry.answered,
+        "answer_rate": None if rate is None else f"{rate:f}",
+        "talk_seconds": entry.talk_seconds,
+        "talk_hours": f"{entry.talk_hours:f}",
+    }
+
+
+def _show(entries: list[CallsEntry], by: CallsBy) -> None:
+    if not entries:
+        console.print("No call was dialled then.", highlight=False)
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in (by.value, *(figure.replace("_", " ") for figure in _FIGURES)):
+        table.add_column(name, justify="left" if name == by.value else "right")
+    for entry in entries:
+        table.add_row(entry.group or _NAMELESS.get(by, ""), *_cells(entry))
+    table.add_row(as_text("all", "bold"), *_cells(total(entries)))
+    console.print(table, highlight=False)
+
+
+def _cells(entry: CallsEntry) -> list[str]:
+    rate = "" if entry.answer_rate is None else f"{entry.answer_rate * 100:.1f} %"
+    return [f"{entry.attempts:,}", f"{entry.answered:,}", rate, f"{entry.talk_seconds:,}", f"{entry.talk_hours:,f}"]
