@@ -17,6 +17,7 @@ from pipeline.settings import current_settings
 from pipeline.worker.liveness import LoopSign, task_finished
 from pipeline.worker.queues import GroupedAMQP
 from pipeline.worker.transport import check_what_redis_holds
+from pipeline.worker.walked import id_within
 from pipeline.worker.wire import Clock, read_plain_messages
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class PipelineTask(Task):  # type: ignore[misc]
 
     abstract = True
     Strategy = "pipeline.worker.malformed:strategy"
+    Request = "pipeline.worker.walked:WalkRequest"
     # Of `task_retry_on_worker_lost`: how often a message may take a worker process down with it, and how soon again.
     max_retries = 3
     default_retry_delay = 1
@@ -90,6 +92,12 @@ class PipelineTask(Task):  # type: ignore[misc]
         metrics.count(metrics.TASKS, task=self.name, outcome=ended)
         write = log.warning if "error" in noted else log.debug if noted.pop("idle", False) else log.info
         write("task_ended", ended=ended, seconds=round(seconds, 4), **noted)
+
+    def ended_within(self, task_id: str, seconds: float, **facts: Any) -> None:
+        """This task's work was done within another task, so it is counted and told of as if it had been sent."""
+        metrics.count(metrics.TASKS, task=self.name, outcome="done")
+        ids = {"task": self.name, "task_id": id_within(task_id, self.name)}
+        log.info("task_ended", ended="done", seconds=round(seconds, 4), **ids, **facts)
 
     def send(
         self, *, task_id: str | None = None, queue: Queue | None = None, expires: float | None = None, **kwargs: Any

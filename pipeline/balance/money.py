@@ -65,27 +65,37 @@ _HOLDS = f"""l.currency = v.currency AND l.amount = {_ROUNDED}
          (l.rate_per_minute = r.rate_per_minute AND l.connect_fee = r.connect_fee AND l.prefix = r.prefix
           AND {_SECONDS_HOLD} AND {_UNROUNDED_HOLDS}))"""
 
-VERSIONS = (
-    """
-    CREATE TEMPORARY TABLE balance_versions ON COMMIT DROP AS
-    SELECT v.id, v.currency, v.decimals, r.first_increment, r.next_increment,
-           v.rounding = 'half_up' AND v.duration_basis = 'call_time' AND coalesce(r.alike, false) AS usual
-    FROM tariff_versions AS v LEFT JOIN (
-        SELECT tariff_version_id, min(first_increment) AS first_increment, min(next_increment) AS next_increment,
-               min(first_increment) = max(first_increment) AND min(next_increment) = max(next_increment)
-                 AND max(minimum_seconds) = 0 AND max(attempt_fee) = 0
-                 AND count(minimum_charge) = 0 AND count(maximum_charge) = 0 AS alike
-        FROM rates GROUP BY 1) AS r ON r.tariff_version_id = v.id
-    """,
-    "ANALYZE balance_versions",
-)
+VERSIONS = """
+SELECT v.id, v.currency, v.decimals, r.first_increment, r.next_increment,
+       v.rounding = 'half_up' AND v.duration_basis = 'call_time' AND coalesce(r.alike, false) AS usual
+FROM tariff_versions AS v LEFT JOIN (
+    SELECT tariff_version_id, min(first_increment) AS first_increment, min(next_increment) AS next_increment,
+           min(first_increment) = max(first_increment) AND min(next_increment) = max(next_increment)
+             AND max(minimum_seconds) = 0 AND max(attempt_fee) = 0
+             AND count(minimum_charge) = 0 AND count(maximum_charge) = 0 AS alike
+    FROM rates GROUP BY 1) AS r ON r.tariff_version_id = v.id
+"""
 """The versions of tariffs; one is usual where its lines can be worked out without a look at their rates."""
+
+VERSION_COLUMNS: Final = {
+    "id": "bigint",
+    "currency": "text",
+    "decimals": "integer",
+    "first_increment": "integer",
+    "next_increment": "integer",
+    "usual": "boolean",
+}
+"""What ``VERSIONS`` gives, each column handed to ``LEDGER`` as an array: no parallel worker reads a temporary table."""
+
+_VERSIONS = f"""(
+    SELECT * FROM unnest({", ".join(f"cast(:v_{name} AS {kind}[])" for name, kind in VERSION_COLUMNS.items())})
+    AS v({", ".join(VERSION_COLUMNS)}))"""
 
 _PLAIN = f"""v.usual AND l.currency = v.currency AND {_RATED} = l.talk_seconds
     AND l.billable_seconds = v.first_increment
       + (greatest(0, l.talk_seconds - v.first_increment) + v.next_increment - 1) / v.next_increment * v.next_increment
     AND l.amount = round(l.unrounded, v.decimals)
-    AND abs(l.unrounded * 60 - ({_SIXTYFOLD})) < {_EXACT_TO}"""
+    AND abs((l.unrounded - l.connect_fee) * 60 - l.rate_per_minute * l.billable_seconds) < {_EXACT_TO}"""
 
 LEDGER = f"""
 CREATE TEMPORARY TABLE balance_ledger ON COMMIT DROP AS
@@ -95,7 +105,7 @@ SELECT l.call_id >> 16 AS batch, l.currency, l.kind, {sign_of("l.kind")} AS sign
        sum(CASE WHEN l.billable_seconds > 0 THEN hashint8(l.call_id) END) AS rated_h,
        sum(CASE WHEN l.billable_seconds = 0 AND l.talk_seconds > 0 THEN 1 END) AS unpaid,
        sum(CASE WHEN ({_PLAIN}) IS NOT TRUE THEN 1 END) AS unusual
-FROM ledger AS l LEFT JOIN balance_versions AS v ON v.id = l.tariff_version_id
+FROM ledger AS l LEFT JOIN {_VERSIONS} AS v ON v.id = l.tariff_version_id
 WHERE l.call_id BETWEEN :first AND :last
 GROUP BY 1, 2, 3
 """

@@ -37,7 +37,8 @@ _OF_THE_WINDOW = {
 BOUNDS = """
 SELECT coalesce(min(first), 0) AS first, coalesce(max(last), -1) AS last FROM balance_window
 """
-"""The first and last record id there could be in them."""
+"""The first and last record id there could be in them; as values, by which the planner knows how much it reads, and
+whether to read it in parallel."""
 
 SET_ASIDE = """
 CREATE TEMPORARY TABLE balance_aside ON COMMIT DROP AS
@@ -52,17 +53,10 @@ GROUP BY f.record_id, c.id, c.talk_seconds
 """The records a step set aside and nobody has released; one row a record."""
 
 
-_BY_THE_INDEX = "(SELECT min(first) FROM balance_window) AND (SELECT max(last) FROM balance_window)"
-"""The bounds as subqueries: not knowing them, the planner reads the index alone, which is the least to read."""
-
-_BY_THE_TABLE = ":first AND :last"
-"""The bounds as values, for a table whose rows are needed: the planner then knows whether those are nearly all."""
-
-
-def _sums(table: str, key: str, more: str = "", bounds: str = _BY_THE_INDEX) -> str:
+def _sums(table: str, key: str, more: str = "") -> str:
     return (
         f"SELECT {key} >> 16 AS batch, count(*) AS n, sum(hashint8({key})) AS h{more} FROM {table} "
-        f"WHERE {key} BETWEEN {bounds} GROUP BY 1"
+        f"WHERE {key} BETWEEN :first AND :last GROUP BY 1"
     )
 
 
@@ -98,7 +92,6 @@ LEFT JOIN ({
         ", count(*) FILTER (WHERE can_have_audio) AS audio_n"
         ", sum(CASE WHEN can_have_audio THEN hashint8(call_id) END) AS audio_h"
         f", sum(CASE WHEN disposition = '{Disposition.ANSWERED}' THEN hashint8(call_id) END) AS answered_h",
-        bounds=_BY_THE_TABLE,
     )
 }) AS p ON p.batch = w.id
 LEFT JOIN ({money.LEDGER_NET}) AS l ON l.batch = w.id
@@ -107,7 +100,6 @@ LEFT JOIN ({
         "uncharged",
         "call_id",
         f", sum(CASE WHEN reason IN ({money.EXCUSES}) THEN hashint8(call_id) END) AS excused_h",
-        bounds=_BY_THE_TABLE,
     )
 }) AS u ON u.batch = w.id
 LEFT JOIN ({_sums("recordings", "call_id")}) AS r ON r.batch = w.id

@@ -10,7 +10,7 @@ are looked at record by record. What a charge comes to is worked out again for e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy import text
 
@@ -23,6 +23,30 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 SHOWN_IDS = 20
+
+
+class ViolationJson(TypedDict):
+    """A rule the rows break, as scripts know it."""
+
+    rule: str
+    count: int
+    ids: list[int]
+
+
+class BalanceJson(TypedDict):
+    """The sheet as scripts know it; entries by ``records`` and, where it is known, ``talk_seconds``."""
+
+    received: dict[str, int]
+    processed: dict[str, int]
+    duplicate: dict[str, int]
+    quarantined: dict[str, int]
+    failed: dict[str, int]
+    discarded: dict[str, int]
+    pending: dict[str, int]
+    charged: dict[str, str]
+    unbilled: dict[str, dict[str, int]]
+    violations: list[ViolationJson]
+    closes: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +69,7 @@ class Violation:
     count: int
     ids: tuple[int, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> ViolationJson:
         """As ``--json`` shows it."""
         return {"rule": self.rule, "count": self.count, "ids": list(self.ids)}
 
@@ -73,11 +97,16 @@ class Balance:
         """Whether nothing is lost, and nothing wrong was found."""
         return not self.violations
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> BalanceJson:
         """As ``--json`` shows it; amounts are strings."""
         return {
             "received": self.received.as_dict(),
-            **{name: getattr(self, name).as_dict() for name in self.PLACES},
+            "processed": self.processed.as_dict(),
+            "duplicate": self.duplicate.as_dict(),
+            "quarantined": self.quarantined.as_dict(),
+            "failed": self.failed.as_dict(),
+            "discarded": self.discarded.as_dict(),
+            "pending": self.pending.as_dict(),
             "charged": {currency: f"{amount:f}" for currency, amount in sorted(self.charged.items())},
             "unbilled": {disposition: entry.as_dict() for disposition, entry in sorted(self.unbilled.items())},
             "violations": [violation.as_dict() for violation in self.violations],
@@ -102,10 +131,9 @@ def balance_sheet(
         wanted = {"since": since, "until": until, "source": source}
         connection.execute(text(queries.window(wanted)), wanted)
         bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
-        for statement in (*money.VERSIONS, queries.SET_ASIDE):
-            connection.execute(text(statement))
-        for statement in (money.LEDGER, queries.BATCHES):
-            connection.execute(text(statement), bounds)
+        connection.execute(text(queries.SET_ASIDE))
+        connection.execute(text(money.LEDGER), bounds | _versions(connection))
+        connection.execute(text(queries.BATCHES), bounds)
         for statement in (*queries.CLOSER_LOOK, *money.CLOSER_LOOK):
             connection.execute(text(statement))
         figures = connection.execute(text(queries.FIGURES)).one()
@@ -141,6 +169,12 @@ def balance_sheet(
         unbilled=unbilled,
         violations=tuple(violations),
     )
+
+
+def _versions(connection: Connection) -> dict[str, list[object]]:
+    """The tariff versions, an array a column."""
+    rows = connection.execute(text(money.VERSIONS)).all()
+    return {f"v_{name}": [getattr(row, name) for row in rows] for name in money.VERSION_COLUMNS}
 
 
 def _check(rule: str, ids: Any) -> Violation | None:

@@ -97,6 +97,19 @@ class Waiting(NamedTuple):
         return self.batch_id, Step(self.step)
 
 
+def not_set_aside(record_id: str, step: Step) -> str:
+    """A condition of what a step still has to do, in SQL: the record is not set aside at it.
+
+    Args:
+        record_id: the expression that names the record.
+        step: the step, which knows the batch's bounds as ``first`` and ``last``.
+    """
+    return (
+        f"NOT EXISTS (SELECT FROM failures AS f WHERE f.record_id = {record_id} "
+        f"AND f.record_id BETWEEN %(first)s AND %(last)s AND f.step = '{step}' AND f.state IN ('open', 'discarded'))"
+    )
+
+
 def release(connection: Connection, failure_ids: Sequence[int]) -> int:
     """Release open failures to be tried again, and reopen their batches; returns how many.
 

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from pipeline.batches.rules.steps import Step
+from pipeline.batches.set_aside import not_set_aside
 from pipeline.billing.rules.pricing import Line, LineKind, Unbilled, Uncharged
 from pipeline.database.engine import copy_rows, execute
 from pipeline.database.tables import ledger, uncharged
@@ -41,9 +43,7 @@ WHERE c.id BETWEEN %(first)s AND %(last)s
   AND coalesce(l.in_force, 0) = 0
   AND NOT EXISTS (SELECT FROM uncharged AS u
                   WHERE u.call_id = c.id AND u.call_id BETWEEN %(first)s AND %(last)s)
-  AND NOT EXISTS (SELECT FROM failures AS f
-                  WHERE f.record_id = c.id AND f.record_id BETWEEN %(first)s AND %(last)s
-                    AND f.step = 'bill' AND f.state IN ('open', 'discarded'))
+  AND {not_set_aside("c.id", Step.BILL)}
 ORDER BY c.id
 """
 

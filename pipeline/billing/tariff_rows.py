@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.billing.assignment_rows import assignments
 from pipeline.billing.rate_rows import insert_rates
@@ -84,16 +85,11 @@ def _version(row: Row[Any]) -> TariffVersion:
 
 def lock_tariff(connection: Connection, tariff: str) -> int:
     """Take a tariff for this transaction, so that versions are loaded one after the other; returns its id."""
-    connection.execute(
-        text(
-            "INSERT INTO tariffs (name) SELECT cast(:name AS text) "
-            "WHERE NOT EXISTS (SELECT FROM tariffs WHERE name = :name) ON CONFLICT (name) DO NOTHING"
-        ),
-        {"name": tariff},
-    )
-    return int(
-        connection.execute(text("SELECT id FROM tariffs WHERE name = :name FOR UPDATE"), {"name": tariff}).scalar_one()
-    )
+    known = select(tariffs.c.id).where(tariffs.c.name == tariff)
+    # Not tried where it is known: a try takes a number of the sequence, also in vain.
+    new = select(literal(tariff)).where(~known.exists())
+    connection.execute(insert(tariffs).from_select(["name"], new).on_conflict_do_nothing())
+    return int(connection.scalars(known.with_for_update()).one())
 
 
 def insert_version(
@@ -119,29 +115,23 @@ def insert_version(
         file_sha256: of the file as it was.
         loaded_by: who loads it.
     """
-    row = connection.execute(
-        text(
-            "INSERT INTO tariff_versions (tariff_id, version, currency, rounding, decimals, "
-            "  billable_dispositions, duration_basis, inbound_rated, timezone, file_name, file_sha256, loaded_by) "
-            "SELECT :tariff_id, coalesce(max(version), 0) + 1, :currency, :rounding, :decimals, "
-            "  cast(:billable AS text[]), :duration_basis, :inbound_rated, :timezone, :file_name, :file_sha256, "
-            "  :loaded_by "
-            "FROM tariff_versions WHERE tariff_id = :tariff_id RETURNING id, version"
-        ),
-        {
-            "tariff_id": tariff_id,
-            "currency": terms.currency,
-            "rounding": terms.rounding.value,
-            "decimals": terms.decimals,
-            "billable": sorted(terms.billable_dispositions),
-            "duration_basis": terms.duration_basis.value,
-            "inbound_rated": terms.inbound_rated,
-            "timezone": timezone,
-            "file_name": file_name,
-            "file_sha256": file_sha256,
-            "loaded_by": loaded_by,
-        },
-    ).one()
+    of = tariff_versions.c
+    newest = select(func.coalesce(func.max(of.version), 0)).where(of.tariff_id == tariff_id).scalar_subquery()
+    made = insert(tariff_versions).values(
+        tariff_id=tariff_id,
+        version=newest + 1,
+        currency=terms.currency,
+        rounding=terms.rounding.value,
+        decimals=terms.decimals,
+        billable_dispositions=sorted(terms.billable_dispositions),
+        duration_basis=terms.duration_basis.value,
+        inbound_rated=terms.inbound_rated,
+        timezone=timezone,
+        file_name=file_name,
+        file_sha256=file_sha256,
+        loaded_by=loaded_by,
+    )
+    row = connection.execute(made.returning(of.id, of.version)).one()
     insert_rates(connection, row.id, rates)
     return int(row.version)
 
@@ -186,16 +176,18 @@ def zones_in_force(connection: Connection) -> list[tuple[str, str | None]]:
     """The tariffs that have hours or weekdays, each with the zone of its version in force; none to who may not read."""
     if not connection.scalar(text("SELECT has_table_privilege('rates', 'SELECT')")):
         return []
-    rows = connection.execute(
-        text(
-            "SELECT t.name, v.timezone FROM tariffs AS t CROSS JOIN LATERAL "
-            "  (SELECT id, timezone FROM tariff_versions WHERE tariff_id = t.id ORDER BY version DESC LIMIT 1) AS v "
-            "WHERE EXISTS (SELECT FROM rates AS r WHERE r.tariff_version_id = v.id "
-            "              AND (r.time_from IS NOT NULL OR r.weekdays IS NOT NULL)) "
-            "ORDER BY t.name"
-        )
-    )
+    rows = connection.execute(_ZONES_IN_FORCE)
     return [(row.name, row.timezone) for row in rows]
+
+
+# SQL: the newest version of each tariff is looked up by its key, and its rates only until the first that has hours.
+_ZONES_IN_FORCE = text(
+    "SELECT t.name, v.timezone FROM tariffs AS t CROSS JOIN LATERAL "
+    "  (SELECT id, timezone FROM tariff_versions WHERE tariff_id = t.id ORDER BY version DESC LIMIT 1) AS v "
+    "WHERE EXISTS (SELECT FROM rates AS r WHERE r.tariff_version_id = v.id "
+    "              AND (r.time_from IS NOT NULL OR r.weekdays IS NOT NULL)) "
+    "ORDER BY t.name"
+)
 
 
 def use_tariffs(connection: Connection) -> None:

@@ -50,7 +50,7 @@ def quote(
     with database() as engine, engine.connect() as connection:
         quoted = price(connection, call, region=settings.pipeline_region, timezone=settings.pipeline_timezone)
     if as_json:
-        print_json(quoted.as_dict())
+        print_json(quoted._asdict())
     else:
         _show(quoted)
 

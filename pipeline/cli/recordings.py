@@ -14,8 +14,8 @@ from pipeline.cli.common import database
 from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, errors, operator_name, print_json
 from pipeline.cli.recordings_get import get
 from pipeline.recordings import listing as recording_list
+from pipeline.recordings import operator
 from pipeline.recordings import pauses as recording_pauses
-from pipeline.recordings import retention_rows as recording_keeping
 from pipeline.recordings.listing import RecordingFilter
 from pipeline.recordings.rules.outcome import RecordingState
 from pipeline.settings import current_settings
@@ -163,16 +163,16 @@ def retry(
     if bool(call_refs) == everything or (everything and not states):
         complain("name calls by their references, or say --all with --state failed, expired or absent")
         raise typer.Exit(2)
-    if states and not set(states) <= set(recording_keeping.ENDED_WITHOUT_FILE):
-        complain(f"only recordings that are {', '.join(recording_keeping.ENDED_WITHOUT_FILE)} can be tried again")
+    if states and not set(states) <= set(operator.ENDED_WITHOUT_FILE):
+        complain(f"only recordings that are {', '.join(operator.ENDED_WITHOUT_FILE)} can be tried again")
         raise typer.Exit(2)
     with database() as engine, engine.begin() as connection:
         call_ids = None if everything else [_find(connection, ref, source) for ref in dict.fromkeys(call_refs or ())]
-        retried = recording_keeping.retry(
+        retried = operator.retry(
             connection,
             who=who or operator_name(),
             reason=reason,
-            states=states or recording_keeping.ENDED_WITHOUT_FILE,
+            states=states or operator.ENDED_WITHOUT_FILE,
             call_ids=call_ids,
             source=source,
             campaign=campaign,
@@ -255,7 +255,7 @@ def hold(call_ref: CallRef, source: Source = None, reason: Reason = None, who: W
     """Put a call's recording under legal hold: retention leaves it alone. Exit code 1 when its file is deleted."""
     with database() as engine, engine.begin() as connection:
         call_id = _find(connection, call_ref, source)
-        held = recording_keeping.hold(connection, call_id, who=who or operator_name(), reason=reason)
+        held = operator.hold(connection, call_id, who=who or operator_name(), reason=reason)
         found = recording_list.state_of(connection, call_id)
     console.print(f"The recording of {call_ref} is held{'' if held else ' already'}.", highlight=False)
     if found.deleted_at is not None:
@@ -268,7 +268,7 @@ def release(call_ref: CallRef, source: Source = None, reason: Reason = None, who
     """End a call's legal hold. Exit code 1 when there was none."""
     with database() as engine, engine.begin() as connection:
         call_id = _find(connection, call_ref, source)
-        if not recording_keeping.end_hold(connection, call_id, who=who or operator_name(), reason=reason):
+        if not operator.end_hold(connection, call_id, who=who or operator_name(), reason=reason):
             complain(f"the recording of {call_ref} is not held")
             raise typer.Exit(1)
     console.print(f"The recording of {call_ref} is no longer held.", highlight=False)

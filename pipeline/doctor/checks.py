@@ -23,8 +23,9 @@ from pipeline.doctor.rules.verdict import Verdict, first_line, ok, problem, unkn
 from pipeline.ingest.stops import standing_stops
 from pipeline.logs.rules.secrets import secret_values, secrets_of
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
-from pipeline.recordings.file_store import RecordingStore, StoreError
+from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.keepers import sources_with_recordings_waiting
+from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -155,7 +155,7 @@ def _balance(since: datetime | None) -> dict[str, Any]:
         connection.execute(text(f"SET statement_timeout = '{BALANCE_SECONDS}s'"))
         connection.commit()
         try:
-            return balance_sheet(connection, since=since).as_dict()
+            return {**balance_sheet(connection, since=since).as_dict()}
         finally:
             connection.execute(text("RESET statement_timeout"))
             connection.commit()

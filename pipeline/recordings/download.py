@@ -19,9 +19,10 @@ from pipeline.dialler.rules.answers import Away, Broken, Fetched, Unacceptable
 from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import queue as recording_queue
 from pipeline.recordings import rows as recordings
-from pipeline.recordings.file_store import NameTaken, Place, StoreError
+from pipeline.recordings.file_store import NameTaken, Place
 from pipeline.recordings.rows import DueRecording, StoredFile
 from pipeline.recordings.rules.outcome import RecordingState, decide, ends_pause
+from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from pipeline.batches.rules.batch import Span
     from pipeline.dialler.http_api import DiallerApi
     from pipeline.dialler.rules.answers import FetchResult
-    from pipeline.recordings.file_store import Partial, RecordingStore
+    from pipeline.recordings.file_store import RecordingStore
+    from pipeline.recordings.partial_files import Partial
     from pipeline.recordings.pauses import Pause
     from pipeline.recordings.rows import Claim
     from pipeline.recordings.rules.outcome import Decision, RetryPolicy

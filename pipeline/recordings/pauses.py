@@ -58,7 +58,7 @@ def begin(connection: Connection, source: str, decision: Decision, *, call_id: i
     assert decision.pause_kind is not None
     assert decision.pause_seconds is not None
     why = {"kind": decision.pause_kind.value, "reason": decision.reason}
-    until = _from_now(decision.pause_seconds)
+    until = func.clock_timestamp() + timedelta(seconds=decision.pause_seconds)
     row = connection.execute(
         insert(recording_pauses)
         .values(source=source, **why, since=func.clock_timestamp(), until=until, call_id=call_id)
@@ -86,7 +86,7 @@ def let_one_through(connection: Connection, source: str, call_id: int, *, second
     """Let one recording through; after the seconds another may be, in case nothing is heard of this one."""
     connection.execute(
         update(recording_pauses)
-        .values(probe_call_id=call_id, until=_from_now(seconds))
+        .values(probe_call_id=call_id, until=func.clock_timestamp() + timedelta(seconds=seconds))
         .where(recording_pauses.c.source == source)
     )
 
@@ -140,10 +140,6 @@ def lift(connection: Connection, source: str | None, *, who: str) -> list[Pause]
         detail = {"source": pause.source, "kind": pause.kind.value, "reason": pause.reason}
         record_action(connection, who, "recordings resumed", detail)
     return lifted
-
-
-def _from_now(seconds: float) -> ColumnElement[datetime]:
-    return func.clock_timestamp() + func.make_interval(0, 0, 0, 0, 0, 0, seconds)
 
 
 def _of(source: str | None) -> Iterator[ColumnElement[bool]]:

@@ -42,6 +42,7 @@ from pipeline.billing.tariff_rows import list_versions, zones_in_force
 from pipeline.calls.classify import classify
 from pipeline.calls.normalize import normalize
 from pipeline.cli import app
+from pipeline.cli.output import plain
 from pipeline.errors import DataError, NoRateError
 from pipeline.ingest.inbox import settle
 from pipeline.settings import current_settings
@@ -489,7 +490,8 @@ class TestQuote:
     def test_the_keys(self, engine):
         """The JSON has the keys the issue asks for, amounts as plain decimals."""
         load(engine, b"prefix,rate_per_minute\n27,0.0000001\n")
-        assert ask(engine, "+27820001234", 60).as_dict() == {
+        quoted = ask(engine, "+27820001234", 60)._asdict()
+        assert json.loads(json.dumps(quoted, default=plain)) == {
             "prefix": "27",
             "tariff": "default",
             "rate_per_minute": "0.0000001",
@@ -498,13 +500,13 @@ class TestQuote:
             "unrounded": "0.0000001",
             "amount": "0.00",
             "currency": "ZAR",
-            "steps": (
+            "steps": [
                 "+27820001234 by tariff default, version 1: prefix 27",
                 "60 s talked",
                 "in increments of 1/1: 60 s",
                 "60 s * 0.0000001 / 60 s = 0.0000001",
                 "rounded half_up to 2 decimals: 0.00",
-            ),
+            ],
         }
 
     @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -15,7 +15,7 @@ from pipeline.record_ids import first_record
 from pipeline.recordings import download as steps
 from pipeline.recordings import rows as storage
 from pipeline.recordings.file_store import RecordingStore
-from pipeline.recordings.retention_rows import retry
+from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import StoredFile
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, RecordingState, RetryPolicy
 from pipeline.sandbox.api import RecordingsApi

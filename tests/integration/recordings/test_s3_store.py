@@ -15,8 +15,9 @@ import s3fs
 
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.recordings import download as steps
-from pipeline.recordings.file_store import Checksum, NameTaken, Place, Published, RecordingStore, StoreError
+from pipeline.recordings.file_store import Checksum, NameTaken, Place, Published, RecordingStore
 from pipeline.recordings.rules.outcome import RetryPolicy
+from pipeline.recordings.store_trouble import StoreError
 from pipeline.sandbox.api import RecordingsApi
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.server import free_port
