@@ -80,7 +80,7 @@ def passed_over(failure_ids: Sequence[int], states: Mapping[int, str], wanted: s
         elif state == wanted:
             yield f"failure {failure_id} is {state}, and left out by a filter"
         else:
-            yield f"failure {failure_id} {_STATES[state]}{', and left out by a filter' if state == of else ''}"
+            yield f"failure {failure_id} {_STATES[state]}"
 
 
 def none_left(counts: Mapping[str, int], wanted: str = "open") -> str:
