@@ -74,7 +74,7 @@ def unfinished_batches(connection: Connection, source: str, limit: int) -> tuple
 
     What was reopened to be tried again is left out: a retry of many failures must not keep new records waiting.
 
-    Two answers of one query, because the ingestor asks both at every turn.
+    Two answers of one query, because the ingestor asks both before every claim.
     """
     batches, records, stopped = execute(
         connection,
