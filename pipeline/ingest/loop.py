@@ -8,52 +8,36 @@ is on the dialler's list, in a claim, or committed; a crash between any two line
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import redis
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.batches.rules.steps import RESEND_AFTER_SECONDS
-from pipeline.database.engine import is_outage, wait_for_locks
+from pipeline.database.engine import is_outage
 from pipeline.dialler.cdr_list import CdrList, LeaseHeldError
 from pipeline.ingest.gate import Gate
-from pipeline.ingest.inbox import settle
+from pipeline.ingest.lead import Lead
 from pipeline.ingest.recovery import Recovery
 from pipeline.ingest.rules.due import Due
-from pipeline.ingest.rules.guards import wrong_list
 from pipeline.ingest.rules.pace import Pace
-from pipeline.ingest.rules.states import AFTER_WAITING, Event, State, after
-from pipeline.ingest.stops import raise_stop, was_released
+from pipeline.ingest.rules.states import AFTER_WAITING, Ended, Event, State, after
+from pipeline.ingest.settling import Settling
 from pipeline.ingest.telling import Telling
 from pipeline.logs.setup import OutageLog, get_logger
-from pipeline.monitoring import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from pipeline.batches.rules.batch import Batch
-    from pipeline.dialler.cdr_list import Claim
     from pipeline.monitoring.health import Sign
 
 
 log = get_logger(__name__)
-
-
-PEEKED = 20
-"""Elements looked at before the first claim."""
-
-
-class Ended(NamedTuple):
-    """How what a state does ended, and how long the next one waits where that is not its own to say."""
-
-    event: Event
-    wait: float = 0.0
 
 
 class Ingestor:
@@ -81,16 +65,17 @@ class Ingestor:
         self._list = cdr_list
         self._engine = engine
         self._source = source
-        self._send = send
         self._pace = pace or Pace()
         self._sign = sign
         self._stop = threading.Event()
         self._outages = OutageLog(log)
-        self._recovery = Recovery(cdr_list, engine, self._settle_left)
-        self._recovery_due = Due(self._pace.recover_every)
+        self._lead = Lead(cdr_list, engine, source)
         self._gate = Gate(source, self._pace)
+        self._settling = Settling(cdr_list, engine, source, send, self._outages)
+        self._recovery = Recovery(cdr_list, engine, self._settling.settle_left)
+        self._recovery_due = Due(self._pace.recover_every)
         self._telling = Telling(cdr_list, engine, source, self._outages)
-        self._leading: bool | None = None
+        self._claimed_at = time.monotonic()
         self._state = State.STANDING_BY
         self._deeds: dict[State, Callable[[], Ended]] = {
             State.ASKING: self._ask,
@@ -145,7 +130,7 @@ class Ingestor:
             # Refusals too (no password, no memory, a key of another type): said once, and tried until mended.
             self._outages.away("dialler_redis", error)
             if isinstance(error, redis.OutOfMemoryError):
-                self._make_room()
+                self._settling.make_room()
         except SQLAlchemyError as error:
             if not is_outage(error):
                 raise
@@ -156,26 +141,11 @@ class Ingestor:
         return Ended(Event.AWAY)
 
     def _ask(self) -> Ended:
-        if not self._list.hold_lease():
-            self._say_leading(leading=False)
-            return Ended(Event.HELD)
-        return Ended(Event.KEPT if self._leading else Event.TAKEN)
+        return Ended(self._lead.ask())
 
     def _look(self) -> Ended:
-        reason = wrong_list(self._list.peek(PEEKED))
-        if reason is not None:
-            with self._engine.begin() as connection:
-                if not was_released(connection, self._source, "wrong_list"):
-                    raise_stop(connection, self._source, "wrong_list", f"the list {self._list.name} {reason}")
-        # Only now: a look that failed for an outage is taken again.
-        self._say_leading(leading=True)
+        self._lead.look()
         return Ended(Event.DONE)
-
-    def _say_leading(self, *, leading: bool) -> None:
-        if leading != self._leading:
-            log.info("ingestor_leads" if leading else "ingestor_stands_by", owner=self._list.owner)
-            self._leading = leading
-            metrics.gauge(metrics.LEADS, leading, source=self._source)
 
     def _recover(self) -> Ended:
         self.recover()
@@ -189,10 +159,10 @@ class Ingestor:
     def _poll(self) -> Ended:
         if self._recovery_due(time.monotonic()):
             return Ended(Event.DUE)
-        return Ended(Event.SOMETHING if self._gate.due() or self._list.waiting() else Event.EMPTY)
+        return Ended(Event.SOMETHING) if self._gate.due() or self._list.waiting() else self._empty()
 
     def _claim(self) -> Ended:
-        """Look, claim and settle in one transaction: whatever keeps one of the three from the database keeps all."""
+        """Look, claim and settle in one transaction: nothing is claimed that the database did not just answer for."""
         claim, batch = None, None
         try:
             with self._engine.begin() as connection:
@@ -201,7 +171,7 @@ class Ingestor:
                 if look.stop is None and limit > 0:
                     claim = self._list.claim(limit)
                 if claim is not None:
-                    batch = self._settle(connection, claim)
+                    batch = self._settling.settle(connection, claim)
         except LeaseHeldError:
             return Ended(Event.HELD)
         self._outages.back("database")
@@ -212,46 +182,15 @@ class Ingestor:
             return Ended((Event.NO_ROOM if look.stop is None else Event.FORBIDDEN) if held else Event.HELD)
         self._outages.back("dialler_redis")
         if claim is None:
-            return Ended(Event.EMPTY)
+            return self._empty()
+        self._claimed_at = time.monotonic()
         self._gate.claimed(len(claim.elements))
-        self._settled(claim, batch)
+        self._settling.settled(claim, batch)
         # What fills a batch already needs no gathering.
         return Ended(Event.SETTLED, 0.0 if len(claim.elements) >= limit else self._pace.linger(look.unfinished))
 
-    def _settle(self, connection: Connection, claim: Claim) -> Batch | None:
-        return settle(connection, claim.id, self._source, claim.elements, resend_after_seconds=RESEND_AFTER_SECONDS)
-
-    def _settle_left(self, claim: Claim, lock_seconds: float) -> None:
-        with self._engine.begin() as connection:
-            wait_for_locks(connection, lock_seconds)
-            batch = self._settle(connection, claim)
-        self._settled(claim, batch)
-
-    def _settled(self, claim: Claim, batch: Batch | None) -> None:
-        """What follows the commit."""
-        self._let_go(claim)
-        if batch is not None:
-            metrics.count(metrics.RECEIVED, batch.records, source=self._source)
-            metrics.observe(metrics.BATCH_RECORDS, batch.records, source=self._source)
-            log.info("batch_settled", batch_id=batch.batch_id, records=batch.records)
-            self._send(batch)
-
-    def _let_go(self, claim: Claim) -> None:
-        if self._list.kept.keep_seconds:
-            try:
-                self._list.keep(claim)
-            except redis.ResponseError as error:
-                # Such as a user of ours that may not RENAME yet.
-                self._outages.away("keeping settled claims", error)
-            else:
-                self._outages.back("keeping settled claims")
-                return
-        self._list.drop(claim.id)
-
-    def _make_room(self) -> None:
-        """Calls that the dialler cannot put on its list are lost: what we keep there only in case goes first."""
-        with contextlib.suppress(redis.RedisError):
-            self._list.kept.let_go(everything=True)
+    def _empty(self) -> Ended:
+        return Ended(Event.EMPTY, self._pace.rest(time.monotonic() - self._claimed_at))
 
     def _show(self) -> None:
         if self._sign is not None:

@@ -22,8 +22,9 @@ class Pace:
     probation_records: int = 500
     longest_linger: float = 0.05
     linger_per_unfinished: float = 0.01
-    idle_poll: float = 0.02
-    """Between two questions whether the list holds anything: of the dialler's Redis alone."""
+    shortest_rest: float = 0.02
+    longest_rest: float = 0.1
+    rest_share: float = 0.005
     look_every: float = 1.0
     """Between two looks whether anything may be claimed while there is nothing; each renews the lease."""
     standby_poll: float = 1.0
@@ -34,10 +35,8 @@ class Pace:
     judge_every: float = 1.0
 
     def wait(self, state: State) -> float:
-        """How long a state waits, but for the linger after a batch."""
+        """How long a state waits, but for a rest and for the linger after a batch, which depend."""
         match state:
-            case State.RESTING:
-                return self.idle_poll
             case State.FULL:
                 return self.longest_linger
             case State.STANDING_BY:
@@ -47,6 +46,19 @@ class Pace:
             case State.OUTAGE:
                 return self.outage_poll
         return 0.0
+
+    def rest(self, pause: float) -> float:
+        """How long to wait before an empty list is polled again: a small share of the time in which nothing came.
+
+        So a record waits no longer for a poll at any rate above one in four seconds; after a longer pause a little.
+
+        Args:
+            pause: seconds since the last batch.
+
+        >>> Pace().rest(1.0), Pace().rest(10.0), Pace().rest(3600.0)
+        (0.02, 0.05, 0.1)
+        """
+        return min(self.longest_rest, max(self.shortest_rest, self.rest_share * pause))
 
     def linger(self, unfinished: int) -> float:
         """How long to gather before the next claim.

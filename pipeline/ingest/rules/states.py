@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 
 class State(Enum):
@@ -59,6 +59,13 @@ class Event(Enum):
     FORBIDDEN = auto()
     AWAY = auto()
     """What it needed is away."""
+
+
+class Ended(NamedTuple):
+    """How what a state does ended, and how many seconds the next one waits where that is not its own to say."""
+
+    event: Event
+    wait: float = 0.0
 
 
 AFTER_WAITING: Final = {
