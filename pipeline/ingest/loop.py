@@ -176,11 +176,14 @@ class Ingestor:
             return Ended(Event.HELD)
         self._outages.back("database")
         self._gate.say(look.stop)
-        if look.stop is not None or limit <= 0:
-            # A claim would have renewed the lease.
-            held = self._list.hold_lease()
-            return Ended((Event.NO_ROOM if look.stop is None else Event.FORBIDDEN) if held else Event.HELD)
+        forbidden = look.stop is not None or limit <= 0
+        # A claim would have renewed the lease.
+        held = self._list.hold_lease() if forbidden else True
         self._outages.back("dialler_redis")
+        if not held:
+            return Ended(Event.HELD)
+        if forbidden:
+            return Ended(Event.NO_ROOM if look.stop is None else Event.FORBIDDEN)
         if claim is None:
             return self._empty()
         self._claimed_at = time.monotonic()

@@ -70,7 +70,7 @@ def test_there_is_no_way_round_without_a_wait_but_for_the_lease() -> None:
             del edges[state]
 
 
-@pytest.mark.parametrize("state", sorted(DOING, key=lambda state: state.name))
+@pytest.mark.parametrize("state", [state for state in State if state in DOING])
 def test_whatever_is_away_is_waited_for(state: State) -> None:
     """In each state alike."""
     assert after(state, Event.AWAY) is State.OUTAGE
