@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
@@ -119,24 +120,34 @@ def copy_rows(connection: Connection, table: Table, columns: Sequence[str], rows
     In binary form where the columns' types are all of the common ones, which spares both sides the text; a value then
     has to be of its column's type.
     """
-    names = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
-    types = [_WIRE_TYPES.get(type(table.c[column].type), "") for column in columns]
-    form = sql.SQL("BINARY" if all(types) else "TEXT")
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(sql.Identifier(table.name), names, form)
+    statement, types, narrow = _copying(table, tuple(columns))
     with (
         driver_errors(connection, f"COPY {table.name}"),
         driver_connection(connection).cursor() as cursor,
         cursor.copy(statement) as copy,
     ):
-        if all(types):
+        if types is not None:
             copy.set_types(types)
-        narrow = [place for place, name in enumerate(types) if name == "int4"]
         for row in rows:
             for place in narrow:
                 # psycopg cuts an integer down to the four bytes it was told, in silence.
                 if not -_INT4 <= (row[place] or 0) < _INT4:
                     raise NumericValueOutOfRange(f"{columns[place]}: {row[place]} is out of range for four bytes")
             copy.write_row(row)
+
+
+@functools.cache
+def _copying(table: Table, columns: tuple[str, ...]) -> tuple[bytes, list[str] | None, list[int]]:
+    """What copies into these columns: the statement, the types if all are known, and which are of four bytes."""
+    names = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
+    types = [_WIRE_TYPES.get(type(table.c[column].type), "") for column in columns]
+    form = sql.SQL("BINARY" if all(types) else "TEXT")
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(sql.Identifier(table.name), names, form)
+    return (
+        statement.as_bytes(None),
+        types if all(types) else None,
+        [place for place, name in enumerate(types) if name == "int4"],
+    )
 
 
 _INT4 = 2**31
