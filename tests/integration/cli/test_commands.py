@@ -107,7 +107,7 @@ def test_a_balance_that_does_not_close_says_so(pipeline, engine):
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("DATABASE_URL", "mysql://x", "DATABASE_URL: must start with postgresql+psycopg://"),
+        ("DATABASE_URL", "mysql://x", "DATABASE_URL: must look like postgresql+psycopg://"),
         ("PIPELINE_REGION", "Mars", "PIPELINE_REGION: must be a two-letter region"),
         ("ENIGMA_POP_END", "middle", "ENIGMA_POP_END"),
         ("RECORDINGS_URL", "/srv/recordings", "RECORDINGS_URL: must be a URL such as file:///srv/recordings"),

@@ -21,7 +21,9 @@ OWN_SAMPLES = {"month": "2026-11", "since": "2026-11-01", "until": "2026-12-01",
 BESIDES = {
     "pipeline failures retry": ["--all"],
     "pipeline failures discard": ["--all"],
+    "pipeline failures restore": ["--all"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
+    "pipeline report calls": ["--month", "2026-11"],
     "pipeline tariff unassign": ["--everything"],
 }
 """What a command needs that none of its parameters says it does."""

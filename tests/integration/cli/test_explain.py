@@ -31,7 +31,7 @@ def part(output, title):
     """A part of what is shown, as its labels and texts."""
     found = re.search(rf"^{re.escape(title)}\n(.*?)(?:\n\n|\Z)", output, re.MULTILINE | re.DOTALL)
     assert found, f"no {title!r} in {output}"
-    return dict(re.findall(r"^(.+?)  +(.*?) *$", found[1], re.MULTILINE))
+    return dict(re.findall(r"^(.+?)(?:\t|  +)(.*?) *$", found[1], re.MULTILINE))
 
 
 class TestOutcome:
@@ -49,7 +49,7 @@ class TestOutcome:
         for word in ("True", "False", "None", "is_e164", "_original", "url_sent", "version_id", "rerate_id", "suspect"):
             assert word not in said
         details = part(said, "The call")
-        assert details["dialled"] == f"{DIALLED} (Africa/Johannesburg)"
+        assert details["dialled"] == f"{DIALLED} SAST"
         assert details["number called"] == "+27820001234 (sent as 0820001234)"
         assert details["talk"] == "61 s"
 
@@ -97,10 +97,10 @@ class TestReplaced:
     def test_the_version_before_and_what_happened_to_it(self, run, replaced):
         """Received, normalized and charged, then the record that came, its conflict and who accepted it, in order."""
         said = run(4711).stdout
-        told = part(said, "Replaced versions (Africa/Johannesburg)")
+        told = part(said, "Replaced versions")
         assert list(told) == ["version 1"]
         assert told["version 1"].startswith("until ")
-        assert "dialled 2026-09-21 16:13:20 → 2026-09-21 16:14:20, talk 60 s → 120 s" in told["version 1"]
+        assert "dialled 2026-09-21 16:13:20 SAST → 2026-09-21 16:14:20 SAST, talk 60 s → 120 s" in told["version 1"]
         history = json.loads(run(4711, "--json").stdout)["history"]
         assert [each["event"] for each in history if not each["event"].startswith("recording")] == [
             "received", "normalized", "charged", "received", "normalize failed", "replaced", "accept", "reversed",

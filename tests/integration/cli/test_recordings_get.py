@@ -75,7 +75,7 @@ def test_it_writes_where_it_is_told_to(run, kept, tmp_path):
     assert run("845", "-o", tmp_path / "here").exit_code == 0
     assert (tmp_path / "x.wav").read_bytes() == (tmp_path / "here" / "845.wav").read_bytes() == DATA
     done = run("845", "-o", tmp_path / "none" / "x.wav")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "No such file or directory" in done.stderr
 
 
