@@ -120,7 +120,9 @@ class SendAgainHandler(TabHandler):
 def _moving(connection: Connection) -> dict[str, Any]:
     now = datetime.now(tz=UTC)
     moved = throughput(connection)
+    waits = backlog(connection)
     return {
+        "waiting": waits.records,
         "backlog": [
             {
                 "step": waiting.step,
@@ -128,7 +130,7 @@ def _moving(connection: Connection) -> dict[str, Any]:
                 "records": waiting.records,
                 "oldest_seconds": max(0.0, (now - waiting.oldest_at).total_seconds()),
             }
-            for waiting in backlog(connection)
+            for waiting in waits.steps
         ],
         "standing": [
             {**batch._asdict(), "due_at": batch.due_at.isoformat()} for batch in standing_batches(connection, limit=20)

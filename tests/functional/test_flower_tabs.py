@@ -31,7 +31,7 @@ def failures(engine, state="open"):
 
 def stands_before(engine, step):
     with engine.connect() as connection:
-        return [waiting.step for waiting in backlog(connection)] == [step]
+        return [waiting.step for waiting in backlog(connection).steps] == [step]
 
 
 def answers(url):

@@ -59,15 +59,13 @@
     document.getElementById("received-now").textContent = last(figures.received);
     document.getElementById("finished-now").textContent = last(figures.finished);
     const waiting = Object.fromEntries(figures.backlog.map((each) => [each.step, each]));
-    let records = 0;
     for (const row of document.querySelectorAll("#backlog tr")) {
       const each = waiting[row.dataset.step] || {records: 0, batches: 0};
-      records += each.records;
       row.cells[1].textContent = number.format(each.records);
       row.cells[2].textContent = number.format(each.batches);
       row.cells[3].textContent = each.records ? age(each.oldest_seconds) : "";
     }
-    waited.push(records);
+    waited.push(figures.waiting);
     if (waited.length > 200) waited.shift();
     line("waiting", waited);
     const standing = document.getElementById("standing");
