@@ -60,6 +60,7 @@ class Standing(NamedTuple):
     batch_id: int
     source: str
     records: int
+    """All it holds: what waits of them is not counted here, so that this is told whatever table is locked or broken."""
     step: str
     """The step it stands at."""
     resends: int
@@ -97,20 +98,41 @@ def backlog(connection: Connection, *, source: str | None = None) -> Backlog:
     return Backlog(int(rows[0].records), steps)
 
 
-def standing_batches(connection: Connection, *, limit: int) -> list[Standing]:
-    """Batches that were sent again without moving, those that were sent the most often first."""
+_STANDING: Final = (
+    "FROM batches WHERE finished_at IS NULL AND resends > 0 AND (cast(:source AS text) IS NULL OR source = :source)"
+)
+
+
+def standing_batches(connection: Connection, *, limit: int, source: str | None = None) -> list[Standing]:
+    """Batches that were sent again without moving, those that were sent the most often first.
+
+    Args:
+        connection: the caller's transaction.
+        limit: the most to list.
+        source: one dialler; None all.
+    """
     rows = connection.execute(
         text(
-            f"SELECT id AS batch_id, source, records, CASE {_STANDS_AT} END AS step, resends, due_at "
-            "FROM batches WHERE finished_at IS NULL AND resends > 0 ORDER BY resends DESC, id LIMIT :limit"
+            f"SELECT id AS batch_id, source, records, CASE {_STANDS_AT} END AS step, resends, due_at {_STANDING} "
+            "ORDER BY resends DESC, id LIMIT :limit"
         ),
-        {"limit": limit},
+        {"limit": limit, "source": source},
     )
     return [Standing(*row) for row in rows]
 
 
-def throughput(connection: Connection) -> Throughput:
-    """How many records a second came in, and how many were done with, over the last ten minutes."""
+def count_standing(connection: Connection, *, source: str | None = None) -> int:
+    """How many batches stand still, of one dialler or of all."""
+    return int(connection.execute(text(f"SELECT count(*) {_STANDING}"), {"source": source}).scalar_one())
+
+
+def throughput(connection: Connection, *, source: str | None = None) -> Throughput:
+    """How many records a second came in, and how many were done with, over the last ten minutes.
+
+    Args:
+        connection: the caller's transaction.
+        source: one dialler; None all.
+    """
     rows = connection.execute(
         text(
             "WITH lately AS (SELECT records, received_at, finished_at FROM batches "
@@ -123,7 +145,7 @@ def throughput(connection: Connection) -> Throughput:
             "FROM seen WHERE at > now() - make_interval(secs => :span) GROUP BY 1, 2"
         ),
         {
-            "sources": known_sources(connection),
+            "sources": known_sources(connection) if source is None else [source],
             "seconds": BUCKET_SECONDS,
             "span": BUCKET_SECONDS * BUCKETS,
         },

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import typer
 
-from pipeline.cli import balance, database, doctor, explain, failures, ingest, recordings, report, stops, tariffs
+from pipeline.cli import (
+    balance,
+    batches,
+    database,
+    doctor,
+    explain,
+    failures,
+    ingest,
+    recordings,
+    report,
+    stops,
+    tariffs,
+)
 from pipeline.cli.health import health
 from pipeline.cli.quote import quote
 from pipeline.cli.rerate import rerate
@@ -24,6 +36,7 @@ app.command("quote")(quote)
 app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
+app.add_typer(batches.app, name="batches")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
 app.add_typer(recordings.app, name="recordings")

@@ -20,7 +20,8 @@ def _ids(mark: str, table: str, key: str, counts: str, more: str = "") -> str:
 def _left(step: str, mark: str, *parts: str) -> str:
     """What of a step is not done: each record to do counts one, and whatever was done for it takes that away."""
     aside = _ids(mark, "failures", "record_id", "-1", " AND state IN ('open', 'discarded')")
-    return f"SELECT '{step}' AS step, id FROM ({' UNION ALL '.join((*parts, aside))}) AS {step} GROUP BY id HAVING sum(n) > 0"
+    every = " UNION ALL ".join((*parts, aside))
+    return f"SELECT '{step}' AS step, id FROM ({every}) AS {step} GROUP BY id HAVING sum(n) > 0"
 
 
 _READ: Final = " UNION ".join(

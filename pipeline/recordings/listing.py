@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import BigInteger, and_, case, cast, func, not_, or_, select, text
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from pipeline.database.narrowing import among, is_set, narrow
-from pipeline.database.tables import calls, dispositions, recordings
+from pipeline.database.tables import calls, dispositions, recording_verifications, recordings
 from pipeline.recordings.queue import IN_FLIGHT
 from pipeline.recordings.rows import WAITING
 
@@ -225,6 +226,28 @@ def queue_status(connection: Connection) -> list[Queue]:
         .order_by(of.source)
     )
     return [Queue(*row) for row in rows]
+
+
+class Verification(NamedTuple):
+    """A run of ``pipeline recordings verify``; instants are aware."""
+
+    source: str
+    who: str
+    began_at: datetime
+    ended_at: datetime | None
+    """None: it is under way, or was interrupted."""
+
+
+def last_verifications(connection: Connection) -> list[Verification]:
+    """The last run over each dialler's files; those of older code, which kept to no one dialler, are left out."""
+    runs = recording_verifications.c
+    rows = connection.execute(
+        select(runs.source, runs.who, runs.began_at, runs.ended_at)
+        .ext(distinct_on(runs.source))
+        .where(runs.source.is_not(None))
+        .order_by(runs.source, runs.id.desc())
+    )
+    return [Verification(*row) for row in rows]
 
 
 def calls_of(connection: Connection, call_refs: Sequence[str], source: str | None) -> dict[str, list[tuple[str, int]]]:
