@@ -137,9 +137,9 @@
     }
     if (waited.at(-1)?.as_of !== figures.as_of) waited.push(figures);
     if (waited.length > 300) waited.shift();
-    const ends = [waited[0].as_of, figures.as_of];
-    cdrPlots.line(at("waiting"), waited.map((each) => each.waiting), ends.map(time).toSpliced(1, 0, ""),
-      `Records waiting from ${time(ends[0])} to ${time(ends[1])}: ${number.format(figures.waiting)} now`);
+    const [from, to] = [time(waited[0].as_of), time(figures.as_of)];
+    cdrPlots.line(at("waiting"), waited.map((each) => each.waiting), [from, "", to],
+      `Records waiting from ${from} to ${to}: ${number.format(figures.waiting)} now`);
   };
 
   const showRecordings = (figures) => {
