@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tornado.options import options
 
-from pipeline.logs.setup import configure_logging
-from pipeline.settings import current_settings
+from pipeline.setting_words import is_on
+from pipeline.settings import start_logging
 
 LOOPBACK_NAMES = {"localhost"}
 FLOWERS_MOST_TASKS = 100_000
@@ -37,7 +37,7 @@ if not (_is_loopback(address) or options.unix_socket or _logins or options.auth)
         "or FLOWER_ADDRESS=127.0.0.1"
     )
 
-if os.environ.get("FLOWER_UNAUTHENTICATED_API", "").strip().lower() not in ("", "0", "false", "no", "off", "n", "f"):
+if is_on(os.environ.get("FLOWER_UNAUTHENTICATED_API", "")):
     sys.exit(
         "FLOWER_UNAUTHENTICATED_API would let anybody, and any page of any site, ask what workers do: leave it out, "
         "and log in to use Flower's API"
@@ -56,10 +56,7 @@ max_tasks = options.max_tasks if options.max_tasks != FLOWERS_MOST_TASKS else _m
 tasks_columns = "name,uuid,kwargs,state,received,runtime,result,worker"
 
 # Lines as those of the other processes: what is told in them is masked, and shown as text.
-_settings = current_settings()
-configure_logging(
-    _settings.pipeline_log_format, _settings.pipeline_log_level, show_numbers=_settings.pipeline_log_numbers == "shown"
-)
+start_logging(f"FLOWER_{name.upper().replace('-', '_')}" for name in options)
 
 # Two more tabs: what failed and what can be done about it, and how the pipeline is doing.
 from pipeline.flower.extension import install as _install_tabs  # noqa: E402 - only once the above lets Flower start

@@ -43,40 +43,44 @@ def quick_health(arguments: list[str]) -> Health | None:
 
 
 def run() -> None:
-    """Run any command, with every library it may need."""
+    """Run any command, with every library it may need; its exit codes are those of `pipeline/cli/exits.py`."""
     from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - see main
 
     from pipeline.cli import app  # noqa: PLC0415
+    from pipeline.cli.exits import AWAY, FOUND, WRONG  # noqa: PLC0415
     from pipeline.cli.output import complain, show_traceback  # noqa: PLC0415
+    from pipeline.cli.refusals import why_refused  # noqa: PLC0415
     from pipeline.database.engine import is_outage  # noqa: PLC0415
-    from pipeline.errors import PipelineError  # noqa: PLC0415
-    from pipeline.settings import SettingsError  # noqa: PLC0415
+    from pipeline.errors import AwayError, PipelineError  # noqa: PLC0415
+    from pipeline.settings import SettingsError, current_settings  # noqa: PLC0415
 
+    code = FOUND
     try:
         app()
     except SettingsError as error:
         what, _, settings = str(error).partition("\n")
         complain(what, settings)
+        code = WRONG
     except PipelineError as error:
         complain(str(error))
+        code = AWAY if isinstance(error, AwayError) else FOUND
     except DBAPIError as error:
-        if not is_outage(error):
-            raise
-        detail = str(error.orig).strip().splitlines()[0]
-        hint = (
-            "Run `pipeline db upgrade` first."
-            if "does not exist" in detail and "relation" in detail
-            else "Check DATABASE_URL, and that the server is up."
-        )
-        complain(f"the database cannot be used: {detail}", hint)
+        code = AWAY
+        if is_outage(error):
+            complain(*why_refused(error, current_settings().database_url))
+        else:
+            show_traceback(type(error), error, error.__traceback__)
     except BrokenPipeError:
         # `pipeline … | head` closes our output early, which is no error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:  # noqa: BLE001 - a fault of ours must not pass for something that was found
+        show_traceback(type(error), error, error.__traceback__)
+        code = AWAY
     else:
         return
     finally:
         sys.excepthook = show_traceback  # typer's would write it as it is
-    sys.exit(1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,15 @@ from celery import Celery, Task, signals
 from kombu.exceptions import OperationalError as BrokerError
 
 from pipeline.database.engine import is_outage
-from pipeline.logs.setup import OutageLog, configure_logging, get_logger
+from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
-from pipeline.settings import current_settings
+from pipeline.settings import start_logging
 from pipeline.worker.liveness import LoopSign, task_finished
+from pipeline.worker.programs import use_our_programs
 from pipeline.worker.queues import GroupedAMQP
+from pipeline.worker.rabbitmq import wait_for_login
 from pipeline.worker.transport import check_what_redis_holds
+from pipeline.worker.walked import id_within
 from pipeline.worker.wire import Clock, read_plain_messages
 
 if TYPE_CHECKING:
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
 read_plain_messages()
 check_what_redis_holds()
+wait_for_login()
 app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
@@ -34,6 +39,7 @@ app = Celery(
 app.clock = Clock()
 app.config_from_object("celeryconfig")
 app.steps["worker"].add(LoopSign)
+use_our_programs(app)
 
 log = get_logger(__name__)
 outages = OutageLog(log)
@@ -59,6 +65,7 @@ class PipelineTask(Task):  # type: ignore[misc]
 
     abstract = True
     Strategy = "pipeline.worker.malformed:strategy"
+    Request = "pipeline.worker.walked:WalkRequest"
     # Of `task_retry_on_worker_lost`: how often a message may take a worker process down with it, and how soon again.
     max_retries = 3
     default_retry_delay = 1
@@ -91,6 +98,12 @@ class PipelineTask(Task):  # type: ignore[misc]
         write = log.warning if "error" in noted else log.debug if noted.pop("idle", False) else log.info
         write("task_ended", ended=ended, seconds=round(seconds, 4), **noted)
 
+    def ended_within(self, task_id: str, seconds: float, **facts: Any) -> None:
+        """This task's work was done within another task, so it is counted and told of as if it had been sent."""
+        metrics.count(metrics.TASKS, task=self.name, outcome="done")
+        ids = {"task": self.name, "task_id": id_within(task_id, self.name)}
+        log.info("task_ended", ended="done", seconds=round(seconds, 4), **ids, **facts)
+
     def send(
         self, *, task_id: str | None = None, queue: Queue | None = None, expires: float | None = None, **kwargs: Any
     ) -> bool:
@@ -113,11 +126,13 @@ def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
     return declare
 
 
+@signals.celeryd_init.connect  # type: ignore[untyped-decorator]
+def _log_warnings_too(**_: Any) -> None:
+    """Celery looks at who runs it, and warns, before it sets up its logging."""
+    _configure_logging()
+    logging.captureWarnings(capture=True)
+
+
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def _configure_logging(**_: Any) -> None:
-    settings = current_settings()
-    configure_logging(
-        settings.pipeline_log_format,
-        settings.pipeline_log_level,
-        show_numbers=settings.pipeline_log_numbers == "shown",
-    )
+    start_logging()

@@ -18,6 +18,10 @@ class PipelineError(Exception):
     """
 
 
+class AwayError(PipelineError):
+    """Something outside that the work needs is away, or does not do what it should: try again later."""
+
+
 class DataError(PipelineError):
     """A record or a row breaks a rule that only a person can mend.
 

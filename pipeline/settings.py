@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import re
 import zoneinfo
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, RedisDsn, TypeAdapter, ValidationError
@@ -19,13 +20,25 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.errors import PipelineError
+from pipeline.logs.setup import configure_logging, get_logger
 from pipeline.recordings.rules.path import TEMPLATE, checked_template
+from pipeline.setting_words import ENCODED, bounds_of, check_address, got, one_of, scheme_of, strays
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pydantic_core import ErrorDetails
+
+    from pipeline.setting_words import Stray
+
+BROKERS = ("redis", "rediss", "sentinel", "amqp", "amqps")
+"""What messages can go through."""
 
 STORES = ("file", "s3", "gs", "memory")
 """What recordings can be kept in; each publishes a file whole or not at all."""
 
-
-_SCHEME = re.compile("[a-z][a-z0-9+.-]*", re.IGNORECASE)
+_SOURCE = re.compile("[A-Za-z0-9._-]{1,64}")
+_CURRENCY = re.compile("[A-Z]{3}")
 
 
 class SettingsError(PipelineError):
@@ -33,30 +46,57 @@ class SettingsError(PipelineError):
 
 
 def _redis_url(value: str) -> str:
-    TypeAdapter(RedisDsn).validate_python(value)
+    _check(value, ("redis", "rediss"), "redis://host:6379/0", RedisDsn)
     return value
 
 
 def _http_url(value: str) -> str:
-    TypeAdapter(HttpUrl).validate_python(value)
+    _check(value, ("http", "https"), "http://host:8000", HttpUrl)
     return value.rstrip("/")
 
 
-def _database_url(value: str) -> str:
+def _broker_url(value: str) -> str:
+    first, *others = value.split(";")
+    for url in (first, *(each for each in others if "://" in each)):
+        check_address(url, BROKERS, "redis://host:6379/0 or amqp://user:password@host:5672/vhost")
+    return value
+
+
+def _check(value: str, schemes: tuple[str, ...], example: str, kind: Any) -> None:
+    check_address(value, schemes, example)
     try:
-        url = make_url(value)
-    except ArgumentError as error:
-        raise ValueError("must look like postgresql+psycopg://user@host:5432/name") from error
-    if url.drivername != "postgresql+psycopg":
-        raise ValueError(f"must start with postgresql+psycopg://, got {url.drivername}://")
-    if not url.database:
-        raise ValueError("must name a database, as in postgresql+psycopg://user@host:5432/name")
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError:
+        raise ValueError(f"must look like {example}; {ENCODED}") from None
+
+
+def _database_url(value: str) -> str:
+    example = "postgresql+psycopg://user@host:5432/name"
+    check_address(value, ("postgresql+psycopg",), example, split_at_first=True)
+    try:
+        database = make_url(value).database
+    except ArgumentError:
+        raise ValueError(f"must look like {example}; {ENCODED}") from None
+    if not database:
+        raise ValueError(f"must name a database, as in {example}")
+    return value
+
+
+def _source(value: str) -> str:
+    if not _SOURCE.fullmatch(value):
+        raise ValueError(f"must be 1 to 64 letters, digits, dots, _ and -{got(value)}")
+    return value
+
+
+def _currency(value: str) -> str:
+    if not _CURRENCY.fullmatch(value):
+        raise ValueError(f"must be the three letters of a currency such as ZAR{got(value)}")
     return value
 
 
 def _region(value: str) -> str:
     if value not in phonenumbers.SUPPORTED_REGIONS:
-        raise ValueError(f"must be a two-letter region such as ZA or GB, got {value!r}")
+        raise ValueError(f"must be a two-letter region such as ZA or GB{got(value)}")
     return value
 
 
@@ -64,7 +104,7 @@ def _timezone(value: str) -> str:
     try:
         zoneinfo.ZoneInfo(value)
     except (zoneinfo.ZoneInfoNotFoundError, ValueError) as error:
-        raise ValueError(f"must be an IANA zone such as Africa/Johannesburg, got {value!r}") from error
+        raise ValueError(f"must be an IANA zone such as Africa/Johannesburg{got(value)}") from error
     return value
 
 
@@ -72,8 +112,7 @@ def _fsspec_url(value: str) -> str:
     """Its text is never quoted: there may be credentials in it."""
     scheme, separator, place = value.partition("://")
     if not separator or scheme not in STORES or not place.strip("/"):
-        got = f"one that begins with {scheme}://" if separator and _SCHEME.fullmatch(scheme) else "something else"
-        raise ValueError(f"must be a URL such as file:///srv/recordings or s3://bucket/folder, got {got}")
+        raise ValueError(f"must be a URL such as file:///srv/recordings or s3://bucket/folder, got {scheme_of(value)}")
     return value.rstrip("/")
 
 
@@ -92,6 +131,14 @@ def _empty_is_none(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _in_capitals(value: Any) -> Any:
+    return value.strip().upper() if isinstance(value, str) else value
+
+
+def _in_lower_case(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
 class Settings(BaseSettings):
     """Every setting, its default and what it means. The environment variable is the field's name in upper case."""
 
@@ -101,15 +148,13 @@ class Settings(BaseSettings):
     """The dialler's Redis."""
     enigma_list: Annotated[str, Field(min_length=1)] = "enigma:notifications:campaigns"
     """The list the dialler puts its CDRs on."""
-    enigma_pop_end: Literal["left", "right"] = "right"
+    enigma_pop_end: Annotated[Literal["left", "right"], BeforeValidator(_in_lower_case)] = "right"
     """The end to take from: ``right`` as the vendor's page says, ``left`` for diallers that append."""
-    enigma_source: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "enigma"
+    enigma_source: Annotated[str, AfterValidator(_source)] = "enigma"
     """The name of this dialler; a call is known by (source, call_ref)."""
     enigma_api_url: Annotated[str, AfterValidator(_http_url)] = "http://localhost:8000"
     """The dialler's HTTP API, which serves the recordings."""
-    celery_broker_url: Annotated[str, Field(pattern=r"^(redis|rediss|sentinel|amqp|amqps)://")] = (
-        "redis://localhost:6379/0"
-    )
+    celery_broker_url: Annotated[str, AfterValidator(_broker_url)] = "redis://localhost:6379/0"
     """Celery's broker."""
     celery_broker_sentinel_master: Annotated[str, Field(min_length=1)] = "mymaster"
     """The name by which Sentinel knows the broker; for ``sentinel://`` alone."""
@@ -129,17 +174,15 @@ class Settings(BaseSettings):
     """The wait after a recording's first try; it doubles up to an hour."""
     recordings_give_up_hours: Annotated[float, Field(gt=0, le=10_000)] = 48.0
     """How long a recording is tried."""
-    recordings_retention_days: Annotated[
-        Annotated[int, Field(ge=1, le=36_500)] | None, BeforeValidator(_empty_is_none)
-    ] = None
+    recordings_retention_days: Annotated[int | None, Field(ge=1, le=36_500), BeforeValidator(_empty_is_none)] = None
     """Stored recordings of calls dialled longer ago are deleted; empty: never."""
     recordings_storage_options: Annotated[
         dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)
     ] = {}
     """What fsspec is told about the store, as JSON: credentials, endpoint, server-side encryption."""
-    pipeline_region: Annotated[str, AfterValidator(_region)] = "ZA"
+    pipeline_region: Annotated[str, BeforeValidator(_in_capitals), AfterValidator(_region)] = "ZA"
     """The region national numbers belong to."""
-    pipeline_currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "ZAR"
+    pipeline_currency: Annotated[str, BeforeValidator(_in_capitals), AfterValidator(_currency)] = "ZAR"
     """The currency (ISO 4217) of a tariff that names none."""
     pipeline_timezone: Annotated[str, AfterValidator(_timezone)] = "Africa/Johannesburg"
     """The zone of days in reports and of time-of-day rates; everything stored is UTC."""
@@ -157,13 +200,15 @@ class Settings(BaseSettings):
     """Where they listen; anybody who reaches it may read."""
     pipeline_stop_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
     """Seconds that a worker's running tasks get at a stop; what is cut off then is done again."""
-    pipeline_remote_control: Literal["look", "all"] = "look"
+    pipeline_remote_control: Annotated[Literal["look", "all"], BeforeValidator(_in_lower_case)] = "look"
     """What ``celery control`` and Flower may do to a worker: ask it, or also stop and change it."""
-    pipeline_log_format: Literal["auto", "json", "console"] = "auto"
+    pipeline_log_format: Annotated[Literal["auto", "json", "console"], BeforeValidator(_in_lower_case)] = "auto"
     """``auto`` is JSON outside a terminal."""
-    pipeline_log_level: Literal["debug", "info", "warning", "error"] = "info"
+    pipeline_log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_in_lower_case)] = (
+        "info"
+    )
     """The least severe level written."""
-    pipeline_log_numbers: Literal["masked", "shown"] = "masked"
+    pipeline_log_numbers: Annotated[Literal["masked", "shown"], BeforeValidator(_in_lower_case)] = "masked"
     """Whether log lines hold phone numbers in full."""
     flower_basic_auth: str = ""
     """``user:password`` for Flower, several by comma; empty only where Flower listens on loopback."""
@@ -179,10 +224,46 @@ def load_settings() -> Settings:
         return Settings()
     except ValidationError as error:
         lines = [
-            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors(include_url=False, include_input=False)
+            f"{'.'.join(str(part) for part in problem['loc']).upper()}: {_sentence(problem)}"
+            for problem in error.errors(include_url=False)
         ]
         raise SettingsError("bad setting in the environment\n  " + "\n  ".join(lines)) from None
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    """What a setting must be and what it is, in words of this project; pydantic's own are a programmer's."""
+    if problem["type"] == "value_error":
+        return str(problem["ctx"]["error"])  # of a function above, which knows what may be quoted
+    if problem["type"] == "string_too_short":
+        return "must not be empty"
+    field = Settings.model_fields[str(problem["loc"][0])]
+    if get_origin(field.annotation) is Literal:
+        return f"must be {one_of(get_args(field.annotation))}{got(problem['input'])}"
+    whole = int in {field.annotation, *get_args(field.annotation)}
+    return f"must be {bounds_of(whole, field.metadata)}{got(problem['input'])}"
+
+
+def stray_settings(also_known: Iterable[str] = ()) -> list[Stray]:
+    """Variables of this process's environment that look like settings and are read by nobody.
+
+    Args:
+        also_known: names that others read, such as Flower's own.
+    """
+    return list(strays(os.environ, {name.upper() for name in Settings.model_fields} | set(also_known)))
+
+
+def start_logging(also_known: Iterable[str] = ()) -> None:
+    """Have this process log as its settings say, and name variables that look like settings and are none.
+
+    Args:
+        also_known: names of variables that others read, such as Flower's own.
+    """
+    settings = current_settings()
+    configure_logging(
+        settings.pipeline_log_format, settings.pipeline_log_level, show_numbers=settings.pipeline_log_numbers == "shown"
+    )
+    for stray in stray_settings(also_known):
+        get_logger(__name__).warning("setting_not_read", name=stray.name, nearest=stray.nearest)
 
 
 @functools.cache

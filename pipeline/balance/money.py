@@ -13,8 +13,11 @@ from __future__ import annotations
 from typing import Final
 
 from pipeline.billing.ledger import sign_of
+from pipeline.billing.rules.pricing import LineKind
 from pipeline.billing.rules.rating import ChargeReason, Rounding
 from pipeline.calls.rules.disposition import INBOUND_NOT_BILLED, Disposition, not_billed
+
+_CHARGE, _REVERSAL = f"'{LineKind.CHARGE}'", f"'{LineKind.REVERSAL}'"
 
 
 def with_seconds(call_id: str) -> str:
@@ -62,27 +65,37 @@ _HOLDS = f"""l.currency = v.currency AND l.amount = {_ROUNDED}
          (l.rate_per_minute = r.rate_per_minute AND l.connect_fee = r.connect_fee AND l.prefix = r.prefix
           AND {_SECONDS_HOLD} AND {_UNROUNDED_HOLDS}))"""
 
-VERSIONS = (
-    """
-    CREATE TEMPORARY TABLE balance_versions ON COMMIT DROP AS
-    SELECT v.id, v.currency, v.decimals, r.first_increment, r.next_increment,
-           v.rounding = 'half_up' AND v.duration_basis = 'call_time' AND coalesce(r.alike, false) AS usual
-    FROM tariff_versions AS v LEFT JOIN (
-        SELECT tariff_version_id, min(first_increment) AS first_increment, min(next_increment) AS next_increment,
-               min(first_increment) = max(first_increment) AND min(next_increment) = max(next_increment)
-                 AND max(minimum_seconds) = 0 AND max(attempt_fee) = 0
-                 AND count(minimum_charge) = 0 AND count(maximum_charge) = 0 AS alike
-        FROM rates GROUP BY 1) AS r ON r.tariff_version_id = v.id
-    """,
-    "ANALYZE balance_versions",
-)
+VERSIONS = """
+SELECT v.id, v.currency, v.decimals, r.first_increment, r.next_increment,
+       v.rounding = 'half_up' AND v.duration_basis = 'call_time' AND coalesce(r.alike, false) AS usual
+FROM tariff_versions AS v LEFT JOIN (
+    SELECT tariff_version_id, min(first_increment) AS first_increment, min(next_increment) AS next_increment,
+           min(first_increment) = max(first_increment) AND min(next_increment) = max(next_increment)
+             AND max(minimum_seconds) = 0 AND max(attempt_fee) = 0
+             AND count(minimum_charge) = 0 AND count(maximum_charge) = 0 AS alike
+    FROM rates GROUP BY 1) AS r ON r.tariff_version_id = v.id
+"""
 """The versions of tariffs; one is usual where its lines can be worked out without a look at their rates."""
+
+VERSION_COLUMNS: Final = {
+    "id": "bigint",
+    "currency": "text",
+    "decimals": "integer",
+    "first_increment": "integer",
+    "next_increment": "integer",
+    "usual": "boolean",
+}
+"""What ``VERSIONS`` gives, each column handed to ``LEDGER`` as an array: no parallel worker reads a temporary table."""
+
+_VERSIONS = f"""(
+    SELECT * FROM unnest({", ".join(f"cast(:v_{name} AS {kind}[])" for name, kind in VERSION_COLUMNS.items())})
+    AS v({", ".join(VERSION_COLUMNS)}))"""
 
 _PLAIN = f"""v.usual AND l.currency = v.currency AND {_RATED} = l.talk_seconds
     AND l.billable_seconds = v.first_increment
       + (greatest(0, l.talk_seconds - v.first_increment) + v.next_increment - 1) / v.next_increment * v.next_increment
     AND l.amount = round(l.unrounded, v.decimals)
-    AND abs(l.unrounded * 60 - ({_SIXTYFOLD})) < {_EXACT_TO}"""
+    AND abs((l.unrounded - l.connect_fee) * 60 - l.rate_per_minute * l.billable_seconds) < {_EXACT_TO}"""
 
 LEDGER = f"""
 CREATE TEMPORARY TABLE balance_ledger ON COMMIT DROP AS
@@ -92,16 +105,16 @@ SELECT l.call_id >> 16 AS batch, l.currency, l.kind, {sign_of("l.kind")} AS sign
        sum(CASE WHEN l.billable_seconds > 0 THEN hashint8(l.call_id) END) AS rated_h,
        sum(CASE WHEN l.billable_seconds = 0 AND l.talk_seconds > 0 THEN 1 END) AS unpaid,
        sum(CASE WHEN ({_PLAIN}) IS NOT TRUE THEN 1 END) AS unusual
-FROM ledger AS l LEFT JOIN balance_versions AS v ON v.id = l.tariff_version_id
+FROM ledger AS l LEFT JOIN {_VERSIONS} AS v ON v.id = l.tariff_version_id
 WHERE l.call_id BETWEEN :first AND :last
 GROUP BY 1, 2, 3
 """
 """The ledger by batch, currency and kind, each charge worked out again."""
 
-LEDGER_NET = """
+LEDGER_NET = f"""
 SELECT batch, sum(sign * n) AS n, sum(sign * h) AS h, sum(sign * with_seconds) AS with_seconds,
        sum(sign * rated_h) AS rated_h, sum(unpaid) AS unpaid,
-       bool_or(unusual IS NOT NULL) FILTER (WHERE kind = 'charge') AS unusual, bool_or(kind = 'reversal') AS reversals
+       bool_or(unusual IS NOT NULL) FILTER (WHERE kind = {_CHARGE}) AS unusual, bool_or(kind = {_REVERSAL}) AS reversals
 FROM balance_ledger GROUP BY 1
 """
 """The same by batch, reversals taken off."""
@@ -112,11 +125,11 @@ SELECT DISTINCT l.call_id, {_NAMED} AS is_named
 FROM balance_batches AS b JOIN ledger AS l ON l.call_id BETWEEN b.first AND b.last
 LEFT JOIN tariff_versions AS v ON v.id = l.tariff_version_id
 LEFT JOIN rates AS r ON r.tariff_version_id = l.tariff_version_id AND r.line = l.rate_line
-WHERE b.unusual AND l.kind = 'charge' AND ({_NAMED} AND {_HOLDS}) IS NOT TRUE
+WHERE b.unusual AND l.kind = {_CHARGE} AND ({_NAMED} AND {_HOLDS}) IS NOT TRUE
 """
 """The charges that do not hold, looked for with their rates in the batches that have an unusual one."""
 
-OUTCOMES = """
+OUTCOMES = f"""
 CREATE TEMPORARY TABLE balance_outcomes ON COMMIT DROP AS
 SELECT x.* FROM balance_batches AS b
 JOIN LATERAL (
@@ -125,8 +138,8 @@ JOIN LATERAL (
     FROM calls AS c
     JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN b.first AND b.last
     LEFT JOIN uncharged AS u ON u.call_id = c.id AND u.call_id BETWEEN b.first AND b.last
-    LEFT JOIN ledger AS l ON l.call_id = c.id AND l.call_id BETWEEN b.first AND b.last AND l.kind = 'charge'
-      AND NOT EXISTS (SELECT FROM ledger AS back WHERE back.call_id = l.call_id AND back.kind = 'reversal'
+    LEFT JOIN ledger AS l ON l.call_id = c.id AND l.call_id BETWEEN b.first AND b.last AND l.kind = {_CHARGE}
+      AND NOT EXISTS (SELECT FROM ledger AS back WHERE back.call_id = l.call_id AND back.kind = {_REVERSAL}
                         AND back.revision = l.revision)
     WHERE c.id BETWEEN b.first AND b.last AND (l.call_id IS NOT NULL OR u.call_id IS NOT NULL)
 ) AS x ON true
@@ -152,10 +165,10 @@ _IS_EXCUSED = f"""CASE o.excuse
     ELSE false END"""
 
 RULES: Final = {
-    "a reversal is not the exact opposite of a charge": """
+    "a reversal is not the exact opposite of a charge": f"""
         SELECT DISTINCT r.call_id FROM balance_batches AS b
-        JOIN ledger AS r ON r.call_id BETWEEN b.first AND b.last AND r.kind = 'reversal'
-        LEFT JOIN ledger AS l ON l.call_id = r.call_id AND l.revision = r.revision AND l.kind = 'charge'
+        JOIN ledger AS r ON r.call_id BETWEEN b.first AND b.last AND r.kind = {_REVERSAL}
+        LEFT JOIN ledger AS l ON l.call_id = r.call_id AND l.revision = r.revision AND l.kind = {_CHARGE}
           AND l.call_id BETWEEN b.first AND b.last
         WHERE b.corrected
           AND (l.currency, l.amount, l.unrounded, l.tariff_version_id, l.talk_seconds, l.billable_seconds)

@@ -1,29 +1,52 @@
 """The SQL of the balance sheet, in the order it runs; each statement builds on the temporary tables before it.
 
+It stays SQL: it makes tables, reads every row there is, and what each statement costs was measured as it is written.
+
 ``id >> 16`` is the batch of a record (``record_ids.PLACES``). A checksum is the sum of a hash of each id: two
 sets of ids of equal count and equal checksum are taken for equal.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from pipeline.balance import money
 from pipeline.billing.ledger import sign_of
 from pipeline.calls.rules.disposition import Disposition
+from pipeline.database.narrowing import narrow_sql
 
-WINDOW = """
-CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS
-SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last
-FROM batches
-WHERE (cast(:since AS timestamptz) IS NULL OR received_at >= :since)
-  AND (cast(:until AS timestamptz) IS NULL OR received_at < :until)
-  AND (cast(:source AS text) IS NULL OR source = :source)
-"""
-"""The batches the sheet is about."""
+
+def window(wanted: dict[str, Any], *, by_calls: bool = False) -> str:
+    """The batches the sheet is about: of those all that are ``wanted`` by ``since``, ``until`` and ``source``.
+
+    Args:
+        wanted: a value, or None, for each.
+        by_calls: whether ``since`` and ``until`` are about when a call of theirs was dialled.
+    """
+    which = narrow_sql(wanted, _OF_THE_WINDOW)
+    if by_calls:
+        which = narrow_sql(wanted | {"since": None, "until": None}, _OF_THE_WINDOW)
+        if dialled := narrow_sql({name: wanted[name] for name in _DIALLED}, _DIALLED):
+            which += f" AND id IN (SELECT id >> 16 FROM calls WHERE true{dialled})"
+    return (
+        "CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS "
+        "SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last "
+        f"FROM batches WHERE true{which}"
+    )
+
+
+_OF_THE_WINDOW = {
+    "since": "received_at >= :since",
+    "until": "received_at < :until",
+    "source": "source = :source",
+}
+_DIALLED = {"since": "dialed_at >= :since", "until": "dialed_at < :until"}
 
 BOUNDS = """
 SELECT coalesce(min(first), 0) AS first, coalesce(max(last), -1) AS last FROM balance_window
 """
-"""The first and last record id there could be in them."""
+"""The first and last record id there could be in them; as values, by which the planner knows how much it reads, and
+whether to read it in parallel."""
 
 SET_ASIDE = """
 CREATE TEMPORARY TABLE balance_aside ON COMMIT DROP AS
@@ -38,17 +61,10 @@ GROUP BY f.record_id, c.id, c.talk_seconds
 """The records a step set aside and nobody has released; one row a record."""
 
 
-_BY_THE_INDEX = "(SELECT min(first) FROM balance_window) AND (SELECT max(last) FROM balance_window)"
-"""The bounds as subqueries: not knowing them, the planner reads the index alone, which is the least to read."""
-
-_BY_THE_TABLE = ":first AND :last"
-"""The bounds as values, for a table whose rows are needed: the planner then knows whether those are nearly all."""
-
-
-def _sums(table: str, key: str, more: str = "", bounds: str = _BY_THE_INDEX) -> str:
+def _sums(table: str, key: str, more: str = "") -> str:
     return (
         f"SELECT {key} >> 16 AS batch, count(*) AS n, sum(hashint8({key})) AS h{more} FROM {table} "
-        f"WHERE {key} BETWEEN {bounds} GROUP BY 1"
+        f"WHERE {key} BETWEEN :first AND :last GROUP BY 1"
     )
 
 
@@ -84,7 +100,6 @@ LEFT JOIN ({
         ", count(*) FILTER (WHERE can_have_audio) AS audio_n"
         ", sum(CASE WHEN can_have_audio THEN hashint8(call_id) END) AS audio_h"
         f", sum(CASE WHEN disposition = '{Disposition.ANSWERED}' THEN hashint8(call_id) END) AS answered_h",
-        bounds=_BY_THE_TABLE,
     )
 }) AS p ON p.batch = w.id
 LEFT JOIN ({money.LEDGER_NET}) AS l ON l.batch = w.id
@@ -93,7 +108,6 @@ LEFT JOIN ({
         "uncharged",
         "call_id",
         f", sum(CASE WHEN reason IN ({money.EXCUSES}) THEN hashint8(call_id) END) AS excused_h",
-        bounds=_BY_THE_TABLE,
     )
 }) AS u ON u.batch = w.id
 LEFT JOIN ({_sums("recordings", "call_id")}) AS r ON r.batch = w.id

@@ -10,7 +10,8 @@ are looked at record by record. What a charge comes to is worked out again for e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from sqlalchemy import text
 
@@ -23,6 +24,39 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 SHOWN_IDS = 20
+
+
+class ViolationJson(TypedDict):
+    """A rule the rows break, as scripts know it."""
+
+    rule: str
+    count: int
+    ids: list[int]
+
+
+class BalanceJson(TypedDict):
+    """The sheet as scripts know it; entries by ``records`` and, where it is known, ``talk_seconds``."""
+
+    received: dict[str, int]
+    processed: dict[str, int]
+    duplicate: dict[str, int]
+    quarantined: dict[str, int]
+    failed: dict[str, int]
+    discarded: dict[str, int]
+    pending: dict[str, int]
+    charged: dict[str, str]
+    unbilled: dict[str, dict[str, int]]
+    violations: list[ViolationJson]
+    closes: bool
+
+
+class WindowBy(StrEnum):
+    """What puts a batch into the window."""
+
+    RECEIVED = "received"
+    """That it was received in that time."""
+    DIALLED = "dialled"
+    """That one of its calls was dialled in that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +79,7 @@ class Violation:
     count: int
     ids: tuple[int, ...] = ()
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> ViolationJson:
         """As ``--json`` shows it."""
         return {"rule": self.rule, "count": self.count, "ids": list(self.ids)}
 
@@ -73,11 +107,16 @@ class Balance:
         """Whether nothing is lost, and nothing wrong was found."""
         return not self.violations
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> BalanceJson:
         """As ``--json`` shows it; amounts are strings."""
         return {
             "received": self.received.as_dict(),
-            **{name: getattr(self, name).as_dict() for name in self.PLACES},
+            "processed": self.processed.as_dict(),
+            "duplicate": self.duplicate.as_dict(),
+            "quarantined": self.quarantined.as_dict(),
+            "failed": self.failed.as_dict(),
+            "discarded": self.discarded.as_dict(),
+            "pending": self.pending.as_dict(),
             "charged": {currency: f"{amount:f}" for currency, amount in sorted(self.charged.items())},
             "unbilled": {disposition: entry.as_dict() for disposition, entry in sorted(self.unbilled.items())},
             "violations": [violation.as_dict() for violation in self.violations],
@@ -87,24 +126,31 @@ class Balance:
 
 # long: one query after the other, each a line of the sheet
 def balance_sheet(
-    connection: Connection, *, since: datetime | None = None, until: datetime | None = None, source: str | None = None
+    connection: Connection,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    by: WindowBy = WindowBy.RECEIVED,
+    source: str | None = None,
 ) -> Balance:
-    """Count everything received in a window.
+    """Count everything in the batches of a window; each is counted whole.
 
     Args:
         connection: a connection outside any transaction; one consistent snapshot is read.
-        since: batches received at this instant or later; None from the beginning.
-        until: batches received before this instant; None to the end.
+        since: batches of this instant or later; None from the beginning.
+        until: batches of before this instant; None to the end.
+        by: whether they are of an instant by having been received then, or by a call that was dialled then.
         source: one dialler; None all.
     """
     with connection.execution_options(isolation_level="REPEATABLE READ").begin():
         connection.execute(text("SET LOCAL work_mem = '64MB'"))
-        connection.execute(text(queries.WINDOW), {"since": since, "until": until, "source": source})
+        wanted = {"since": since, "until": until, "source": source}
+        window = queries.window(wanted, by_calls=by is WindowBy.DIALLED)
+        connection.execute(text(window), wanted)
         bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
-        for statement in (*money.VERSIONS, queries.SET_ASIDE):
-            connection.execute(text(statement))
-        for statement in (money.LEDGER, queries.BATCHES):
-            connection.execute(text(statement), bounds)
+        connection.execute(text(queries.SET_ASIDE))
+        connection.execute(text(money.LEDGER), bounds | _versions(connection))
+        connection.execute(text(queries.BATCHES), bounds)
         for statement in (*queries.CLOSER_LOOK, *money.CLOSER_LOOK):
             connection.execute(text(statement))
         figures = connection.execute(text(queries.FIGURES)).one()
@@ -140,6 +186,12 @@ def balance_sheet(
         unbilled=unbilled,
         violations=tuple(violations),
     )
+
+
+def _versions(connection: Connection) -> dict[str, list[object]]:
+    """The tariff versions, an array a column."""
+    rows = connection.execute(text(money.VERSIONS)).all()
+    return {f"v_{name}": [getattr(row, name) for row in rows] for name in money.VERSION_COLUMNS}
 
 
 def _check(rule: str, ids: Any) -> Violation | None:

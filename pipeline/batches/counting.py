@@ -75,14 +75,16 @@ class StepCount:
 
         return counted
 
-    def done(self, result: StepResult, engine: Engine) -> None:
-        """The step ended; only work that was done by this very run counts."""
+    def done(self, result: StepResult, engine: Engine, *, seconds: float | None = None) -> None:
+        """The step ended, after so many seconds; only work that was done by this very run counts."""
         worked = result.outcome.startswith("done") and result.outcome != "done before"
         if not metrics.serving() or not worked or result.progress is None:
             return
         batch = result.progress.batch
         source, step = batch.source, self._step.value
-        metrics.observe(metrics.STEP_SECONDS, time.perf_counter() - self._began, step=step)
+        metrics.observe(
+            metrics.STEP_SECONDS, time.perf_counter() - self._began if seconds is None else seconds, step=step
+        )
         metrics.count(metrics.DUPLICATES, self._duplicates, source=source)
         # A record that killed its worker is set aside beside the work.
         self._classes["bug"] += max(0, result.set_aside - self._classes.total())

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.batches.isolation import bug, may_be_a_records
-from pipeline.batches.part_in_hand import give_back, read_probe, take_in_hand
+from pipeline.batches.part_in_hand import give_back, read_part, take_in_hand
 from pipeline.batches.progress import mark_done, read_progress, step_held
 from pipeline.batches.rules.batch import Span
 from pipeline.batches.rules.failure import Failure
-from pipeline.batches.rules.parts import Probe, after_death, after_error, after_success, first_probe
+from pipeline.batches.rules.parts import Part, after_death, after_error, after_success, first_part
 from pipeline.batches.rules.steps import UPSTREAM
 from pipeline.batches.set_aside import resolve_retried, set_aside
 from pipeline.record_ids import first_record
@@ -64,9 +64,9 @@ def run_carefully(
             if progress is None or step not in progress.undone or progress.undone & UPSTREAM[step]:
                 return progress, 0
             hand = _Hand(connection, progress.batch, step, taking)
-            probe, aside = hand.resume()
-        while probe.place < hand.batch.records:
-            probe, failed = hand.do_part(probe, work)
+            part, aside = hand.resume()
+        while part.place < hand.batch.records:
+            part, failed = hand.do_part(part, work)
             aside += failed
         with connection.begin():
             resolve_retried(connection, hand.batch.span, step)
@@ -97,42 +97,42 @@ class _Hand(NamedTuple):
     step: Step
     taking: uuid.UUID
 
-    def resume(self) -> tuple[Probe, int]:
+    def resume(self) -> tuple[Part, int]:
         """Take up where to go on; returns that, and how many records (none or one) were found out."""
-        found = read_probe(self.connection, self.batch.batch_id, self.step)
+        found = read_part(self.connection, self.batch.batch_id, self.step)
         if found is None:
-            return self._take(first_probe(self.batch.records), ())
-        if not found.lost or found.probe.place >= self.batch.records:
-            return self._take(found.probe, ())
-        probe, culprit = after_death(found.probe)
+            return self._take(first_part(self.batch.records), ())
+        if not found.lost or found.part.place >= self.batch.records:
+            return self._take(found.part, ())
+        part, culprit = after_death(found.part)
         if culprit is None:
-            return self._take(probe, ())
+            return self._take(part, ())
         reason = (
-            f"its worker process died each time this record was in hand ({probe.deaths} deaths): out of memory, or a "
+            f"its worker process died each time this record was in hand ({part.deaths} deaths): out of memory, or a "
             "crash below Python; see the worker's log and the kernel's"
         )
         record_id = first_record(self.batch.batch_id) + culprit
-        return self._take(probe, [Failure(record_id, "bug", reason, error_type="WorkerLost", again=False)])
+        return self._take(part, [Failure(record_id, "bug", reason, error_type="WorkerLost", again=False)])
 
-    def do_part(self, probe: Probe, work: Callable[[Connection, Span], list[Failure]]) -> tuple[Probe, int]:
+    def do_part(self, part: Part, work: Callable[[Connection, Span], list[Failure]]) -> tuple[Part, int]:
         """Do the part in hand and take the next; returns that, and how many records were set aside."""
-        first = first_record(self.batch.batch_id) + probe.place
+        first = first_record(self.batch.batch_id) + part.place
         try:
             with self.connection.begin():
-                failures = work(self.connection, Span(self.batch.source, first, first + probe.size - 1))
-                return self._take(after_success(probe), failures)
+                failures = work(self.connection, Span(self.batch.source, first, first + part.size - 1))
+                return self._take(after_success(part), failures)
         except Exception as error:
             if not may_be_a_records(error):
                 raise
-            following, culprit = after_error(probe)
+            following, culprit = after_error(part)
             failures = [] if culprit is None else [bug(first, error)]
         with self.connection.begin():
             return self._take(following, failures)
 
-    def _take(self, probe: Probe, failures: Sequence[Failure]) -> tuple[Probe, int]:
+    def _take(self, part: Part, failures: Sequence[Failure]) -> tuple[Part, int]:
         """Set aside what the part before left, and take the next in hand."""
         set_aside(self.connection, self.batch.source, self.step, failures)
         # No larger than what is left, so that a death says how many records were really in hand.
-        probe = probe._replace(size=max(1, min(probe.size, self.batch.records - probe.place)))
-        take_in_hand(self.connection, self.batch.batch_id, self.step, probe, self.taking)
-        return probe, len(failures)
+        part = part._replace(size=max(1, min(part.size, self.batch.records - part.place)))
+        take_in_hand(self.connection, self.batch.batch_id, self.step, part, self.taking)
+        return part, len(failures)

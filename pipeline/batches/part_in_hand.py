@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.batches.rules.parts import Probe
+from pipeline.batches.rules.parts import Part
 
 if TYPE_CHECKING:
     import uuid
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 class Found(NamedTuple):
     """What whoever was careful with a step left behind."""
 
-    probe: Probe
+    part: Part
     lost: bool
     """Whether its process went with the part in hand, and not because the database server did."""
 
 
-def read_probe(connection: Connection, batch_id: int, step: Step) -> Found | None:
+def read_part(connection: Connection, batch_id: int, step: Step) -> Found | None:
     """The part to go on with; None when nobody was careful with this step of the batch. The caller holds the step."""
     row = connection.execute(
         text(
@@ -34,10 +34,10 @@ def read_probe(connection: Connection, batch_id: int, step: Step) -> Found | Non
         ),
         {"batch_id": batch_id, "step": step.value},
     ).one_or_none()
-    return None if row is None else Found(Probe(*row[:-1]), row[-1])
+    return None if row is None else Found(Part(*row[:-1]), row[-1])
 
 
-def take_in_hand(connection: Connection, batch_id: int, step: Step, probe: Probe, taking: uuid.UUID) -> None:
+def take_in_hand(connection: Connection, batch_id: int, step: Step, part: Part, taking: uuid.UUID) -> None:
     """Say what is about to be taken in hand, under a number that only whoever takes it knows."""
     connection.execute(
         text(
@@ -47,7 +47,7 @@ def take_in_hand(connection: Connection, batch_id: int, step: Step, probe: Probe
             "  until = excluded.until, deaths = excluded.deaths, alone = excluded.alone, began_at = now(), "
             "  in_hand = excluded.in_hand, server_started_at = excluded.server_started_at"
         ),
-        {"batch_id": batch_id, "step": step.value, "taking": taking, **probe._asdict()},
+        {"batch_id": batch_id, "step": step.value, "taking": taking, **part._asdict()},
     )
 
 

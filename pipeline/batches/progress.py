@@ -47,6 +47,19 @@ def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | N
     return None if row is None else _progress(row)
 
 
+def lock_all_steps(connection: Connection, batch_id: int) -> Progress | None:
+    """Take a batch with all its steps for this transaction, as ``lock_step`` does with one."""
+    lock_steps(connection, [(batch_id, step) for step in Step])
+    row = execute(
+        connection,
+        f"SELECT {_COLUMNS}, EXISTS (SELECT FROM failures WHERE record_id BETWEEN %(first)s AND %(last)s "
+        "                            AND state = 'retrying') "
+        "FROM batches WHERE id = %(id)s",
+        {"id": batch_id, "first": first_record(batch_id), "last": last_record(batch_id)},
+    ).fetchone()
+    return None if row is None else _progress(row)
+
+
 def read_progress(connection: Connection, batch_id: int) -> Progress | None:
     """How far a batch has come; None when there is no such batch."""
     row = execute(connection, f"SELECT {_COLUMNS} FROM batches WHERE id = %(id)s", {"id": batch_id}).fetchone()
@@ -117,6 +130,21 @@ def _mark_done(step: Step) -> LiteralString:
 
 
 _MARK_DONE: Final = {step: _mark_done(step) for step in Step}
+
+
+def mark_all_done(connection: Connection, batch_id: int, *, resend_after_seconds: float) -> Progress:
+    """Mark every step done for the whole batch, which finishes it."""
+    row = execute(connection, _MARK_ALL_DONE, {"id": batch_id, "resend_after": resend_after_seconds}).fetchone()
+    assert row is not None
+    return _progress(row)
+
+
+_MARK_ALL_DONE: Final[LiteralString] = (
+    "UPDATE batches SET "
+    + ", ".join(f"{column} = clock_timestamp()" for column in (*MARK.values(), "finished_at"))
+    + ", due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 "
+    f"WHERE id = %(id)s RETURNING {_COLUMNS}"
+)
 
 
 def reopen(connection: Connection, batch_id: int, step: Step) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.batches.in_parts import run_carefully
-from pipeline.batches.part_in_hand import read_probe
-from pipeline.batches.progress import lock_step, mark_done
-from pipeline.batches.rules.steps import UPSTREAM
+from pipeline.batches.isolation import may_be_a_records
+from pipeline.batches.part_in_hand import read_part
+from pipeline.batches.progress import lock_all_steps, lock_step, mark_all_done, mark_done
+from pipeline.batches.rules.steps import UPSTREAM, Step
 from pipeline.batches.set_aside import resolve_retried, set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from sqlalchemy import Connection, Engine
 
     from pipeline.batches.rules.batch import Span
     from pipeline.batches.rules.failure import Failure
-    from pipeline.batches.rules.steps import Progress, Step
+    from pipeline.batches.rules.steps import Progress
+
+    Work = Callable[[Connection, Span], list[Failure]]
+    """What a step does with some records; it returns those to set aside."""
 
 SUSPICIOUS_RESENDS = 2
 """A batch sent again this often without moving may be killing its workers."""
@@ -40,7 +45,7 @@ def run_step(
     engine: Engine,
     batch_id: int,
     step: Step,
-    work: Callable[[Connection, Span], list[Failure]],
+    work: Work,
     *,
     resend_after_seconds: float,
     worker_was_lost: bool = False,
@@ -77,7 +82,57 @@ def run_step(
     return StepResult("done carefully", careful, aside)
 
 
+class StepDone(NamedTuple):
+    """One step of a batch that went through all of them at once."""
+
+    seconds: float
+    set_aside: int
+
+
+def run_all_steps(
+    engine: Engine, batch_id: int, works: Mapping[Step, Work], *, at_most: int, resend_after_seconds: float
+) -> tuple[Progress, dict[Step, StepDone]] | None:
+    """Take a small batch through all its steps in one transaction.
+
+    What a few records cost is their messages and commits, so they share them. Only a batch that has nothing behind it
+    yet: no step done, never sent again, nothing of it released to be tried again. All else goes step by step, and so
+    does a batch with an error in it: the step that has it then shows it under its own name.
+
+    Args:
+        engine: the database.
+        batch_id: the batch, as a message named it.
+        works: what each step does, in the order of the flow.
+        at_most: the most records of a small batch.
+        resend_after_seconds: when the batch may be taken for lost.
+
+    Returns:
+        How far the batch is, and how each step went; None where nothing was done.
+    """
+    try:
+        with engine.begin() as connection:
+            progress = lock_all_steps(connection, batch_id)
+            if progress is None or not _untouched(progress) or progress.batch.records > at_most:
+                return None
+            ended = {step: _do(connection, progress, step, work) for step, work in works.items()}
+            return mark_all_done(connection, batch_id, resend_after_seconds=resend_after_seconds), ended
+    except Exception as error:
+        if not may_be_a_records(error):
+            raise
+        return None
+
+
+def _untouched(progress: Progress) -> bool:
+    return progress.undone == frozenset(Step) and not progress.resends and not progress.retrying
+
+
+def _do(connection: Connection, progress: Progress, step: Step, work: Work) -> StepDone:
+    began = time.perf_counter()
+    failures = work(connection, progress.batch.span)
+    set_aside(connection, progress.batch.source, step, failures)
+    return StepDone(time.perf_counter() - began, len(failures))
+
+
 def _suspicious(connection: Connection, progress: Progress, step: Step) -> bool:
     if progress.resends >= SUSPICIOUS_RESENDS:
         return True
-    return progress.resends > 0 and read_probe(connection, progress.batch.batch_id, step) is not None
+    return progress.resends > 0 and read_part(connection, progress.batch.batch_id, step) is not None

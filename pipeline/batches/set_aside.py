@@ -44,7 +44,7 @@ def set_aside(connection: Connection, source: str, step: Step, failures: Sequenc
             "            cast(:reasons AS text[]), cast(:error_types AS text[]), cast(:tracebacks AS text[]), "
             "            cast(:again AS boolean[]), cast(:call_refs AS text[]), cast(:campaign_refs AS text[])) "
             "     AS new (record_id, class, field, reason, error_type, traceback, again, call_ref, campaign_ref) "
-            "LEFT JOIN calls ON calls.id = new.record_id "
+            "LEFT JOIN calls ON calls.id = new.record_id ORDER BY record_id "
             "ON CONFLICT (record_id, step) DO UPDATE SET class = excluded.class, state = 'open', "
             "  call_ref = excluded.call_ref, campaign_ref = excluded.campaign_ref, "
             "  field = excluded.field, reason = excluded.reason, error_type = excluded.error_type, "
@@ -95,6 +95,19 @@ class Waiting(NamedTuple):
     def reopens(self) -> tuple[int, Step]:
         """The batch and the step from which it is done again."""
         return self.batch_id, Step(self.step)
+
+
+def not_set_aside(record_id: str, step: Step) -> str:
+    """A condition of what a step still has to do, in SQL: the record is not set aside at it.
+
+    Args:
+        record_id: the expression that names the record.
+        step: the step, which knows the batch's bounds as ``first`` and ``last``.
+    """
+    return (
+        f"NOT EXISTS (SELECT FROM failures AS f WHERE f.record_id = {record_id} "
+        f"AND f.record_id BETWEEN %(first)s AND %(last)s AND f.step = '{step}' AND f.state IN ('open', 'discarded'))"
+    )
 
 
 def release(connection: Connection, failure_ids: Sequence[int]) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.billing.rules.pricing import Line, Unbilled, Uncharged
+from pipeline.batches.rules.steps import Step
+from pipeline.batches.set_aside import not_set_aside
+from pipeline.billing.rules.pricing import Line, LineKind, Unbilled, Uncharged
 from pipeline.database.engine import copy_rows, execute
 from pipeline.database.tables import ledger, uncharged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from decimal import Decimal
 
     from sqlalchemy import Connection
 
@@ -25,8 +28,8 @@ UNBILLED_COLUMNS: Final = ", ".join(f"{_NOT_OF_THE_CALL.get(name, f'c.{name}')} 
 
 
 def sign_of(kind: str) -> str:
-    """What a line of the ledger counts for, in SQL: a charge once, and its reversal takes that back."""
-    return f"CASE {kind} WHEN 'charge' THEN 1 ELSE -1 END"
+    """What a line of the ledger counts for, in SQL."""
+    return f"CASE {kind} WHEN '{LineKind.CHARGE}' THEN {LineKind.CHARGE.sign} ELSE {LineKind.REVERSAL.sign} END"
 
 
 # A call has a charge in force when it was charged once more than reversed; until then it is to be billed, and the new
@@ -41,9 +44,7 @@ WHERE c.id BETWEEN %(first)s AND %(last)s
   AND coalesce(l.in_force, 0) = 0
   AND NOT EXISTS (SELECT FROM uncharged AS u
                   WHERE u.call_id = c.id AND u.call_id BETWEEN %(first)s AND %(last)s)
-  AND NOT EXISTS (SELECT FROM failures AS f
-                  WHERE f.record_id = c.id AND f.record_id BETWEEN %(first)s AND %(last)s
-                    AND f.step = 'bill' AND f.state IN ('open', 'discarded'))
+  AND {not_set_aside("c.id", Step.BILL)}
 ORDER BY c.id
 """
 
@@ -69,16 +70,37 @@ def reverse_charges(
     result = connection.execute(
         text(
             f"INSERT INTO ledger ({_KEPT}, kind, unrounded, amount, reason, rerate_id) "
-            f"SELECT {_KEPT}, 'reversal', -unrounded, -amount, :reason, cast(:rerate_id AS bigint) "
+            f"SELECT {_KEPT}, '{LineKind.REVERSAL}', -unrounded, -amount, :reason, cast(:rerate_id AS bigint) "
             # A call's last line is its charge in force, or the reversal of it. Looked up a call at a time: a join with
             # the reversals there are is planned as if there were still none, and takes ever longer.
             "FROM unnest(cast(:call_ids AS bigint[])) AS wanted (id) CROSS JOIN LATERAL "
             "  (SELECT * FROM ledger WHERE call_id = wanted.id ORDER BY revision DESC, kind DESC LIMIT 1) AS l "
-            "WHERE l.kind = 'charge'"
+            f"WHERE l.kind = '{LineKind.CHARGE}'"
         ),
         {"call_ids": list(call_ids), "reason": reason, "rerate_id": rerate_id},
     )
     return int(result.rowcount)
+
+
+class InForce(NamedTuple):
+    """The charge that stands for a call."""
+
+    amount: Decimal
+    currency: str
+
+
+def charges_in_force(connection: Connection, call_ids: Sequence[int]) -> dict[int, InForce]:
+    """What each of these calls is charged; one that is not charged, or no longer, is left out."""
+    rows = connection.execute(
+        text(
+            "SELECT wanted.id, l.amount, l.currency FROM unnest(cast(:call_ids AS bigint[])) AS wanted (id) "
+            "CROSS JOIN LATERAL (SELECT kind, amount, currency FROM ledger WHERE call_id = wanted.id "
+            "                    ORDER BY revision DESC, kind DESC LIMIT 1) AS l "
+            "WHERE l.kind = 'charge'"
+        ),
+        {"call_ids": list(call_ids)},
+    )
+    return {row.id: InForce(row.amount, row.currency) for row in rows}
 
 
 _KEPT = (

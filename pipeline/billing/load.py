@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.batches.set_aside import release, release_free, waiting_for_reference
 from pipeline.billing.assignment_rows import DEFAULT_TARIFF
+from pipeline.billing.rate_rows import rates_of
+from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.tariff_file import BadLine, TariffFile, TariffFileError, read_tariff, write_tariff
-from pipeline.billing.rules.terms import AS_BEFORE, TariffSettings, TariffTerms
+from pipeline.billing.rules.terms import AS_BEFORE, LoadedTariff, TariffSettings, TariffTerms
 from pipeline.billing.tariff_rows import (
     find_version,
     insert_version,
     lock_tariff,
-    rates_of,
     wait_for_ratings,
 )
+from pipeline.billing.waiting import OnceLoaded, waiting_calls
 from pipeline.errors import DataError, PipelineError, shown
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from pipeline.billing.tariff_rows import TariffVersion
+    from pipeline.billing.waiting import WaitingCalls
 
 MOST_DECIMALS: Final = 10
 RELEASED_AT_ONCE: Final = 200
@@ -60,6 +63,8 @@ class TariffLoaded(NamedTuple):
     already_loaded: bool
     dry_run: bool
     terms: TariffTerms
+    waiting: WaitingCalls | None = None
+    """Of a dry run: what would become of the calls that wait for a rate."""
 
 
 def load_tariff(
@@ -105,8 +110,13 @@ def load_tariff(
             current = find_version(connection, tariff)
             terms = settings.terms(file.currency, current and current.terms)
             already = _is(connection, current, sha256, terms, file, timezone=timezone)
-        version = 1 if current is None else current.version + (not already)
-        return TariffLoaded(tariff, version, len(file.rates), file.currency, 0, already, dry_run=True, terms=terms)
+            version = 1 if current is None else current.version + (not already)
+            deck = RateDeck(file.rates, timezone)
+            loaded = LoadedTariff(current.version_id if current else 0, tariff, version, *terms, deck=deck)
+            waiting = waiting_calls(connection, OnceLoaded(loaded, timezone))
+        return TariffLoaded(
+            tariff, version, len(file.rates), file.currency, 0, already, dry_run=True, terms=terms, waiting=waiting
+        )
     with engine.begin() as connection:
         tariff_id = lock_tariff(connection, tariff)
         current = find_version(connection, tariff)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.billing.assignment_rows import EVERYTHING, version_ids_in_force
+from pipeline.billing.rate_rows import rates_of
 from pipeline.billing.rules.pricing import Unbilled, price
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.rating import DurationBasis
 from pipeline.billing.tariff_cache import loaded_tariff
-from pipeline.billing.tariff_rows import rates_of, version_by_id
+from pipeline.billing.tariff_rows import version_by_id
 from pipeline.calls.rules.disposition import Disposition
 from pipeline.calls.rules.phone_numbers import normalize_number
 from pipeline.errors import NoRateError
@@ -37,16 +38,6 @@ class Quote(NamedTuple):
     amount: Decimal
     currency: str
     steps: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON, amounts as decimal strings."""
-        return {
-            name: f"{value:f}" if name in _AMOUNTS and value is not None else value
-            for name, value in self._asdict().items()
-        }
-
-
-_AMOUNTS: Final = frozenset({"rate_per_minute", "connect_fee", "unrounded", "amount"})
 
 
 class HypotheticalCall(NamedTuple):

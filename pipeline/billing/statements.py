@@ -9,13 +9,14 @@ from sqlalchemy import text
 
 from pipeline.billing.billed_calls import Selection, extent_of
 from pipeline.billing.ledger import sign_of
+from pipeline.database.narrowing import narrow_sql
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from sqlalchemy import Connection
 
-    from pipeline.billing.rules.months import Month
+    from pipeline.billing.rules.months import Days
 
 
 class GroupBy(StrEnum):
@@ -46,8 +47,16 @@ _GROUPS = {
     GroupBy.AGENT: "coalesce(c.extension, '')",
 }
 
+# SQL: two ranges of the same ids, joined; it reads a month of the ledger in order, and is written as it was measured.
+_CHARGED = (
+    f"FROM calls AS c JOIN (SELECT call_id, {sign_of('kind')} AS sign, billable_seconds, amount, currency, prefix "
+    "                       FROM ledger WHERE call_id BETWEEN :first AND :last) AS l ON l.call_id = c.id "
+    "WHERE c.id BETWEEN :first AND :last"
+)
+_DIALED = {"since": "c.dialed_at >= :since", "until": "c.dialed_at < :until", "source": "c.source = :source"}
 
-def charges_by(connection: Connection, month: Month, by: GroupBy, *, source: str | None = None) -> list[Entry]:
+
+def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str | None = None) -> list[Entry]:
     """The charges in force of the calls dialled in a month; a reversal takes away what its charge has brought.
 
     Args:
@@ -56,24 +65,18 @@ def charges_by(connection: Connection, month: Month, by: GroupBy, *, source: str
         by: what each entry stands for.
         source: one dialler; None all.
     """
-    extent = extent_of(connection, Selection(month.since, month.until))
+    extent = extent_of(connection, Selection(month.since, month.until, source=source))
+    wanted = {"since": month.since, "until": month.until, "source": source}
     rows = connection.execute(
         text(
             f"SELECT {_GROUPS[by]} AS grp, sum(l.sign) AS calls, sum(l.sign * l.billable_seconds) AS seconds, "
-            "  sum(l.amount) AS amount, l.currency "
-            f"FROM calls AS c JOIN (SELECT call_id, {sign_of('kind')} AS sign, "
-            "                        billable_seconds, amount, currency, prefix FROM ledger "
-            "                      WHERE call_id BETWEEN :first AND :last) AS l ON l.call_id = c.id "
-            "WHERE c.id BETWEEN :first AND :last AND c.dialed_at >= :since AND c.dialed_at < :until "
-            "  AND (cast(:source AS text) IS NULL OR c.source = :source) "
+            f"  sum(l.amount) AS amount, l.currency {_CHARGED}{narrow_sql(wanted, _DIALED)} "
             "GROUP BY grp, l.currency HAVING sum(l.sign) <> 0 OR sum(l.amount) <> 0 ORDER BY grp, l.currency"
         ),
         {
+            **wanted,
             "first": extent.first,
             "last": extent.last,
-            "since": month.since,
-            "until": month.until,
-            "source": source,
             "days": [day.isoformat() for day in month.days],
             "begins": list(month.begins[:-1]),
         },

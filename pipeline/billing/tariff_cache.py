@@ -7,9 +7,10 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
 from pipeline.billing.assignment_rows import version_ids_in_force
+from pipeline.billing.rate_rows import rates_of
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.terms import LoadedTariff
-from pipeline.billing.tariff_rows import rates_of, use_tariffs, version_by_id
+from pipeline.billing.tariff_rows import use_tariffs, version_by_id
 
 if TYPE_CHECKING:
     from collections.abc import Collection

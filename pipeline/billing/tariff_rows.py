@@ -1,26 +1,28 @@
-"""Tariffs, their versions and rates. A version is written once, whole, and never changed: charges name it."""
+"""Tariffs and their versions. A version is written once, whole, and never changed: charges name it."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from sqlalchemy import text
+from sqlalchemy import func, literal, select, text
+from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.billing.assignment_rows import assignments
-from pipeline.billing.rules.rating import DurationBasis, Rate, Rounding
+from pipeline.billing.rate_rows import insert_rates
+from pipeline.billing.rules.rating import DurationBasis, Rounding
 from pipeline.billing.rules.terms import TariffTerms
-from pipeline.database.engine import copy_rows, driver_connection
-from pipeline.database.tables import rates as rates_table
+from pipeline.database.narrowing import narrow
+from pipeline.database.tables import rates, tariff_versions, tariffs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime, time
+    from collections.abc import Iterable
+    from datetime import datetime
 
     from sqlalchemy import Connection, Row
 
-_FETCHED_AT_ONCE = 10_000
+    from pipeline.billing.rules.rating import Rate
+    from pipeline.database.narrowing import Conditions
+
 # Advisory locks with two keys are apart from those with one, which the steps of batches take.
 _TARIFFS_IN_USE = "1952543334, 0"
 
@@ -51,11 +53,13 @@ class ListedVersion(NamedTuple):
     """Those the tariff is assigned to; `EVERYTHING` may be among them."""
 
 
-_VERSION = (
-    "v.id, t.name, v.version, v.currency, v.rounding, v.decimals, v.billable_dispositions, v.duration_basis, "
-    "v.inbound_rated, v.file_name, v.file_sha256, v.loaded_by, v.loaded_at, v.timezone"
+_SETTINGS = (
+    "id", "version", "currency", "rounding", "decimals", "billable_dispositions", "duration_basis", "inbound_rated",
+    "file_name", "file_sha256", "loaded_by", "loaded_at", "timezone",
+)  # fmt: skip
+_VERSIONS = select(tariffs.c.name, *(tariff_versions.c[name] for name in _SETTINGS)).join_from(
+    tariff_versions, tariffs, tariffs.c.id == tariff_versions.c.tariff_id
 )
-_VERSIONS = "tariff_versions AS v JOIN tariffs AS t ON t.id = v.tariff_id"
 
 
 def _version(row: Row[Any]) -> TariffVersion:
@@ -81,16 +85,11 @@ def _version(row: Row[Any]) -> TariffVersion:
 
 def lock_tariff(connection: Connection, tariff: str) -> int:
     """Take a tariff for this transaction, so that versions are loaded one after the other; returns its id."""
-    connection.execute(
-        text(
-            "INSERT INTO tariffs (name) SELECT cast(:name AS text) "
-            "WHERE NOT EXISTS (SELECT FROM tariffs WHERE name = :name) ON CONFLICT (name) DO NOTHING"
-        ),
-        {"name": tariff},
-    )
-    return int(
-        connection.execute(text("SELECT id FROM tariffs WHERE name = :name FOR UPDATE"), {"name": tariff}).scalar_one()
-    )
+    known = select(tariffs.c.id).where(tariffs.c.name == tariff)
+    # Not tried where it is known: a try takes a number of the sequence, also in vain.
+    new = select(literal(tariff)).where(~known.exists())
+    connection.execute(insert(tariffs).from_select(["name"], new).on_conflict_do_nothing())
+    return int(connection.scalars(known.with_for_update()).one())
 
 
 def insert_version(
@@ -116,113 +115,58 @@ def insert_version(
         file_sha256: of the file as it was.
         loaded_by: who loads it.
     """
-    row = connection.execute(
-        text(
-            "INSERT INTO tariff_versions (tariff_id, version, currency, rounding, decimals, "
-            "  billable_dispositions, duration_basis, inbound_rated, timezone, file_name, file_sha256, loaded_by) "
-            "SELECT :tariff_id, coalesce(max(version), 0) + 1, :currency, :rounding, :decimals, "
-            "  cast(:billable AS text[]), :duration_basis, :inbound_rated, :timezone, :file_name, :file_sha256, "
-            "  :loaded_by "
-            "FROM tariff_versions WHERE tariff_id = :tariff_id RETURNING id, version"
-        ),
-        {
-            "tariff_id": tariff_id,
-            "currency": terms.currency,
-            "rounding": terms.rounding.value,
-            "decimals": terms.decimals,
-            "billable": sorted(terms.billable_dispositions),
-            "duration_basis": terms.duration_basis.value,
-            "inbound_rated": terms.inbound_rated,
-            "timezone": timezone,
-            "file_name": file_name,
-            "file_sha256": file_sha256,
-            "loaded_by": loaded_by,
-        },
-    ).one()
-    copy_rows(connection, rates_table, _RATE_COLUMNS, (_rate_row(row.id, rate) for rate in rates))
-    return int(row.version)
-
-
-_RATE_COLUMNS = (
-    "tariff_version_id",
-    "line",
-    "prefix",
-    "description",
-    "rate_per_minute",
-    "connect_fee",
-    "first_increment",
-    "next_increment",
-    "minimum_charge",
-    "maximum_charge",
-    "minimum_seconds",
-    "free_below_seconds",
-    "attempt_fee",
-    "valid_from",
-    "valid_to",
-    "time_from",
-    "time_to",
-    "weekdays",
-)
-
-
-def _rate_row(version_id: int, rate: Rate) -> tuple[object, ...]:
-    time_from, time_to = rate.time_of_day or (None, None)
-    return (
-        version_id,
-        rate.id,
-        rate.prefix,
-        rate.description,
-        rate.rate_per_minute,
-        rate.connect_fee,
-        rate.first_increment,
-        rate.next_increment,
-        rate.minimum_charge,
-        rate.maximum_charge,
-        rate.minimum_seconds,
-        rate.free_below_seconds,
-        rate.attempt_fee,
-        rate.valid_from,
-        rate.valid_to,
-        time_from,
-        time_to,
-        None if rate.weekdays is None else sorted(rate.weekdays),
+    of = tariff_versions.c
+    newest = select(func.coalesce(func.max(of.version), 0)).where(of.tariff_id == tariff_id).scalar_subquery()
+    made = insert(tariff_versions).values(
+        tariff_id=tariff_id,
+        version=newest + 1,
+        currency=terms.currency,
+        rounding=terms.rounding.value,
+        decimals=terms.decimals,
+        billable_dispositions=sorted(terms.billable_dispositions),
+        duration_basis=terms.duration_basis.value,
+        inbound_rated=terms.inbound_rated,
+        timezone=timezone,
+        file_name=file_name,
+        file_sha256=file_sha256,
+        loaded_by=loaded_by,
     )
+    row = connection.execute(made.returning(of.id, of.version)).one()
+    insert_rates(connection, row.id, rates)
+    return int(row.version)
 
 
 def version_by_id(connection: Connection, version_id: int) -> TariffVersion:
     """A version that is known to exist."""
-    return _version(
-        connection.execute(
-            text(f"SELECT {_VERSION} FROM {_VERSIONS} WHERE v.id = :id"),
-            {"id": version_id},
-        ).one()
-    )
+    return _version(connection.execute(_VERSIONS.where(tariff_versions.c.id == version_id)).one())
 
 
 def find_version(connection: Connection, tariff: str, version: int | None = None) -> TariffVersion | None:
     """A version by its number, or the newest one."""
     row = connection.execute(
-        text(
-            f"SELECT {_VERSION} FROM {_VERSIONS} "
-            "WHERE t.name = :name AND (cast(:version AS integer) IS NULL OR v.version = :version) "
-            "ORDER BY v.version DESC LIMIT 1"
-        ),
-        {"name": tariff, "version": version},
+        _VERSIONS.where(*narrow({"tariff": tariff, "version": version}, _CONDITIONS))
+        .order_by(tariff_versions.c.version.desc())
+        .limit(1)
     ).one_or_none()
     return None if row is None else _version(row)
 
 
+_CONDITIONS: Conditions = {
+    "tariff": lambda name: tariffs.c.name == name,
+    "version": lambda number: tariff_versions.c.version == number,
+}
+
+
 def list_versions(connection: Connection) -> list[ListedVersion]:
     """Every version of every tariff, by name, the newest first."""
+    version = tariff_versions.c.version
+    of_version = rates.c.tariff_version_id
+    counted = select(of_version, func.count().label("rates")).group_by(of_version).subquery("counted")
+    newest = func.max(version).over(partition_by=tariff_versions.c.tariff_id)
     rows = connection.execute(
-        text(
-            f"SELECT {_VERSION}, coalesce(r.rates, 0) AS rates, "
-            "  v.version = max(v.version) OVER (PARTITION BY v.tariff_id) AS in_force "
-            f"FROM {_VERSIONS} "
-            "LEFT JOIN (SELECT tariff_version_id, count(*) AS rates FROM rates GROUP BY 1) AS r "
-            "  ON r.tariff_version_id = v.id "
-            "ORDER BY t.name, v.version DESC"
-        )
+        _VERSIONS.add_columns(func.coalesce(counted.c.rates, 0).label("rates"), (version == newest).label("in_force"))
+        .outerjoin(counted, counted.c.tariff_version_id == tariff_versions.c.id)
+        .order_by(tariffs.c.name, version.desc())
     )
     campaigns = assignments(connection)
     return [ListedVersion(_version(row), row.rates, row.in_force, tuple(campaigns.get(row.name, ()))) for row in rows]
@@ -232,83 +176,18 @@ def zones_in_force(connection: Connection) -> list[tuple[str, str | None]]:
     """The tariffs that have hours or weekdays, each with the zone of its version in force; none to who may not read."""
     if not connection.scalar(text("SELECT has_table_privilege('rates', 'SELECT')")):
         return []
-    rows = connection.execute(
-        text(
-            "SELECT t.name, v.timezone FROM tariffs AS t CROSS JOIN LATERAL "
-            "  (SELECT id, timezone FROM tariff_versions WHERE tariff_id = t.id ORDER BY version DESC LIMIT 1) AS v "
-            "WHERE EXISTS (SELECT FROM rates AS r WHERE r.tariff_version_id = v.id "
-            "              AND (r.time_from IS NOT NULL OR r.weekdays IS NOT NULL)) "
-            "ORDER BY t.name"
-        )
-    )
+    rows = connection.execute(_ZONES_IN_FORCE)
     return [(row.name, row.timezone) for row in rows]
 
 
-def rates_of(connection: Connection, version_id: int, *, prefixes: Sequence[str] | None = None) -> Iterator[Rate]:
-    """The rates of a version in the order of its file, fetched a piece at a time.
-
-    Args:
-        connection: the caller's transaction.
-        version_id: the version.
-        prefixes: only the rates of these prefixes.
-    """
-    wanted = "" if prefixes is None else "AND prefix = ANY(%(prefixes)s) "
-    # Amounts as text, exact to the last zero. A few distinct ones make up a tariff, and its rates share them, as
-    # they do places and dates: that is half of the memory.
-    query = (
-        "SELECT line, prefix, description, rate_per_minute::text, connect_fee::text, first_increment, "
-        "  next_increment, minimum_charge::text, maximum_charge::text, minimum_seconds, free_below_seconds, "
-        "  attempt_fee::text, valid_from, valid_to, time_from, time_to, weekdays "
-        f"FROM rates WHERE tariff_version_id = %(version)s {wanted}ORDER BY line"
-    )
-    with driver_connection(connection).cursor("rates_of_version") as cursor:
-        cursor.itersize = _FETCHED_AT_ONCE
-        cursor.execute(cast("Any", query), {"version": version_id, "prefixes": list(prefixes or ())})
-        amounts = _Amounts()
-        shared: dict[object, Any] = {}
-        for row in cursor:
-            yield _rate(row, amounts, shared)
-
-
-class _Amounts(dict[str, Decimal]):
-    """One `Decimal` for each amount as text."""
-
-    def __missing__(self, digits: str) -> Decimal:
-        amount = self[digits] = Decimal(digits)
-        return amount
-
-
-def _rate(row: tuple[Any, ...], amounts: _Amounts, shared: dict[object, Any]) -> Rate:
-    (line, prefix, description, per_minute, fee, first, next_, least, most, least_seconds, free_below,
-     attempt, valid_from, valid_to, time_from, time_to, weekdays) = row  # fmt: skip
-    return Rate(
-        prefix=prefix,
-        rate_per_minute=amounts[per_minute],
-        connect_fee=amounts[fee],
-        first_increment=first,
-        next_increment=next_,
-        description=shared.setdefault(description, description),
-        minimum_charge=None if least is None else amounts[least],
-        maximum_charge=None if most is None else amounts[most],
-        minimum_seconds=least_seconds,
-        free_below_seconds=free_below,
-        attempt_fee=amounts[attempt],
-        valid_from=shared.setdefault(valid_from, valid_from),
-        valid_to=shared.setdefault(valid_to, valid_to),
-        time_of_day=None if time_from is None else _window(time_from, time_to),
-        weekdays=None if weekdays is None else _days(tuple(weekdays)),
-        id=line,
-    )
-
-
-@lru_cache(maxsize=1_024)
-def _window(time_from: time, time_to: time) -> tuple[time, time]:
-    return time_from, time_to
-
-
-@lru_cache(maxsize=128)
-def _days(days: tuple[int, ...]) -> frozenset[int]:
-    return frozenset(days)
+# SQL: the newest version of each tariff is looked up by its key, and its rates only until the first that has hours.
+_ZONES_IN_FORCE = text(
+    "SELECT t.name, v.timezone FROM tariffs AS t CROSS JOIN LATERAL "
+    "  (SELECT id, timezone FROM tariff_versions WHERE tariff_id = t.id ORDER BY version DESC LIMIT 1) AS v "
+    "WHERE EXISTS (SELECT FROM rates AS r WHERE r.tariff_version_id = v.id "
+    "              AND (r.time_from IS NOT NULL OR r.weekdays IS NOT NULL)) "
+    "ORDER BY t.name"
+)
 
 
 def use_tariffs(connection: Connection) -> None:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from pipeline.batches.rules.steps import Step
+from pipeline.batches.set_aside import not_set_aside
 from pipeline.calls.columns import COLUMNS, NewCall, content_of, insert_into_calls, lists_of, row_of
 from pipeline.database.engine import copy_rows, driver_connection, driver_errors, execute, is_outage
 from pipeline.database.tables import calls, duplicates
@@ -37,7 +39,7 @@ class StoredCall(NamedTuple):
     """Of the content it has, and of every content an operator replaced."""
 
 
-_UNREAD = """
+_UNREAD = f"""
 SELECT i.record_id, coalesce(e.raw, i.raw) AS raw
 FROM inbox AS i
 LEFT JOIN LATERAL (
@@ -49,9 +51,7 @@ WHERE i.record_id BETWEEN %(first)s AND %(last)s
                   WHERE d.record_id = i.record_id AND d.record_id BETWEEN %(first)s AND %(last)s)
   AND NOT EXISTS (SELECT FROM revisions AS v
                   WHERE v.record_id = i.record_id AND v.record_id BETWEEN %(first)s AND %(last)s)
-  AND NOT EXISTS (SELECT FROM failures AS f
-                  WHERE f.record_id = i.record_id AND f.record_id BETWEEN %(first)s AND %(last)s
-                    AND f.step = 'normalize' AND f.state IN ('open', 'discarded'))
+  AND {not_set_aside("i.record_id", Step.NORMALIZE)}
 ORDER BY i.record_id
 """
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.batches.rules.steps import Step
+from pipeline.batches.set_aside import not_set_aside
 from pipeline.database.engine import copy_rows, execute
 from pipeline.database.tables import dispositions
 
@@ -28,16 +30,14 @@ class Unclassified(NamedTuple):
     recording_promised: bool
 
 
-_UNCLASSIFIED = """
+_UNCLASSIFIED = f"""
 SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds, c.talk_seconds,
        (c.recording_url IS NOT NULL OR NOT c.recording_url_sent) AS recording_promised
 FROM calls AS c
 WHERE c.id BETWEEN %(first)s AND %(last)s
   AND NOT EXISTS (SELECT FROM dispositions AS d
                   WHERE d.call_id = c.id AND d.call_id BETWEEN %(first)s AND %(last)s)
-  AND NOT EXISTS (SELECT FROM failures AS f
-                  WHERE f.record_id = c.id AND f.record_id BETWEEN %(first)s AND %(last)s
-                    AND f.step = 'classify' AND f.state IN ('open', 'discarded'))
+  AND {not_set_aside("c.id", Step.CLASSIFY)}
 ORDER BY c.id
 """
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from pipeline.cli import (
     balance,
@@ -21,13 +25,58 @@ from pipeline.cli.health import health
 from pipeline.cli.quote import quote
 from pipeline.cli.rerate import rerate
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class _Command(TyperCommand):
+    """A command whose help shows a flag as a flag, and not as one that takes a value."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its parameters, the one for help included."""
+        return _flags_bare(super().get_params(ctx))
+
+
+class _Group(TyperGroup):
+    """The same for a group of commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its parameters, the one for help included."""
+        return _flags_bare(super().get_params(ctx))
+
+
+def _flags_bare(params: list[Any]) -> list[Any]:
+    for each in params:
+        if getattr(each, "is_flag", False):
+            each.metavar = ""
+    return params
+
+
+def _say_version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it
+    if wanted:
+        print(f"enigma-cdr-pipeline {importlib.metadata.version('enigma-cdr-pipeline')}")  # noqa: T201
+        raise typer.Exit
+
+
 app = typer.Typer(
     name="pipeline",
-    help="From an Enigma dialler's CDR list to classified calls, recordings and a ledger.",
+    cls=_Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+@app.callback()
+def _pipeline(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """From an Enigma dialler's CDR list to classified calls, recordings and a ledger."""
+
+
 app.command("ingest")(ingest.ingest)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
@@ -43,3 +92,16 @@ app.add_typer(recordings.app, name="recordings")
 app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")
 app.add_typer(tariffs.app, name="tariff")
+
+
+def _groups(group: typer.Typer) -> Iterator[typer.Typer]:
+    yield group
+    for each in group.registered_groups:
+        if each.typer_instance is not None:
+            yield from _groups(each.typer_instance)
+
+
+for _each in _groups(app):
+    _each.info.cls = _Group
+    for _command in _each.registered_commands:
+        _command.cls = _Command

@@ -7,54 +7,70 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.balance.sheet import balance_sheet
-from pipeline.cli.common import database
-from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, print_json
+from pipeline.balance.sheet import WindowBy, balance_sheet
+from pipeline.cli.common import AsJson, FormatOption, Source, Utc, chosen, clock, database, time_option
+from pipeline.cli.exits import FOUND
+from pipeline.cli.output import as_text, complain, console, print_rows, remark
+from pipeline.cli.tables import Format, Table
 
 if TYPE_CHECKING:
     from pipeline.balance.sheet import Balance
+    from pipeline.instants import Clock
 
 
 def balance(
-    since: Annotated[
-        datetime | None, typer.Option(help="Records received at this instant or later; UTC.", formats=INSTANTS)
-    ] = None,
-    until: Annotated[
-        datetime | None, typer.Option(help="Records received before this instant; UTC.", formats=INSTANTS)
-    ] = None,
-    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.")] = None,
+    since: Annotated[datetime | None, time_option("Batches of this time or later.")] = None,
+    until: Annotated[datetime | None, time_option("Batches of before this time.")] = None,
+    by: Annotated[
+        WindowBy,
+        typer.Option(help="Batches received in that time, or those with a call dialled in it; each is counted whole."),
+    ] = WindowBy.RECEIVED,
+    source: Source = None,
+    format_: FormatOption = Format.TABLE,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    utc: Utc = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show where every record received is, and whether that adds up. Exit code 1 when it does not."""
+    format_ = chosen(format_, as_json=as_json)
     with database() as engine, engine.connect() as connection:
-        sheet = balance_sheet(connection, since=aware(since), until=aware(until), source=source)
-    if as_json:
-        print_json(sheet.as_dict())
-    else:
+        sheet = balance_sheet(connection, since=since, until=until, by=by, source=source)
+    if format_ is Format.TABLE:
         show(sheet)
+        if since is not None or until is not None:
+            remark(_window(since, until, by, clock(utc=utc)))
+    else:
+        print_rows(_table(sheet), format_, sheet.as_dict())
     if not sheet.closes:
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
 
 
 def show(sheet: Balance) -> None:
     """Print the sheet for a person."""
-    table = Table("", "records", "talk seconds", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
-    for name in ("received", *sheet.PLACES):
-        entry = getattr(sheet, name)
-        seconds = "" if entry.talk_seconds is None else f"{entry.talk_seconds:,}"
-        table.add_row(name if name == "received" else f"  {name}", f"{entry.records:,}", seconds)
-    for currency, amount in sorted(sheet.charged.items()):
-        table.add_row(f"charged {currency}", f"{amount:,.2f}", "")
-    for disposition, entry in sorted(sheet.unbilled.items()):
-        table.add_row(f"not billed: {disposition}", f"{entry.records:,}", f"{entry.talk_seconds:,}")
-    console.print(table)
+    console.print(_table(sheet))
     if sheet.closes:
         console.print(as_text("The balance closes.", "green"))
         return
     complain("the balance does not close")
     for violation in sheet.violations:
         ids = ", ".join(str(each) for each in violation.ids)
-        console.print(f"  {violation.rule}: {violation.count} ({ids})", highlight=False)
+        remark(f"  {violation.rule}: {violation.count:,} ({ids})")
+
+
+def _table(sheet: Balance) -> Table:
+    table = Table("place", "records", "talk seconds", "amount")
+    for name in ("received", *sheet.PLACES):
+        entry = getattr(sheet, name)
+        table.add_row(name if name == "received" else f"  {name}", entry.records, entry.talk_seconds, None)
+    for currency, amount in sorted(sheet.charged.items()):
+        table.add_row(f"charged {currency}", None, None, amount)
+    for disposition, entry in sorted(sheet.unbilled.items()):
+        table.add_row(f"not billed: {disposition}", entry.records, entry.talk_seconds, None)
+    return table
+
+
+def _window(since: datetime | None, until: datetime | None, by: WindowBy, times: Clock) -> str:
+    which = "received" if by is WindowBy.RECEIVED else "with a call dialled"
+    begin = f" from {times.show(since)}" if since is not None else ""
+    end = f" until before {times.show(until)}" if until is not None else ""
+    return f"Batches {which}{begin}{end}."

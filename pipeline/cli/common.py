@@ -1,38 +1,65 @@
-"""What several commands do alike: open the database, read a file, read an instant."""
+"""What several commands do alike: their options, the zone of their times, the database, reading a file."""
 
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipeline.cli.exits import WRONG
 from pipeline.cli.output import complain
+from pipeline.cli.tables import Format
 from pipeline.database.engine import make_engine
+from pipeline.instants import Clock
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from pathlib import Path
-    from zoneinfo import ZoneInfo
 
     from sqlalchemy import Engine
 
+AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+FormatOption = Annotated[Format, typer.Option("--format", help="For people, spreadsheets or scripts.")]
+Source = Annotated[str | None, typer.Option(help="One dialler; all when left out.", show_default=False)]
+Campaign = Annotated[str | None, typer.Option(help="One campaign.", show_default=False)]
+Reason = Annotated[str | None, typer.Option(help="Those whose reason contains this text.", show_default=False)]
+Because = Annotated[str | None, typer.Option(help="Why, for the record.", show_default=False)]
+Who = Annotated[
+    str | None, typer.Option(help="Who does it, for the record; the system's user by default.", show_default=False)
+]
+Utc = Annotated[bool, typer.Option("--utc", help="Show times in UTC, and not in PIPELINE_TIMEZONE.")]
 
-def instant(text: str, zone: ZoneInfo, option: str = "--at") -> datetime:
-    """An instant as an option gives it, in the zone where it has no offset of its own.
 
-    Raises:
-        BadParameter: it is none.
+def time_option(help_: str, *names: str) -> Any:
+    """An option that takes a time: in PIPELINE_TIMEZONE, or with an offset of its own.
+
+    Args:
+        help_: what it is for.
+        names: what it is called; left out, as its parameter.
     """
+    return typer.Option(*names, help=help_, parser=_read_time, metavar="TIME", show_default=False)
+
+
+def _read_time(text: str) -> datetime:
     try:
-        at = datetime.fromisoformat(text)
-        return (at if at.utcoffset() is not None else at.replace(tzinfo=zone)).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"must be a date or a time such as 2026-07-01T08:00, got {text!r}", param_hint=f"'{option}'"
-        ) from None
+        return clock().read(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def clock(*, utc: bool = False) -> Clock:
+    """The zone that times are typed and shown in: PIPELINE_TIMEZONE, or UTC."""
+    return Clock("UTC" if utc else current_settings().pipeline_timezone)
+
+
+def chosen(format_: Format, *, as_json: bool) -> Format:
+    """How rows are to be written, `--json` being short for `--format json`."""
+    if as_json and format_ is Format.CSV:
+        raise typer.BadParameter("--json and --format csv exclude each other", param_hint="'--format'")
+    return Format.JSON if as_json else format_
 
 
 def read_file(file: Path) -> bytes:
@@ -41,7 +68,7 @@ def read_file(file: Path) -> bytes:
         return file.read_bytes()
     except OSError as error:
         complain(f"cannot read {file}: {error.strerror}")
-        raise typer.Exit(1) from None
+        raise typer.Exit(WRONG) from None
 
 
 @contextlib.contextmanager

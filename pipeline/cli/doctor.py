@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 from rich.text import Text
 
+from pipeline.cli.common import AsJson  # noqa: TC001 - typer reads the annotations
+from pipeline.cli.exits import FOUND
 from pipeline.cli.output import as_text, console, print_json
 from pipeline.doctor.checks import run_checks
 from pipeline.doctor.rules.verdict import Level, Verdict
@@ -16,7 +16,7 @@ from pipeline.settings import current_settings
 STYLE = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red", Level.UNKNOWN: "dim"}
 
 
-def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+def doctor(*, as_json: AsJson = False) -> None:
     """Look at everything the pipeline needs, a line each, with what to do. Exit code 1 when there is a problem."""
     settings = current_settings()
     configure_logging(settings.pipeline_log_format, "critical")  # the lines below say it all
@@ -28,7 +28,7 @@ def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts.
         for verdict in verdicts:
             console.print(line(verdict), soft_wrap=True)
     if not healthy:
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
 
 
 def line(verdict: Verdict) -> Text:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.cli.common import database
-from pipeline.cli.history import as_dict, events
-from pipeline.cli.output import Table, complain, console, plain, print_heading, print_json
-from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.cli.common import AsJson, Utc, clock, database
+from pipeline.cli.exits import FOUND
+from pipeline.cli.explained import parts_of
+from pipeline.cli.history import as_dict
+from pipeline.cli.output import complain, console, print_heading, print_json
+from pipeline.cli.tables import Table
+from pipeline.logs.rules.visible import visible
 from pipeline.lookup.history import history_of, sources_of
+from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator
 
+    from sqlalchemy import Connection
+
+    from pipeline.instants import Clock
     from pipeline.lookup.history import History
 
 
@@ -22,57 +29,60 @@ def explain(
     call_ref: Annotated[str, typer.Argument(help="The dialler's internal call reference.")],
     source: Annotated[str | None, typer.Option(help="The dialler; needed when two have this reference.")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    utc: Utc = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a call, its disposition and why, its charges, its recording and its history."""
+    """Show what a call came to, then what it was, its charges, its recording and its history.
+
+    Exit code 1 when there is no such call: then what else the reference is.
+    """
     with database() as engine, engine.connect() as connection:
         sources = sources_of(connection, call_ref)
-        if source is not None:
-            sources = [each for each in sources if each == source]
-        if not sources:
-            where = f" of {source}" if source is not None else ""
-            set_aside = count_failures(connection, FailureFilter(call_ref=call_ref, source=source))
-            hint = f"A record of it is set aside: pipeline failures list --call-ref {call_ref}" if set_aside else ""
-            complain(f"no call{where} has the reference {call_ref}", hint)
-            raise typer.Exit(1)
-        if len(sources) > 1:
+        ours = sources if source is None else [each for each in sources if each == source]
+        if not ours:
+            _no_such_call(connection, call_ref, source, sources)
+        if len(ours) > 1:
             complain(
-                f"{len(sources)} diallers have a call {call_ref}",
-                f"Add --source, one of: {', '.join(sources)}",
+                f"{len(ours)} diallers have a call {call_ref}",
+                visible(f"Add --source, one of: {', '.join(ours)}"),
             )
-            raise typer.Exit(1)
-        history = history_of(connection, call_ref, sources[0])
+            raise typer.Exit(FOUND)
+        history = history_of(connection, call_ref, ours[0])
     if as_json:
         print_json(as_dict(history))
     else:
-        _show(history)
+        _show(history, clock(utc=utc))
 
 
-def _show(history: History) -> None:
-    _show_fields("Call", history.call._asdict())
-    _show_fields("Disposition", history.disposition._asdict() if history.disposition else {"": "not classified yet"})
-    for line in history.charges:
-        _show_fields("Charge" if line.kind == "charge" else "Reversal", line._asdict())
-    if history.recording is not None:
-        _show_fields("Recording", history.recording._asdict())
-    print_heading("History")
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for each in events(history):
-        table.add_row(f"{each.at:%Y-%m-%d %H:%M:%S.%f}", each.event, each.detail)
-    console.print(table)
+def _no_such_call(connection: Connection, call_ref: str, source: str | None, others: list[str]) -> None:
+    what = f"no call{f' of {source}' if source is not None else ''} has the reference {call_ref}"
+    hints = list(_set_aside(connection, call_ref, source))
+    if others:
+        hints.append(f"{', '.join(others)} {'has one' if len(others) == 1 else 'have one'}: see --source.")
+    elif not hints and (found := calls_of_contact(connection, call_ref, source)):
+        what += "; it is a contact_ref"
+        refs = ", ".join(each.call_ref for each in found[:SHOWN])
+        hints.append(f"Calls of that contact, the newest first: {refs}{' and others' if len(found) > SHOWN else ''}")
+    complain(what, "\n".join(map(visible, hints)))
+    raise typer.Exit(FOUND)
 
 
-def _show_fields(title: str, fields: Mapping[str, Any]) -> None:
-    print_heading(title)
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for name, value in fields.items():
-        if value is not None:
-            table.add_row(name, str(_shown(value)))
-    console.print(table)
+def _set_aside(connection: Connection, call_ref: str, source: str | None) -> Iterator[str]:
+    """What became of records that call themselves so, and the command that shows more."""
+    found = records_set_aside(connection, call_ref, source)
+    if not found:
+        return
+    yield "A record of it is set aside:" if len(found) == 1 else "Records of it are set aside:"
+    for each in found[:SHOWN]:
+        yield f"  failure {each.id}, {each.failure_class}, {each.state}: {each.reason}"
+    yield f"Look at it: pipeline failures show {found[0].id}"
+    yield f"All there are: pipeline failures list --call-ref {call_ref} --state any"
 
 
-def _shown(value: Any) -> Any:
-    try:
-        return plain(value)
-    except TypeError:
-        return value
+def _show(history: History, times: Clock) -> None:
+    for part in parts_of(history, times):
+        print_heading(part.title)
+        table = Table("", "", show_header=False)
+        for label, said in part.facts:
+            table.add_row(label, said)
+        console.print(table)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pipeline.batches.rules.steps import Step
-from pipeline.cli.output import INSTANTS, aware
+from pipeline.cli.common import Campaign, Reason, Source, time_option
 from pipeline.failures.listing import FailureFilter
 
 if TYPE_CHECKING:
@@ -21,17 +21,13 @@ FailedClass = Literal["data", "conflict", "reference", "bug"]
 OPTIONS: dict[str, Any] = {
     "failure_class": Annotated[FailedClass | None, typer.Option("--class", help="Those of one class.")],
     "step": Annotated[Step | None, typer.Option("--step", help="Those of one step.")],
-    "source": Annotated[str | None, typer.Option(help="One dialler.")],
-    "campaign": Annotated[str | None, typer.Option(help="One campaign.")],
+    "source": Source,
+    "campaign": Campaign,
     "call_ref": Annotated[str | None, typer.Option(help="One call.")],
-    "reason": Annotated[str | None, typer.Option(help="Those whose reason contains this text.")],
+    "reason": Reason,
     "about": Annotated[str | None, typer.Option(help="Those about one field or kind of error, as `stats` names it.")],
-    "since": Annotated[
-        datetime | None, typer.Option(help="Those that failed last at this instant or later; UTC.", formats=INSTANTS)
-    ],
-    "until": Annotated[
-        datetime | None, typer.Option(help="Those that failed last before this instant; UTC.", formats=INSTANTS)
-    ],
+    "since": Annotated[datetime | None, time_option("Those that failed last at this time or later.")],
+    "until": Annotated[datetime | None, time_option("Those that failed last before this time.")],
 }
 
 
@@ -69,6 +65,6 @@ def _filter(chosen: dict[str, Any]) -> FailureFilter:
         campaign_ref=chosen["campaign"],
         contains=chosen["reason"],
         about=chosen["about"],
-        since=aware(chosen["since"]),
-        until=aware(chosen["until"]),
+        since=chosen["since"],
+        until=chosen["until"],
     )

@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.common import database
+from pipeline.cli.common import AsJson, Because, FormatOption, Utc, Who, chosen, clock, database
+from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.failure_options import chooses_failures
-from pipeline.cli.output import Table, as_lines, as_text, complain, console, operator_name, print_heading, print_json
+from pipeline.cli.failures_shown import none_left, passed_over, show_failure
+from pipeline.cli.output import complain, console, errors, operator_name, print_json, print_rows, remark
+from pipeline.cli.tables import Format, Table, counted
 from pipeline.failures import operator
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
+from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
+from pipeline.failures.not_open import count_by_state, states_of
 from pipeline.failures.rules.readable import readable
+from pipeline.failures.stats import failure_stats
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy import Engine
 
 app = typer.Typer(help="What failed, why, and what to do about it.", no_args_is_help=True)
 
@@ -26,8 +33,6 @@ Id = Annotated[int, typer.Argument(help="The failure's id, as `list` shows it.")
 Ids = Annotated[list[int] | None, typer.Argument(help="Failures' ids.")]
 State = Literal["open", "retrying", "resolved", "discarded", "any"]
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of ids.")]
-Who = Annotated[str | None, typer.Option(help="Who does it, for the record; the system's user by default.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 
 
 FEW_CONFLICTS = 10
@@ -41,52 +46,44 @@ def list_(
     state: Annotated[State, typer.Option(help="Those in one state.")] = "open",
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most to show.")] = 50,
     after: Annotated[int, typer.Option(help="Go on after this id.")] = 0,
+    format_: FormatOption = Format.TABLE,
     *,
+    utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show failures, oldest first. Exit code 0, whether there are any or not."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     wanted = wanted._replace(states=None if state == "any" else (state,))
     with database() as engine, engine.connect() as connection:
         page = list_failures(connection, wanted, limit=limit, after=after)
         total = count_failures(connection, wanted)
-    if as_json:
-        print_json([failure.as_json() for failure in page])
-        return
-    table = Table("id", "class", "step", "call_ref", "campaign", "tries", "last failed (UTC)", "reason", box=None)
+    table = Table("id", "class", "step", "call_ref", "campaign", "tries", "failed", "reason")
     for row in page:
         table.add_row(
-            str(row.id), row.failure_class, row.step, row.call_ref or "", row.campaign_ref or "",
-            str(row.attempts), f"{row.last_failed_at:%Y-%m-%d %H:%M:%S}", row.reason,
+            str(row.id), row.failure_class, row.step, row.call_ref, row.campaign_ref, row.attempts,
+            times.show(row.last_failed_at), row.reason,
         )  # fmt: skip
-    console.print(table)
-    console.print(f"{len(page)} of {total} shown.", highlight=False)
+    print_rows(table, format_, [failure.as_json() for failure in page])
+    if format_ is Format.TABLE:
+        remark(f"{len(page):,} of {counted(total, 'failure')} shown.")
 
 
 @app.command()
-def show(failure_id: Id, *, as_json: AsJson = False) -> None:
+def show(failure_id: Id, *, utc: Utc = False, as_json: AsJson = False) -> None:
     """Show one failure with its traceback, its raw record and who did what. Exit code 1 when there is none."""
+    times = clock(utc=utc)
     with database() as engine, engine.connect() as connection:
         failure = read_failure(connection, failure_id)
     if failure is None:
         complain(f"there is no failure {failure_id}")
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
     if as_json:
-        raw, edited = failure["raw"] or b"", failure["edited"]
-        failure |= {"raw": raw.hex(), "text": readable(raw), "edited": edited and readable(edited)}
-        print_json(failure)
+        raw, others = failure.raw or b"", {"edited": failure.edited, "stored": failure.stored}
+        shown = {"raw": raw.hex(), "text": readable(raw)}
+        shown |= {name: readable(record) for name, record in others.items() if record is not None}
+        print_json(failure.as_json() | shown)
         return
-    for name, value in failure.items():
-        if value not in (None, []) and name not in ("raw", "edited", "traceback", "actions"):
-            console.print(as_text(f"{name:16} {value}"))
-    for action in failure["actions"]:
-        console.print(as_text(f"{action['at']:%Y-%m-%d %H:%M:%S}  {action['action']} by {action['who']}"))
-    if failure["traceback"]:
-        print_heading("Traceback")
-        console.print(as_lines(failure["traceback"]))
-    for name, title in (("raw", "Raw record as received"), ("edited", "Raw record as edited")):
-        if failure[name] is not None:
-            print_heading(title)
-            console.print(as_lines(readable(failure[name])[:20_000]))
+    show_failure(failure, times)
 
 
 @app.command()
@@ -94,24 +91,23 @@ def show(failure_id: Id, *, as_json: AsJson = False) -> None:
 def stats(
     wanted: FailureFilter,
     limit: Annotated[int, typer.Option(min=1, max=100_000, help="The most kinds to show.")] = 50,
+    format_: FormatOption = Format.TABLE,
     *,
+    utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
-    """Count failures by class, step, state and what they are about, the most first."""
+    """Count failures by class, step, state and what is wrong, the most first."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, engine.connect() as connection:
         rows, kinds = failure_stats(connection, wanted, limit=limit)
-    if as_json:
-        print_json([kind.as_json() for kind in rows])
-        return
-    table = Table("class", "step", "state", "about", "failures", "oldest (UTC)", box=None)
+    table = Table("class", "step", "state", "about", "failures", "oldest", "problem")
     for row in rows:
         table.add_row(
-            row.failure_class, row.step, row.state, row.about, f"{row.failures:,}",
-            f"{row.oldest:%Y-%m-%d %H:%M:%S}",
-        )  # fmt: skip
-    console.print(table)
-    if kinds > len(rows):
-        console.print(f"{len(rows):,} of {kinds:,} kinds shown.", highlight=False)
+            row.failure_class, row.step, row.state, row.about, row.failures, times.show(row.oldest), row.problem
+        )
+    print_rows(table, format_, [kind.as_json() for kind in rows])
+    if format_ is Format.TABLE and kinds > len(rows):
+        remark(f"{len(rows):,} of {kinds:,} kinds shown.")
 
 
 @app.command()
@@ -126,7 +122,8 @@ def retry(
     """Try failures again. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
-        _finish(operator.retry(engine, wanted, who=who or operator_name()), "released; their batches go on shortly")
+        chunks = operator.retry(engine, wanted, who=who or operator_name())
+        _finish(engine, wanted, chunks, "released; their batches go on shortly")
 
 
 @app.command()
@@ -139,10 +136,28 @@ def discard(
     *,
     everything: All = False,
 ) -> None:
-    """Set failures aside for good. Their records stay, counted as discarded. Exit code 1 when none was open."""
+    """Give failures up, until `restore`. Their records stay, counted as discarded. Exit code 1 when none was open."""
     wanted = _chosen(ids, wanted, everything=everything)
     with database() as engine:
-        _finish(operator.discard(engine, wanted, who=who or operator_name(), reason=because), "discarded")
+        chunks = operator.discard(engine, wanted, who=who or operator_name(), reason=because)
+        _finish(engine, wanted, chunks, "discarded")
+
+
+@app.command()
+@chooses_failures
+def restore(
+    wanted: FailureFilter,
+    ids: Ids = None,
+    because: Because = None,
+    who: Who = None,
+    *,
+    everything: All = False,
+) -> None:
+    """Take back that failures were discarded: they are open again. Exit code 1 when none was discarded."""
+    wanted = _chosen(ids, wanted, everything=everything)
+    with database() as engine:
+        chunks = operator.restore(engine, wanted, who=who or operator_name(), reason=because)
+        _finish(engine, wanted, chunks, "restored", state="discarded")
 
 
 @app.command()
@@ -156,7 +171,7 @@ def edit(
         raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     except OSError as error:
         complain(f"{file}: {error.strerror}")
-        raise typer.Exit(1) from None
+        raise typer.Exit(WRONG) from None
     with database() as engine:
         operator.edit(
             engine, failure_id, raw.strip(), who=who or operator_name(),
@@ -182,7 +197,7 @@ def accept(
         accepted = operator.accept(engine, failure_id, who=who or operator_name())
     console.print(
         f"Call {accepted.call_ref} of {accepted.source} has the new version; "
-        f"{accepted.reversed_charges} charge reversed, the new one follows shortly.",
+        f"{counted(accepted.reversed_charges, 'charge')} reversed, the new one follows shortly.",
         highlight=False,
     )
 
@@ -193,11 +208,11 @@ def _ask_again(failure_id: int) -> None:
         failure = read_failure(connection, failure_id)
         if failure is None:
             return
-        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure["source"])
+        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure.source)
         count = count_failures(connection, wanted)
     if count > FEW_CONFLICTS:
         complain(
-            f"{count:,} conflicts of {failure['source']} wait: a dialler that was installed anew counts from 1 again",
+            f"{count:,} conflicts of {failure.source} wait: a dialler that was installed anew counts from 1 again",
             "Accepting overwrites a stored call. If these are other calls, give the dialler a new ENIGMA_SOURCE.",
         )
         typer.confirm("Accept this one all the same?", abort=True, err=True)
@@ -206,16 +221,26 @@ def _ask_again(failure_id: int) -> None:
 def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -> FailureFilter:
     if bool(ids) == everything:
         complain("name failures by their ids, or say --all, with filters or without")
-        raise typer.Exit(2)
+        raise typer.Exit(WRONG)
     return wanted._replace(ids=tuple(ids)) if ids else wanted
 
 
-def _finish(chunks: Iterator[int], done: str) -> None:
+def _finish(engine: Engine, wanted: FailureFilter, chunks: Iterator[int], done: str, *, state: State = "open") -> None:
+    """Do it, and say what was done; and what was not, and why."""
+    with engine.connect() as connection:
+        found = list_failures(connection, wanted._replace(states=(state,)), limit=len(wanted.ids or ()))
+        others = [each for each in wanted.ids or () if each not in {failure.id for failure in found}]
+        skipped = list(passed_over(others, states_of(connection, others), state))
     total = 0
     with console.status("working") as status:
         for count in chunks:
             total += count
             status.update(f"{total:,} {done}")
-    console.print(f"{total:,} {done}.", highlight=False)
     if not total:
-        raise typer.Exit(1)
+        with engine.connect() as connection:
+            why = "nothing was to be done" if skipped else none_left(count_by_state(connection, wanted), state)
+        complain(why, "\n".join(skipped))
+        raise typer.Exit(FOUND)
+    console.print(f"{total:,} {done}.", highlight=False)
+    for each in skipped:
+        errors.print(each, highlight=False)

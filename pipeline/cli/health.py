@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.common import AsJson  # noqa: TC001 - typer reads the annotations
+from pipeline.cli.exits import FOUND
+from pipeline.cli.output import print_json
 from pipeline.monitoring.health import (
     ALIVE_WITHIN_SECONDS,
     Health,
@@ -38,15 +41,19 @@ def health(
     ] = None,
     *,
     ready: Annotated[bool, typer.Option("--ready", help="Also: it can do its work.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say whether a process on this machine is well. Exit code 1 when it is not."""
     found = look(process, within_seconds=within, ready=ready)
     if found.well and progress is not None and has_queues(process):
         name = sign_name(process)
         found = stuck_download(name, progress) or progress_of(name, progress)
-    print(found.says)  # noqa: T201 - as the quick way in pipeline/__main__.py does, which knows no rich
+    if as_json:
+        print_json(found._asdict())
+    else:
+        print(found.says)  # noqa: T201 - as the quick way in pipeline/__main__.py does, which knows no rich
     if not found.well:
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
 
 
 def progress_of(name: str, longest_seconds: float) -> Health:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from dataclasses import asdict
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pipeline.lookup.history import BatchRow, DispositionRow, History, LineRow, RecordingRow
+    from pipeline.lookup.history import ActionRow, DispositionRow, FailureRow, History, LineRow
+    from pipeline.recordings.rules.row import RecordingOfCall
 
 
 class Event(NamedTuple):
@@ -24,43 +30,78 @@ def as_dict(history: History) -> dict[str, Any]:
     disposition, recording = history.disposition, history.recording
     return {
         "call": history.call._asdict(),
+        "net": net_charge(history),
+        "not_charged": None if history.uncharged is None else history.uncharged.reason,
         "disposition": None if disposition is None else disposition._asdict(),
         "charges": [line._asdict() for line in history.charges],
-        "recording": None if recording is None else recording._asdict(),
+        "recording": None if recording is None else asdict(recording),
+        "failures": [_failure(each) for each in history.failures],
+        "versions": [version._asdict() | {"call": version.call._asdict()} for version in history.replaced],
         "history": [event._asdict() for event in events(history)],
     }
 
 
+def net_charge(history: History) -> dict[str, Decimal]:
+    """What the call's lines come to, by currency; a currency that was taken back altogether is left out."""
+    sums: defaultdict[str, Decimal] = defaultdict(Decimal)
+    for line in history.charges:
+        sums[line.currency] += line.amount
+    # A charge of nothing is one too, and stands there as long as it is in force.
+    in_force = history.charges[-1].currency if history.charges and history.charges[-1].kind == "charge" else None
+    return {currency: amount for currency, amount in sums.items() if amount or currency == in_force}
+
+
+def _failure(failure: FailureRow) -> dict[str, Any]:
+    return {"class" if name == "failure_class" else name: value for name, value in failure._asdict().items()}
+
+
 def events(history: History) -> list[Event]:
     """Everything that happened to a call, oldest first."""
+    content = f"content sha256 {history.content_hash.hex()[:16]}…"
+    first = history.replaced[0] if history.replaced else None
     found = [
-        *_received(history.record_id, history.batch),
-        Event(history.normalized_at, "normalized", f"content sha256 {history.content_hash.hex()[:16]}…"),
+        *_received(history),
+        Event(history.normalized_at, "normalized", content)
+        if first is None
+        else Event(first.normalized_at, "normalized", "the version that was replaced later"),
         *_classified(history.disposition),
-        *map(_charged, history.charges),
-        *_recorded(history.recording),
-        *(
-            Event(
-                each.last_failed_at,
-                f"{each.step} failed",
-                f"{each.failure_class}, attempt {each.attempts}, now {each.state}: {each.reason}",
-            )
-            for each in history.failures
-        ),
+        *map(_failed, history.failures),
         *(
             Event(each.noticed_at, "duplicate", f"record {each.record_id} repeats this call")
             for each in history.duplicates
         ),
-        *(Event(each.at, each.action, f"by {each.who}") for each in history.actions),
+        *(
+            Event(each.accepted_at, "replaced", f"by record {each.record_id}, which {each.accepted_by} accepted")
+            for each in history.replaced
+        ),
+        *(Event(each.at, each.action, _done(each)) for each in history.actions if each.action != _TOLD_BY_THE_VERSION),
+        *map(_charged, history.charges),
+        *_recorded(history.recording),
     ]
     if history.uncharged is not None:
         found.append(Event(history.uncharged.decided_at, "not charged", history.uncharged.reason))
     return sorted(found, key=lambda event: event.at)
 
 
-def _received(record_id: int, batch: BatchRow | None) -> Iterator[Event]:
-    if batch is not None:
-        yield Event(batch.received_at, "received", f"record {record_id}, in batch {batch.id} of {batch.records}")
+_TOLD_BY_THE_VERSION = "replaced by an accepted record"
+"""The action written for the call beside that for the record accepted."""
+
+
+def _done(action: ActionRow) -> str:
+    reason = (action.detail or {}).get("reason")
+    return f"by {action.who}: {reason}" if reason else f"by {action.who}"
+
+
+def _failed(failure: FailureRow) -> Event:
+    said = f"{failure.failure_class}, attempt {failure.attempts}, now {failure.state}: {failure.reason}"
+    return Event(failure.last_failed_at, f"{failure.step} failed", f"{said}; failure {failure.id}")
+
+
+def _received(history: History) -> Iterator[Event]:
+    batches = {batch.id: batch for batch in history.batches}
+    for record_id in (history.record_id, *(version.record_id for version in history.replaced)):
+        if (batch := batches.get(batch_of(record_id))) is not None:
+            yield Event(batch.received_at, "received", f"record {record_id}, in batch {batch.id} of {batch.records}")
 
 
 def _classified(disposition: DispositionRow | None) -> Iterator[Event]:
@@ -78,7 +119,7 @@ def _charged(line: LineRow) -> Event:
     )
 
 
-def _recorded(recording: RecordingRow | None) -> Iterator[Event]:
+def _recorded(recording: RecordingOfCall | None) -> Iterator[Event]:
     if recording is None:
         return
     yield Event(recording.scheduled_at, "recording scheduled", "to be fetched from the dialler by call_ref")

@@ -11,15 +11,15 @@ import json
 import os
 import sys
 import traceback
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import rich.console
-import rich.table
 from rich.segment import Segment
 from rich.text import Text
 
+from pipeline.cli.tables import Format
 from pipeline.logs.rules.visible import visible, visible_lines
 
 if TYPE_CHECKING:
@@ -29,12 +29,20 @@ if TYPE_CHECKING:
     from rich.console import ConsoleOptions, RenderableType
     from rich.style import Style
 
+    from pipeline.cli.tables import Table
+
 
 class Console(rich.console.Console):
     """A console that reads no markup, and on which a string is one line of text, whatever is in it."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(markup=False, emoji=False, **options)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; what goes to a pipe or a file is not folded at a width that nobody has."""
+        if not self.is_terminal:
+            options.setdefault("soft_wrap", True)
+        super().print(*objects, **options)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """A string as text."""
@@ -44,20 +52,6 @@ class Console(rich.console.Console):
         """Anything else as it is laid out, with nothing harmful left in it: the net below `as_text`."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(visible_lines(segment.text), segment.style)
-
-
-class Table(rich.table.Table):
-    """A table each of whose cells is one line of text."""
-
-    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
-        """Add a row; strings and texts in it are shown as they are."""
-        super().add_row(*(_cell(cell) for cell in cells), **options)
-
-
-def _cell(cell: RenderableType | None) -> RenderableType | None:
-    if isinstance(cell, Text) and cell.plain != visible(cell.plain):
-        return as_text(cell.plain, cell.style)
-    return as_text(cell) if isinstance(cell, str) else cell
 
 
 console = Console()
@@ -72,6 +66,27 @@ def as_text(value: Any, style: str | Style = "") -> Text:
 def as_lines(value: str) -> Text:
     """A text of several lines, as text."""
     return Text(visible_lines(value))
+
+
+def remark(text: str) -> None:
+    """Say something about the rows that were printed; where those go into a pipe, on standard error."""
+    (console if console.is_terminal else errors).print(as_text(text))
+
+
+def print_rows(table: Table, format_: Format, json_: Any = None) -> None:
+    """Write rows as they were asked for.
+
+    Args:
+        table: for people, and for CSV.
+        format_: which of the three.
+        json_: what JSON has, which may be more than the rows.
+    """
+    if format_ is Format.JSON:
+        print_json(json_)
+    elif format_ is Format.CSV:
+        print_csv(table.as_csv())
+    else:
+        console.print(table)
 
 
 def print_heading(title: str) -> None:
@@ -111,17 +126,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
     raise TypeError(f"no JSON for {type(value).__name__}")
-
-
-INSTANTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"]
-"""How an instant may be written on the command line; without an offset it is UTC."""
-
-
-def aware(instant: datetime | None) -> datetime | None:
-    """An instant from the command line with its offset, UTC where none was given."""
-    if instant is None:
-        return None
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
 
 
 def operator_name() -> str:

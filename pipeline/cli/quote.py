@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
 from pipeline.billing.quote import HypotheticalCall, Quote
 from pipeline.billing.quote import quote as price
 from pipeline.calls.rules.disposition import Disposition
-from pipeline.cli.common import database, instant
-from pipeline.cli.output import Table, as_text, console, print_json
+from pipeline.cli.common import AsJson, Utc, clock, database, time_option
+from pipeline.cli.output import as_text, console, print_json
+from pipeline.cli.tables import Table
 from pipeline.settings import current_settings
 
 _LONGEST_CALL_SECONDS = 1_000_000_000  # two of these are what the ledger's column holds
@@ -21,10 +21,7 @@ _LONGEST_CALL_SECONDS = 1_000_000_000  # two of these are what the ledger's colu
 def quote(
     number: Annotated[str, typer.Argument(help="The number called: E.164, or as dialled in PIPELINE_REGION.")],
     seconds: Annotated[int, typer.Argument(min=0, max=_LONGEST_CALL_SECONDS, help="How long was talked.")],
-    at: Annotated[
-        str | None,
-        typer.Option(help="When it was dialled, such as 2026-07-01T08:00; in PIPELINE_TIMEZONE, or with an offset."),
-    ] = None,
+    at: Annotated[datetime | None, time_option("When it was dialled; left out, now.")] = None,
     disposition: Annotated[Disposition, typer.Option(help="How it ended.")] = Disposition.ANSWERED,
     campaign: Annotated[
         str | None, typer.Option(help="The campaign; left out, one without a tariff of its own.", show_default=False)
@@ -34,14 +31,15 @@ def quote(
     ] = None,
     *,
     inbound: Annotated[bool, typer.Option("--inbound", help="A call that came in, to this number.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    utc: Utc = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show what a call is charged by the tariff in force, line by line, as the ledger would have it."""
     settings = current_settings()
     call = HypotheticalCall(
         number=number,
         talk_seconds=seconds,
-        dialed_at=instant(at, ZoneInfo(settings.pipeline_timezone)) if at is not None else datetime.now(tz=UTC),
+        dialed_at=at if at is not None else datetime.now(tz=UTC),
         disposition=disposition.value,
         campaign=campaign,
         hold_seconds=hold,
@@ -50,16 +48,17 @@ def quote(
     with database() as engine, engine.connect() as connection:
         quoted = price(connection, call, region=settings.pipeline_region, timezone=settings.pipeline_timezone)
     if as_json:
-        print_json(quoted.as_dict())
+        print_json(quoted._asdict())
     else:
-        _show(quoted)
+        _show(quoted, clock(utc=utc).show(call.dialed_at))
 
 
-def _show(quoted: Quote) -> None:
+def _show(quoted: Quote, dialled: str) -> None:
     for step in quoted.steps:
         console.print(as_text(step))
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_row("billable seconds", str(quoted.billable_seconds))
-    table.add_row("unrounded", f"{quoted.unrounded:f} {quoted.currency}")
-    table.add_row("amount", f"{quoted.amount:f} {quoted.currency}")
+    table = Table("", "", show_header=False)
+    table.add_row("dialled", dialled)
+    table.add_row("billable seconds", f"{quoted.billable_seconds:,}")
+    table.add_row("unrounded", f"{quoted.unrounded:,f} {quoted.currency}")
+    table.add_row("amount", f"{quoted.amount:,f} {quoted.currency}")
     console.print(table)

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from pipeline.cli.common import database
-from pipeline.cli.output import INSTANTS, Table, as_text, aware, complain, console, errors, operator_name, print_json
+from pipeline.cli.common import (
+    AsJson,
+    Because,
+    Campaign,
+    FormatOption,
+    Reason,
+    Source,
+    Utc,
+    Who,
+    chosen,
+    clock,
+    database,
+    time_option,
+)
+from pipeline.cli.exits import FOUND, WRONG
+from pipeline.cli.output import as_text, complain, console, errors, operator_name, print_json, print_rows, remark
+from pipeline.cli.recordings_get import get
+from pipeline.cli.tables import Format, Table, counted
 from pipeline.recordings import listing as recording_list
+from pipeline.recordings import operator
 from pipeline.recordings import pauses as recording_pauses
-from pipeline.recordings import retention_rows as recording_keeping
 from pipeline.recordings.listing import RecordingFilter
 from pipeline.recordings.rules.outcome import RecordingState
 from pipeline.settings import current_settings
@@ -21,27 +39,29 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pipeline.recordings.listing import Queue, Recording
+    from pipeline.instants import Clock
+    from pipeline.recordings.listing import Queue
     from pipeline.recordings.pauses import Pause
+    from pipeline.recordings.rules.row import Recording
 
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
+app.command("get")(get)
 
 BAD_FILES_SHOWN = 100
 
 CallRef = Annotated[str, typer.Argument(help="The dialler's internal call reference.")]
 State = Annotated[list[RecordingState] | None, typer.Option(help="Only in this state; may be given several times.")]
-Source = Annotated[str | None, typer.Option(help="One dialler; needed when two have this reference.")]
-Campaign = Annotated[str | None, typer.Option(help="One campaign.")]
-Since = Annotated[datetime | None, typer.Option(help="Calls dialled at this instant or later; UTC.", formats=INSTANTS)]
-Until = Annotated[datetime | None, typer.Option(help="Calls dialled before this instant; UTC.", formats=INSTANTS)]
+OneSource = Annotated[
+    str | None, typer.Option("--source", help="The dialler; needed when two have this reference.", show_default=False)
+]
+Since = Annotated[datetime | None, time_option("Calls dialled at this time or later.")]
+Until = Annotated[datetime | None, time_option("Calls dialled before this time.")]
 Limit = Annotated[int, typer.Option(min=1, max=1_000_000, help="The most to show.")]
-Reason = Annotated[str | None, typer.Option(help="Why, for the record.")]
-Who = Annotated[str | None, typer.Option(help="Who does it, for the record; the system's user by default.")]
-AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
+BecauseBefore = Annotated[str | None, typer.Option("--reason", help="What --because was called.", hidden=True)]
 
 
 @app.command()
-def status(*, as_json: AsJson = False) -> None:
+def status(*, utc: Utc = False, as_json: AsJson = False) -> None:
     """Show how many recordings are where, each dialler's limits, and its pause. Exit code 1 while any is paused."""
     settings = current_settings()
     with database() as engine, engine.connect() as connection:
@@ -59,14 +79,14 @@ def status(*, as_json: AsJson = False) -> None:
     else:
         _show_queues(queues)
         console.print(
-            f"At most {limits['concurrency']} downloads at once and {limits['rate']:g} requests a second "
-            "to each dialler.",
+            f"At most {counted(settings.recordings_concurrency, 'download')} at once and "
+            f"{settings.recordings_rate:g} requests a second to each dialler.",
             highlight=False,
         )
         for pause in pauses:
-            _show_pause(pause)
+            _show_pause(pause, clock(utc=utc))
     if pauses:
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
 
 
 @app.command("list")
@@ -77,33 +97,34 @@ def list_(
     source: Source = None,
     campaign: Campaign = None,
     call_ref: Annotated[str | None, typer.Option(help="One call.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Those whose reason contains this text.")] = None,
+    reason: Reason = None,
     limit: Limit = 50,
+    format_: FormatOption = Format.TABLE,
     *,
     held: Annotated[bool | None, typer.Option("--held/--not-held", help="Under legal hold or not.")] = None,
     deleted: Annotated[bool | None, typer.Option("--deleted/--kept", help="File deleted or not.")] = None,
     differs: Annotated[bool | None, typer.Option("--differs/--sound", help="Found to differ by `verify`.")] = None,
     undeleted: Annotated[bool, typer.Option("--undeleted", help="Past retention, and cannot be deleted.")] = False,
+    utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show recordings, newest call first. Exit code 0, whether there are any or not."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     wanted = RecordingFilter(
-        [each.value for each in state] if state else None, source, campaign, call_ref, aware(since), aware(until),
-        reason, held, differs, deleted, undeleted or None,
+        [each.value for each in state] if state else None, source, campaign, call_ref, since, until, reason,
+        held, differs, deleted, undeleted or None,
     )  # fmt: skip
     with database() as engine, engine.connect() as connection:
         rows = recording_list.list_recordings(connection, wanted, limit=limit)
-    if as_json:
-        print_json([row._asdict() for row in rows])
-        return
-    table = Table("source", "call_ref", "campaign", "dialled (UTC)", "state", "tries", "next (UTC)", "", box=None)
+    table = Table("source", "call_ref", "campaign", "dialled", "state", "tries", "due", "reason")
     for row in rows:
         table.add_row(
-            row.source, row.call_ref, row.campaign_ref, _instant(row.dialed_at), _state(row),
-            str(row.attempts), _instant(row.due_at), _remark(row),
+            row.source, row.call_ref, row.campaign_ref, times.show(row.dialed_at), _state(row),
+            row.attempts, times.show(row.due_at), _remark(row),
         )  # fmt: skip
-    console.print(table)
-    console.print(f"{len(rows)} shown.", highlight=False)
+    print_rows(table, format_, [asdict(row) for row in rows])
+    if format_ is Format.TABLE:
+        remark(f"{counted(len(rows), 'recording')} shown.")
 
 
 @app.command()
@@ -113,28 +134,28 @@ def missing(
     source: Source = None,
     campaign: Campaign = None,
     limit: Limit = 50,
+    format_: FormatOption = Format.TABLE,
     *,
     ended: Annotated[bool, typer.Option("--ended", help="Only those that nothing more is tried for.")] = False,
     deleted: Annotated[bool, typer.Option("--deleted", help="Also those that retention deleted.")] = False,
+    utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show answered calls without a stored recording, and why. Exit code 1 when there are any."""
-    wanted = RecordingFilter(source=source, campaign=campaign, since=aware(since), until=aware(until))
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
+    wanted = RecordingFilter(source=source, campaign=campaign, since=since, until=until)
     with database() as engine, engine.connect() as connection:
         rows, total = recording_list.list_missing(connection, wanted, ended=ended, limit=limit, with_deleted=deleted)
-    if as_json:
-        print_json({"missing": total, "calls": [row._asdict() for row in rows]})
-    else:
-        table = Table("source", "call_ref", "campaign", "dialled (UTC)", "state", "tries", "why", box=None)
-        for row in rows:
-            table.add_row(
-                row.source, row.call_ref, row.campaign_ref, _instant(row.dialed_at),
-                row.state, str(row.attempts), row.reason,
-            )  # fmt: skip
-        console.print(table)
-        console.print(f"{len(rows):,} of {total:,} shown.", highlight=False)
+    table = Table("source", "call_ref", "campaign", "dialled", "state", "tries", "reason")
+    for row in rows:
+        table.add_row(
+            row.source, row.call_ref, row.campaign_ref, times.show(row.dialed_at), row.state, row.attempts, row.reason
+        )
+    print_rows(table, format_, {"missing": total, "calls": [row._asdict() for row in rows]})
+    if format_ is Format.TABLE:
+        remark(f"{len(rows):,} of {counted(total, 'call')} shown.")
     if total:
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
 
 
 @app.command()
@@ -143,9 +164,10 @@ def retry(
     state: State = None,
     source: Source = None,
     campaign: Campaign = None,
-    said: Annotated[str | None, typer.Option(help="With --all: those whose reason contains this text.")] = None,
-    reason: Reason = None,
+    reason: Annotated[str | None, typer.Option(help="With --all: those whose reason contains this text.")] = None,
+    because: Because = None,
     who: Who = None,
+    said: Annotated[str | None, typer.Option(help="What --reason was called.", hidden=True)] = None,
     *,
     everything: Annotated[
         bool, typer.Option("--all", help="All that the filters leave, instead of references; --state is needed.")
@@ -155,33 +177,37 @@ def retry(
 
     Exit code 1 when a reference given was not scheduled, or when --all found none.
     """
+    if call_refs and because is None:
+        reason, because = None, reason  # with references --reason was why, and there is nothing to choose by it
     states = [each.value for each in state] if state else None
     if bool(call_refs) == everything or (everything and not states):
         complain("name calls by their references, or say --all with --state failed, expired or absent")
-        raise typer.Exit(2)
-    if states and not set(states) <= set(recording_keeping.ENDED_WITHOUT_FILE):
-        complain(f"only recordings that are {', '.join(recording_keeping.ENDED_WITHOUT_FILE)} can be tried again")
-        raise typer.Exit(2)
+        raise typer.Exit(WRONG)
+    if states and not set(states) <= set(operator.ENDED_WITHOUT_FILE):
+        complain(f"only recordings that are {', '.join(operator.ENDED_WITHOUT_FILE)} can be tried again")
+        raise typer.Exit(WRONG)
     with database() as engine, engine.begin() as connection:
         call_ids = None if everything else [_find(connection, ref, source) for ref in dict.fromkeys(call_refs or ())]
-        retried = recording_keeping.retry(
+        retried = operator.retry(
             connection,
             who=who or operator_name(),
-            reason=reason,
-            states=states or recording_keeping.ENDED_WITHOUT_FILE,
+            reason=because,
+            states=states or operator.ENDED_WITHOUT_FILE,
             call_ids=call_ids,
             source=source,
             campaign=campaign,
-            said=said,
+            said=reason if reason is not None else said,
         )
-    console.print(f"{retried.scheduled:,} scheduled again.", highlight=False)
+    console.print(f"{counted(retried.scheduled, 'recording')} scheduled again.", highlight=False)
     if retried.without_call_ref:
         console.print(f"{retried.without_call_ref:,} skipped: the dialler sent no call_ref to ask by.", highlight=False)
     others = 0 if call_ids is None else len(call_ids) - sum(retried)
     if others:
         console.print(f"{others:,} skipped: neither absent, expired nor failed, or left out by a filter.")
+    if not retried.scheduled and reason is not None and because is None:
+        errors.print("--reason chooses those whose reason has this text in it; say why with --because.")
     if not retried.scheduled or (call_ids is not None and retried.scheduled < len(call_ids)):
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
 
 
 # long: shows progress while it reads, then what it found
@@ -190,6 +216,7 @@ def verify(
     who: Who = None,
     *,
     restart: Annotated[bool, typer.Option("--restart", help="Begin anew, and do not go on where a run ended.")] = False,
+    utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Read every stored file of this environment's dialler and compare it with its size and SHA-256.
@@ -210,12 +237,12 @@ def verify(
         )
         if run.cleared:
             errors.print(
-                f"{run.cleared:,} mark(s) that an earlier version set on other diallers' files are cleared: it looked "
-                "for them in one store. Verify those where their ENIGMA_SOURCE and RECORDINGS_URL are set.",
+                f"Cleared {counted(run.cleared, 'mark')} that an earlier version set on other diallers' files: it "
+                "looked for them in one store. Verify those where their ENIGMA_SOURCE and RECORDINGS_URL are set.",
                 highlight=False,
             )
         if run.resumed:
-            errors.print(f"Going on with the run of {_instant(run.began_at)} UTC.", highlight=False)
+            errors.print(f"Going on with the run of {clock(utc=utc).show(run.began_at)}.", highlight=False)
         columns = (TextColumn("verifying"), BarColumn(40), MofNCompleteColumn(), TextColumn("files"))
         shown = read = 0
         with Progress(*columns, DownloadColumn(), TimeRemainingColumn(), console=errors) as progress:
@@ -239,47 +266,61 @@ def verify(
             }
         )
     else:
-        console.print(f"{read:,} files of {run.source} read; {problems:,} differ.", highlight=False)
+        differ = f"{problems:,} differ{'s' if problems == 1 else ''}"
+        console.print(f"{counted(read, 'file')} of {run.source} read; {differ}.", highlight=False)
         if problems:
             console.print("List them with: pipeline recordings list --differs", highlight=False)
     if problems:
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
 
 
 @app.command()
-def hold(call_ref: CallRef, source: Source = None, reason: Reason = None, who: Who = None) -> None:
+def hold(
+    call_ref: CallRef,
+    source: OneSource = None,
+    because: Because = None,
+    who: Who = None,
+    because_before: BecauseBefore = None,
+    *,
+    utc: Utc = False,
+) -> None:
     """Put a call's recording under legal hold: retention leaves it alone. Exit code 1 when its file is deleted."""
     with database() as engine, engine.begin() as connection:
         call_id = _find(connection, call_ref, source)
-        held = recording_keeping.hold(connection, call_id, who=who or operator_name(), reason=reason)
+        held = operator.hold(connection, call_id, who=who or operator_name(), reason=because or because_before)
         found = recording_list.state_of(connection, call_id)
     console.print(f"The recording of {call_ref} is held{'' if held else ' already'}.", highlight=False)
     if found.deleted_at is not None:
-        complain(f"its file was deleted at {_instant(found.deleted_at)} UTC: {found.deleted_reason}")
-        raise typer.Exit(1)
+        complain(f"its file was deleted at {clock(utc=utc).show(found.deleted_at)}: {found.deleted_reason}")
+        raise typer.Exit(FOUND)
 
 
 @app.command()
-def release(call_ref: CallRef, source: Source = None, reason: Reason = None, who: Who = None) -> None:
+def release(
+    call_ref: CallRef,
+    source: OneSource = None,
+    because: Because = None,
+    who: Who = None,
+    because_before: BecauseBefore = None,
+) -> None:
     """End a call's legal hold. Exit code 1 when there was none."""
     with database() as engine, engine.begin() as connection:
         call_id = _find(connection, call_ref, source)
-        if not recording_keeping.end_hold(connection, call_id, who=who or operator_name(), reason=reason):
+        why = because or because_before
+        if not operator.end_hold(connection, call_id, who=who or operator_name(), reason=why):
             complain(f"the recording of {call_ref} is not held")
-            raise typer.Exit(1)
+            raise typer.Exit(FOUND)
     console.print(f"The recording of {call_ref} is no longer held.", highlight=False)
 
 
 @app.command()
-def resume(
-    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.")] = None, who: Who = None
-) -> None:
+def resume(source: Source = None, who: Who = None) -> None:
     """End the pause of a queue at once, its cause being removed. Exit code 1 when none was paused."""
     with database() as engine, engine.begin() as connection:
         lifted = recording_pauses.lift(connection, source, who=who or operator_name())
     if not lifted:
         complain(f"the recordings of {source} are not paused" if source else "no recordings are paused")
-        raise typer.Exit(1)
+        raise typer.Exit(FOUND)
     for pause in lifted:
         console.print(f"The recordings of {pause.source} go on.", highlight=False)
 
@@ -294,7 +335,7 @@ def _find(connection: Connection, call_ref: str, source: str | None) -> int:
     else:
         where = f" of {source}" if source is not None else ""
         complain(f"no call{where} with the reference {call_ref} has a recording to fetch")
-    raise typer.Exit(1)
+    raise typer.Exit(FOUND)
 
 
 def _show_queues(queues: list[Queue]) -> None:
@@ -302,30 +343,30 @@ def _show_queues(queues: list[Queue]) -> None:
         console.print("No call had a recording yet.")
         return
     shown = ("scheduled", "due", "in_flight", "stored", "absent", "expired", "failed", "held", "deleted", "differing")
-    table = Table("source", *(name.replace("_", " ") for name in shown), "stored MB", box=None, pad_edge=False)
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table("source", *(name.replace("_", " ") for name in shown), "MB")
     for row in queues:
-        table.add_row(row.source, *(f"{getattr(row, name):,}" for name in shown), f"{row.stored_bytes / 1e6:,.1f}")
+        megabytes = Decimal(row.stored_bytes).scaleb(-6).quantize(Decimal("0.1"))
+        table.add_row(row.source, *(getattr(row, name) for name in shown), megabytes)
     console.print(table)
     for row in queues:
         if row.not_begun:
-            not_begun = as_text(f"{row.not_begun:,} of {row.source} were sent more than once and not begun:", "yellow")
+            not_begun = as_text(
+                f"{counted(row.not_begun, 'message')} of {row.source} sent more than once and not begun:", "yellow"
+            )
             advice = as_text(f" is a recordings worker with ENIGMA_SOURCE={row.source} running?")
             console.print(Text.assemble(not_begun, advice))
         if row.undeleted:
-            undeleted = (
-                f"{row.undeleted:,} recordings of {row.source} are past their retention and could not be deleted:"
-            )
+            past = "is past its retention" if row.undeleted == 1 else "are past their retention"
+            undeleted = f"{counted(row.undeleted, 'recording')} of {row.source} {past} and could not be deleted:"
             console.print(Text.assemble(as_text(undeleted, "yellow"), " pipeline recordings list --undeleted"))
 
 
-def _show_pause(pause: Pause) -> None:
+def _show_pause(pause: Pause, times: Clock) -> None:
     paused = as_text(f"{pause.source} is paused", "bold red")
-    console.print(Text.assemble(paused, as_text(f" since {_instant(pause.since)} UTC: {pause.reason}")))
-    tried = f"{pause.failed_probes} tries in vain; " if pause.failed_probes else ""
+    console.print(Text.assemble(paused, as_text(f" since {times.show(pause.since)}: {pause.reason}")))
+    tried = f"{counted(pause.failed_probes, 'try', 'tries')} in vain; " if pause.failed_probes else ""
     console.print(
-        f"  {tried}one recording is tried at {_instant(pause.until)} UTC, or at once after: pipeline recordings resume",
+        f"  {tried}one recording is tried at {times.show(pause.until)}, or at once after: pipeline recordings resume",
         highlight=False,
     )
 
@@ -336,11 +377,5 @@ def _state(row: Recording) -> str:
 
 
 def _remark(row: Recording) -> str:
-    remark = row.verify_problem or row.deleted_reason or row.delete_problem
-    if remark is None:
-        remark = row.path if row.state == "stored" else row.reason
-    return remark or ""
-
-
-def _instant(at: datetime | None) -> str:
-    return "" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+    known = row.verify_problem or row.deleted_reason or row.delete_problem
+    return known or (row.path if row.state == "stored" else row.reason) or ""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipeline.billing.rules.months import month_in
 from pipeline.billing.statements import GroupBy, charges_by, totals
-from pipeline.cli.common import database
+from pipeline.cli.common import AsJson, FormatOption, Source, chosen, database
 from pipeline.cli.csv_cells import csv_lines
-from pipeline.cli.output import Table, as_text, console, print_csv, print_json
+from pipeline.cli.output import as_text, console, print_csv, print_json, remark
+from pipeline.cli.report_calls import calls
+from pipeline.cli.report_itemised import itemised_charges
+from pipeline.cli.tables import Format, Table
 from pipeline.errors import DataError
 from pipeline.settings import current_settings
 
@@ -19,14 +21,8 @@ if TYPE_CHECKING:
     from pipeline.billing.statements import Entry
 
 app = typer.Typer(help="Statements.", no_args_is_help=True)
-
-
-class Format(StrEnum):
-    """How a statement is written."""
-
-    TABLE = "table"
-    CSV = "csv"
-    JSON = "json"
+app.command("calls")(calls)
+app.command("itemised")(itemised_charges)
 
 
 @app.callback()
@@ -38,10 +34,13 @@ def _report() -> None:
 def charges(
     month: Annotated[str, typer.Option(help="The month the calls were dialled in, such as 2026-11.")],
     by: Annotated[GroupBy, typer.Option(help="What a line stands for.")] = GroupBy.CAMPAIGN,
-    format_: Annotated[Format, typer.Option("--format", help="For people, spreadsheets or scripts.")] = Format.TABLE,
-    source: Annotated[str | None, typer.Option(help="One dialler; all when left out.", show_default=False)] = None,
+    format_: FormatOption = Format.TABLE,
+    source: Source = None,
+    *,
+    as_json: AsJson = False,
 ) -> None:
     """Show what the calls of a month are charged. Month and days are those of PIPELINE_TIMEZONE."""
+    format_ = chosen(format_, as_json=as_json)
     try:
         of = month_in(month, current_settings().pipeline_timezone)
     except DataError as error:
@@ -63,30 +62,25 @@ def charges(
         _show(entries, by)
 
 
-_COLUMNS = ("calls", "billable_seconds", "amount", "currency")
+_COLUMNS = ("charges", "billable_seconds", "amount", "currency")
 
 
 def _as_dict(entry: Entry, group: str | None) -> dict[str, object]:
     named = {} if group is None else {group: entry.group}
-    return named | dict(zip(_COLUMNS, entry[1:], strict=True))
+    # `calls` is what `charges` was called at first.
+    return named | dict(zip(_COLUMNS, entry[1:], strict=True)) | {"calls": entry.calls}
 
 
 def _show(entries: list[Entry], by: GroupBy) -> None:
     if not entries:
-        console.print("No call of that month is charged.", highlight=False)
+        remark("No call of that month is charged.")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in (by.value, "calls", "billable seconds", "amount", ""):
-        table.add_column(name, justify="left" if name in {by.value, ""} else "right")
+    table = Table(by.value, *(name.replace("_", " ") for name in _COLUMNS))
     for entry in entries:
-        table.add_row(entry.group or _NAMELESS.get(by, ""), *_cells(entry))
+        table.add_row(entry.group or _NAMELESS.get(by, ""), *entry[1:])
     for total in totals(entries):
-        table.add_row(as_text("all", "bold"), *_cells(total))
-    console.print(table, highlight=False)
+        table.add_row(as_text("all", "bold"), *total[1:])
+    console.print(table)
 
 
 _NAMELESS = {GroupBy.PREFIX: "(default rate)", GroupBy.AGENT: "(none)"}
-
-
-def _cells(entry: Entry) -> list[str]:
-    return [f"{entry.calls:,}", f"{entry.billable_seconds:,}", f"{entry.amount:,f}", entry.currency]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from datetime import datetime  # noqa: TC003 - typer reads the annotations
+from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,32 +15,47 @@ from pipeline.billing.rerate import Preview, compare
 from pipeline.billing.rerate import rerate as write
 from pipeline.billing.rules.tariff_file import TariffFileError
 from pipeline.billing.tariff_cache import TariffCache
-from pipeline.cli.common import database, instant, read_file
-from pipeline.cli.output import Table, as_text, complain, console, errors, operator_name, print_json
+from pipeline.cli.common import (
+    AsJson,
+    Campaign,
+    FormatOption,
+    Source,
+    Utc,
+    Who,
+    chosen,
+    clock,
+    database,
+    read_file,
+    time_option,
+)
+from pipeline.cli.exits import FOUND
+from pipeline.cli.output import as_text, complain, console, errors, operator_name, print_rows, remark
+from pipeline.cli.tables import Format, Table
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from decimal import Decimal
 
     from pipeline.billing.bill import Tariffs
-    from pipeline.billing.rules.difference import Comparison, Difference
+    from pipeline.billing.rules.difference import Comparison
 
 
 def rerate(
-    since: Annotated[
-        str,
-        typer.Option(help="Calls dialled at this time or later, such as 2026-11-01; in PIPELINE_TIMEZONE."),
-    ],
-    until: Annotated[str, typer.Option(help="Calls dialled before this time; 2026-12-01 ends with November.")],
-    campaign: Annotated[str | None, typer.Option(help="Only this campaign.", show_default=False)] = None,
-    source: Annotated[str | None, typer.Option(help="Only one dialler.", show_default=False)] = None,
+    since: Annotated[datetime, time_option("Calls dialled at this time or later, such as 2026-11-01.")],
+    until: Annotated[datetime, time_option("Calls dialled before this time; 2026-12-01 ends with November.")],
+    campaign: Campaign = None,
+    source: Source = None,
     tariff_file: Annotated[
         Path | None,
         typer.Option(help="With --dry-run: as if this file were loaded into the tariffs.", show_default=False),
     ] = None,
+    who: Who = None,
+    format_: FormatOption = Format.TABLE,
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the difference and write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    utc: Utc = False,
+    as_json: AsJson = False,
 ) -> None:
     """Rate calls again by the tariff now in force: the difference a campaign, then the corrections.
 
@@ -48,10 +63,9 @@ def rerate(
     any time and run again. A call that has no rate now keeps its charge.
     """
     settings = current_settings()
-    zone = ZoneInfo(settings.pipeline_timezone)
-    selection = Selection(
-        instant(since, zone, "--since"), instant(until, zone, "--until"), campaign and campaign.strip(), source
-    )
+    format_ = chosen(format_, as_json=as_json)
+    people = format_ is Format.TABLE
+    selection = Selection(since, until, campaign and campaign.strip(), source)
     if selection.since >= selection.until:
         raise typer.BadParameter("must be after --since", param_hint="'--until'")
     if tariff_file is not None and not dry_run:
@@ -60,18 +74,20 @@ def rerate(
     if tariff_file is not None:
         tariffs = _preview(tariff_file, tariffs)
     with database() as engine:
-        with _bar("Comparing", shown=not as_json) as progress:
+        with _bar("Comparing", shown=people) as progress:
             comparison = compare(engine, selection, tariffs, progress=progress)
-        if not as_json:
+        if people:
+            times = clock(utc=utc)
+            remark(f"Calls dialled from {times.show(since)} until before {times.show(until)}:")
             _show(comparison)
         rerated = 0
         if comparison.changed and not dry_run:
-            with _bar("Rerating", shown=not as_json) as progress:
-                rerated = write(engine, selection, tariffs, who=operator_name(), progress=progress)
-    if as_json:
-        print_json(_as_dict(selection, comparison, rerated, dry_run=dry_run))
-    else:
+            with _bar("Rerating", shown=people) as progress:
+                rerated = write(engine, selection, tariffs, who=who or operator_name(), progress=progress)
+    if people:
         _conclude(comparison, rerated, dry_run=dry_run)
+    else:
+        print_rows(_table(comparison), format_, _as_dict(selection, comparison, rerated, dry_run=dry_run))
 
 
 def _preview(file: Path, tariffs: Tariffs) -> Preview:
@@ -85,7 +101,7 @@ def _preview(file: Path, tariffs: Tariffs) -> Preview:
         )
     except TariffFileError as error:
         complain(f"{file}: {error}", "`pipeline tariff load --dry-run` lists every mistake.")
-        raise typer.Exit(1) from None
+        raise typer.Exit(FOUND) from None
 
 
 @contextlib.contextmanager
@@ -106,28 +122,28 @@ def _bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
 
 def _show(comparison: Comparison) -> None:
     if not comparison.differences:
-        console.print("No charged or uncharged call was dialled in that time.", highlight=False)
+        remark("No charged or uncharged call was dialled in that time.")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("campaign", "calls", "change", "no rate", "charged", "by the tariff", "difference", ""):
-        table.add_column(name, justify="left" if name in {"campaign", ""} else "right", no_wrap=name != "campaign")
-    for (campaign, currency), each in sorted(comparison.differences.items()):
-        table.add_row(campaign, *_cells(each), currency or "not charged")
+    table = _table(comparison)
     for currency in sorted({currency for _, currency in comparison.differences if currency}):
         difference = sum(each.difference for (_, of), each in comparison.differences.items() if of == currency)
-        table.add_row(as_text("all", "bold"), *[""] * 5, f"{difference:+,f}", currency)
-    console.print(table, highlight=False)
+        table.add_row(as_text("all", "bold"), *[None] * 5, _signed(difference), currency)
+    console.print(table)
 
 
-def _cells(each: Difference) -> list[str]:
-    return [
-        f"{each.calls:,}",
-        f"{each.changed:,}",
-        f"{each.unratable:,}" if each.unratable else "",
-        f"{each.before:,f}",
-        f"{each.after:,f}",
-        f"{each.difference:+,f}" if each.difference else "0",
-    ]
+def _table(comparison: Comparison) -> Table:
+    table = Table("campaign", "calls", "changed", "unrated", "before", "after", "difference", "currency")
+    table.columns[6].justify = "right"
+    for (campaign, currency), each in sorted(comparison.differences.items()):
+        table.add_row(
+            campaign, each.calls, each.changed, each.unratable, each.before, each.after, _signed(each.difference),
+            currency or "not charged",
+        )  # fmt: skip
+    return table
+
+
+def _signed(difference: Decimal | int) -> str:
+    return f"{difference:+,f}" if difference else "0"
 
 
 def _conclude(comparison: Comparison, rerated: int, *, dry_run: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -16,8 +15,10 @@ from pipeline.billing.rules.tariff_file import COLUMNS, REQUIRED, TariffFileErro
 from pipeline.billing.rules.terms import TariffSettings
 from pipeline.billing.tariff_rows import find_version, list_versions
 from pipeline.calls.rules.disposition import Disposition  # noqa: TC001 - typer reads the annotations
-from pipeline.cli.common import database, read_file
-from pipeline.cli.output import Table, complain, console, errors, operator_name, print_csv, print_json
+from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database, read_file
+from pipeline.cli.exits import FOUND, WRONG
+from pipeline.cli.output import complain, console, errors, operator_name, print_csv, print_json, print_rows, remark
+from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import shown
 from pipeline.settings import current_settings
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pipeline.billing.rules.tariff_file import BadLine
     from pipeline.billing.rules.terms import TariffTerms
     from pipeline.billing.tariff_rows import ListedVersion
+    from pipeline.billing.waiting import WaitingCalls
 
 app = typer.Typer(help="What calls cost.", no_args_is_help=True)
 
@@ -63,6 +65,7 @@ def load(
     duration: Annotated[
         DurationBasis | None, typer.Option(help="The seconds that are charged.", show_default=False)
     ] = None,
+    who: Who = None,
     *,
     inbound: Annotated[
         bool | None,
@@ -71,7 +74,7 @@ def load(
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and write nothing.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     settings = current_settings()
     content = read_file(file)
@@ -82,7 +85,7 @@ def load(
                 content,
                 file_name=file.name,
                 tariff=tariff,
-                loaded_by=operator_name(),
+                loaded_by=who or operator_name(),
                 default_currency=settings.pipeline_currency,
                 timezone=settings.pipeline_timezone,
                 settings=TariffSettings(
@@ -99,11 +102,11 @@ def load(
             print_json({"bad_lines": [line._asdict() for line in error.bad_lines]})
         else:
             _show_bad_lines(error.bad_lines)
-        count = len(error.bad_lines)
-        complain(f"{file} has {count} mistake{'' if count == 1 else 's'}; nothing was loaded")
-        raise typer.Exit(1) from None
+        complain(f"{file} has {counted(len(error.bad_lines), 'mistake')}; nothing was loaded")
+        raise typer.Exit(FOUND) from None
     if as_json:
-        print_json({name: value for name, value in loaded._asdict().items() if name != "terms"})
+        said = {name: value for name, value in loaded._asdict().items() if name not in {"terms", "waiting"}}
+        print_json(said if loaded.waiting is None else said | {"waiting": loaded.waiting._asdict()})
     else:
         _show_loaded(loaded)
 
@@ -111,6 +114,7 @@ def load(
 @app.command("assign")
 def assign(
     names: Annotated[list[str], typer.Argument(metavar="[CAMPAIGN] TARIFF", help="The campaign, then the tariff.")],
+    who: Who = None,
     *,
     everything: Annotated[
         bool, typer.Option("--everything", help="For every campaign that is not assigned one itself.")
@@ -125,13 +129,15 @@ def assign(
         wanted = "only the tariff" if everything else "a campaign and a tariff; or say --everything and only the tariff"
         raise typer.BadParameter(f"give {wanted}")
     with database() as engine:
-        assigned = assign_tariff(engine, None if everything else names[0], names[-1], assigned_by=operator_name())
+        campaign = None if everything else names[0]
+        assigned = assign_tariff(engine, campaign, names[-1], assigned_by=who or operator_name())
     _show_assigned(assigned)
 
 
 @app.command("unassign")
 def unassign(
     campaign: Annotated[str | None, typer.Argument(help="The campaign.", show_default=False)] = None,
+    who: Who = None,
     *,
     everything: Annotated[bool, typer.Option("--everything", help="What is assigned to everything.")] = False,
 ) -> None:
@@ -139,39 +145,37 @@ def unassign(
     if (campaign is None) is not everything:
         raise typer.BadParameter("give a campaign, or say --everything")
     with database() as engine:
-        assigned = unassign_tariff(engine, campaign, unassigned_by=operator_name())
+        assigned = unassign_tariff(engine, campaign, unassigned_by=who or operator_name())
     _show_assigned(assigned)
 
 
 @app.command("list")
-def list_(*, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: AsJson = False) -> None:
     """List the tariffs and their versions."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, engine.connect() as connection:
         listed = list_versions(connection)
-    if as_json:
-        print_json([_plain(one) for one in listed])
+    if not listed and format_ is Format.TABLE:
+        remark("No tariff was loaded yet. Load one with: pipeline tariff load FILE")
         return
-    if not listed:
-        console.print("No tariff was loaded yet. Load one with: pipeline tariff load FILE", highlight=False)
-        return
-    zone = ZoneInfo(current_settings().pipeline_timezone)
-    table = Table(box=None, pad_edge=False)
-    for name in ("tariff", "version", "", "rates", "currency", "rounding", "charges", "assigned to", "file", "loaded"):
-        table.add_column(name, justify="right" if name in {"version", "rates"} else "left")
+    table = Table(
+        "tariff", "version", "state", "rates", "currency", "rounding", "charges", "assigned", "loaded", "by", "file"
+    )
     for version, rates, in_force, campaigns in listed:
         table.add_row(
             version.tariff,
-            str(version.version),
+            version.version,
             "in force" if in_force else "",
-            f"{rates:,}",
+            rates,
             version.terms.currency,
             f"{version.terms.rounding}, {version.terms.decimals} decimals",
             _charged(version.terms),
             _campaigns(campaigns) if in_force else "",
+            times.show(version.loaded_at, seconds=False),
+            version.loaded_by,
             version.file_name,
-            f"{version.loaded_at.astimezone(zone):%Y-%m-%d %H:%M} by {version.loaded_by}",
         )
-    console.print(table, highlight=False)
+    print_rows(table, format_, [_plain(one) for one in listed])
 
 
 @app.command("export")
@@ -193,7 +197,7 @@ def export(
                     file.writelines(lines)
             except OSError as error:
                 complain(f"cannot write {output}: {error.strerror}")
-                raise typer.Exit(1) from None
+                raise typer.Exit(WRONG) from None
         zone = f", and PIPELINE_TIMEZONE={exported.timezone}" if exported.timezone else ""
         hint = f"The settings are not in the file. Load it with: {' '.join(_options(exported.terms))}{zone}"
         errors.print(hint, highlight=False)
@@ -228,36 +232,48 @@ def _show_assigned(assigned: Assigned) -> None:
         done = f"{whose} has the tariff {assigned.tariff} from now on"
     else:
         done = f"{whose} has the tariff {assigned.tariff} already"
-    released = f"; {assigned.retried:,} failures released" if assigned.retried else ""
+    released = f"; {counted(assigned.retried, 'failure')} released" if assigned.retried else ""
     console.print(f"{done[0].upper()}{done[1:]}{released}.", highlight=False)
 
 
 def _show_bad_lines(bad_lines: tuple[BadLine, ...]) -> None:
-    table = Table(box=None, pad_edge=False)
-    table.add_column("line", justify="right")
-    table.add_column("column", no_wrap=True)
-    table.add_column("reason", overflow="fold")
+    table = Table("line", "column", "reason")
     for line, column, reason in bad_lines[:BAD_LINES_SHOWN]:
-        table.add_row(str(line), column or "", reason)
+        table.add_row(line, column, reason)
     console.print(table)
     if len(bad_lines) > BAD_LINES_SHOWN:
-        console.print(f"… and {len(bad_lines) - BAD_LINES_SHOWN:,} more; --json lists all.", highlight=False)
+        remark(f"… and {len(bad_lines) - BAD_LINES_SHOWN:,} more; --json lists all.")
 
 
 def _show_loaded(loaded: TariffLoaded) -> None:
     verb = "would be loaded" if loaded.dry_run else "is loaded"
     if loaded.already_loaded:
         verb = "is loaded already"
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Table("", "", show_header=False)
     table.add_row("tariff", loaded.tariff)
     table.add_row("version", f"{loaded.version} {verb}")
     table.add_row("rates", f"{loaded.rates:,}")
     table.add_row("currency", loaded.currency)
     table.add_row("rounding", f"{loaded.terms.rounding}, {loaded.terms.decimals} decimals")
     table.add_row("charges", _charged(loaded.terms))
-    if not loaded.dry_run:
+    if loaded.waiting is None:
         table.add_row("failures released", f"{loaded.retried:,}")
+    else:
+        table.add_row("waiting calls", _waiting(loaded.waiting))
     console.print(table)
+
+
+def _waiting(waiting: WaitingCalls) -> str:
+    """What would become of the calls that wait for a rate, as one sentence."""
+    if not waiting.calls:
+        return "none"
+    sums = " and ".join(f"{amount:,f} {currency}" for currency, amount in sorted(waiting.amounts.items()))
+    parts = (
+        (waiting.charged, f"charged {sums}"),
+        (waiting.not_charged, "not charged"),
+        (waiting.still_waiting, "still without a rate"),
+    )
+    return f"{waiting.calls:,} would be released: {', '.join(f'{calls:,} {what}' for calls, what in parts if calls)}"
 
 
 def _plain(listed: ListedVersion) -> dict[str, object]:

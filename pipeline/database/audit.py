@@ -1,16 +1,21 @@
-"""What somebody did, and when: to records, or to what concerns no single record."""
+"""What somebody did, and when: to records, or to what concerns no single record.
+
+Nothing else writes ``actions``. What must stand or fall with another statement is made part of it by `telling`.
+"""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
+from sqlalchemy import ARRAY, BigInteger, func, insert, literal, null, select
+from sqlalchemy.dialects.postgresql import JSONB
+
+from pipeline.database.tables import actions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection, Insert
 
 
 def record_action(
@@ -25,32 +30,31 @@ def record_action(
         detail: what else is to be known of it.
         record_id: the record it was done to; None: it concerns no single one.
     """
-    action_id = connection.scalar(
-        text(
-            "INSERT INTO actions (who, action, record_id, detail) "
-            "VALUES (:who, :action, :record_id, cast(:detail AS jsonb)) RETURNING id"
-        ),
-        {
-            "who": who,
-            "action": action,
-            "record_id": record_id,
-            "detail": None if detail is None else json.dumps(detail),
-        },
-    )
-    assert action_id is not None
-    return int(action_id)
+    done = insert(actions).values(who=who, action=action, record_id=record_id, detail=_json(detail))
+    return int(connection.scalars(done.returning(actions.c.id)).one())
 
 
 def record_actions(
-    connection: Connection, who: str, action: str, record_ids: Sequence[int], detail: str | None = None
+    connection: Connection, who: str, action: str, record_ids: Sequence[int], reason: str | None = None
 ) -> None:
-    """Write down what somebody did about records."""
-    connection.execute(
-        text(
-            "INSERT INTO actions (who, action, record_id, detail) "
-            "SELECT :who, :action, record_id, CASE WHEN cast(:detail AS text) IS NOT NULL "
-            "  THEN jsonb_build_object('reason', cast(:detail AS text)) END "
-            "FROM unnest(cast(:record_ids AS bigint[])) AS chosen (record_id)"
-        ),
-        {"who": who, "action": action, "record_ids": list(record_ids), "detail": detail},
+    """Write down what somebody did about records, and why."""
+    chosen = func.unnest(literal(list(record_ids), ARRAY(BigInteger))).column_valued("record_id")
+    connection.execute(telling(who, action, chosen, _json(None if reason is None else {"reason": reason})))
+
+
+def telling(who: str, action: str, record_id: ColumnElement[int], detail: ColumnElement[Any]) -> Insert:
+    """The statement that writes down what somebody did to the records of another, most often a CTE that changes them.
+
+    Args:
+        who: did it.
+        action: what it is called.
+        record_id: the column of the records it was done to.
+        detail: what else is to be known of each, as JSON.
+    """
+    return insert(actions).from_select(
+        ["who", "action", "record_id", "detail"], select(literal(who), literal(action), record_id, detail)
     )
+
+
+def _json(detail: Mapping[str, Any] | None) -> ColumnElement[Any]:
+    return null() if detail is None else literal(dict(detail), JSONB)

@@ -30,6 +30,19 @@ def narrow(wanted: Mapping[str, Any], conditions: Conditions) -> Iterator[Column
     return (conditions[name](value) for name, value in wanted.items() if value is not None)
 
 
+def narrow_sql(wanted: Mapping[str, Any], conditions: Mapping[str, str]) -> str:
+    """The same for a statement that stays SQL: what its WHERE goes on with, ``AND`` included.
+
+    Args:
+        wanted: a filter's fields by name.
+        conditions: what each of them asks for, as SQL in which ``:name`` is its value.
+
+    Raises:
+        KeyError: a field has no condition, and would narrow nothing.
+    """
+    return "".join(f" AND {conditions[name]}" for name, value in wanted.items() if value is not None)
+
+
 def among(column: ColumnElement[T], values: Sequence[T]) -> ColumnElement[bool]:
     """A column holds one of these: one parameter, however many they are."""
     return column == any_(literal(list(values), ARRAY(column.type)))

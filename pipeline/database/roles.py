@@ -71,6 +71,8 @@ ROLES = {
             "DELETE": ("probes", "recording_pauses"),
             **_SIGN,
         },
+        # Both look for somebody who has asked for it.
+        functions=("accept_conflict_in_bulk(bigint, bigint)", "edit_in_bulk(bigint, bigint, bytea)"),
         waits_for_steps=True,
     ),
     "cdr_flower": Role(  # flower
@@ -90,8 +92,13 @@ ROLES = {
     "cdr_read": Role({"SELECT": ALL}),  # beat, reports, KEDA
 }
 
-FUNCTIONS = ("accept_conflict(bigint, text)", "reverse_charge_of_conflict(bigint, bigint, text)")
-"""What acts with the owner's rights. The second is of a version before, and nobody's any more."""
+FUNCTIONS = (
+    "accept_conflict(bigint, text)",
+    "accept_conflict_in_bulk(bigint, bigint)",
+    "edit_in_bulk(bigint, bigint, bytea)",
+    "reverse_charge_of_conflict(bigint, bigint, text)",
+)
+"""What acts with the owner's rights. The last is of a version before, and nobody's any more."""
 
 # Locks by number are open to whoever may log in, and the numbers of steps are no secret. The functions that take them
 # belong to the server's superuser, so only one can close them.
@@ -114,72 +121,91 @@ END
 $$"""
 
 
-def statements(database: str, schema: str = "public") -> Iterator[str]:
+def statements(database: str, schema: str = "public", *, prefix: str = "") -> Iterator[str]:
     """The SQL that makes the roles and gives them what they need and no more; to the same effect however often.
 
     Args:
         database: the database's name.
         schema: where the tables are.
+        prefix: of the roles' names, which the databases of a server share; letters, digits and underscores.
     """
-    for role in ROLES:
+    for role in names(prefix):
         yield (
             f"DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') "
             f"THEN CREATE ROLE {role} NOLOGIN; END IF; END $$"
         )
-    yield from grants(database, schema)
+    yield from grants(database, schema, prefix=prefix)
     yield _CLOSE_LOCKS.format(
         schema=_literal(schema),
         advisory=_ADVISORY,
-        names=", ".join(role for role, may in ROLES.items() if may.waits_for_steps),
+        names=", ".join(prefix + role for role, may in ROLES.items() if may.waits_for_steps),
     )
 
 
-def grants(database: str, schema: str = "public") -> Iterator[str]:
-    """The SQL that gives roles, which are there, what they need and no more."""
-    names = ", ".join(ROLES)
+def names(prefix: str = "") -> list[str]:
+    """The roles' names."""
+    return [prefix + role for role in ROLES]
+
+
+def grants(database: str, schema: str = "public", *, prefix: str = "") -> Iterator[str]:
+    """The SQL that gives roles, which are there, what they need and no more. Arguments as of ``statements``."""
+    all_of_them = ", ".join(names(prefix))
     yield f"REVOKE CREATE ON SCHEMA {_quoted(schema)} FROM PUBLIC"
-    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {_quoted(schema)} FROM {names}"
+    yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {_quoted(schema)} FROM {all_of_them}"
     for function in FUNCTIONS:
         # A copy that was restored without privileges lets anybody run them.
-        yield f"REVOKE ALL ON FUNCTION {_quoted(schema)}.{function} FROM PUBLIC, {names}"
-    yield f"GRANT CONNECT, TEMPORARY ON DATABASE {_quoted(database)} TO {names}"
-    yield f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {names}"
+        yield f"REVOKE ALL ON FUNCTION {_quoted(schema)}.{function} FROM PUBLIC, {all_of_them}"
+    yield f"GRANT CONNECT, TEMPORARY ON DATABASE {_quoted(database)} TO {all_of_them}"
+    yield f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {all_of_them}"
     for role, may in ROLES.items():
         for right, tables in may.rights.items():
             known = ", ".join(f"{_quoted(schema)}.{table}" for table in tables)
-            yield f"GRANT {right} ON {known} TO {role}"
+            yield f"GRANT {right} ON {known} TO {prefix}{role}"
         for function in may.functions:
-            yield f"GRANT EXECUTE ON FUNCTION {_quoted(schema)}.{function} TO {role}"
+            yield f"GRANT EXECUTE ON FUNCTION {_quoted(schema)}.{function} TO {prefix}{role}"
 
 
-def apply_roles(connection: Connection) -> bool:
+def apply_roles(connection: Connection, *, prefix: str = "") -> bool:
     """Make the roles and give them their rights; whoever does it owns the tables and may make roles.
+
+    Args:
+        connection: the owner's.
+        prefix: of the roles' names.
 
     Returns:
         Whether a user that only reads is kept from the locks of steps: a superuser sees to that.
     """
-    _run(connection, statements)
+    _run(connection, statements, prefix)
     return not connection.scalar(
-        text("SELECT has_function_privilege('cdr_read', 'pg_advisory_lock(bigint)', 'EXECUTE')")
+        text("SELECT has_function_privilege(:role, 'pg_advisory_lock(bigint)', 'EXECUTE')"),
+        {"role": f"{prefix}cdr_read"},
     )
 
 
 def renew_grants(connection: Connection) -> bool:
-    """Give the roles what a new version needs, where there are roles; whether there are."""
-    found = connection.scalar(
-        text("SELECT count(*) FROM pg_roles WHERE rolname = ANY(cast(:names AS text[]))"), {"names": list(ROLES)}
-    )
-    if found != len(ROLES):
-        return False
-    _run(connection, grants)
-    return True
+    """Give the roles what a new version needs, where some have rights here; whether some have.
+
+    Of the roles of a server only those are this database's that may read it already, whatever their prefix.
+    """
+    found = set(connection.scalars(text(_READERS)))
+    ours = [name.removesuffix("cdr_read") for name in sorted(found) if name.endswith("cdr_read")]
+    complete = [prefix for prefix in ours if found.issuperset(names(prefix))]
+    for prefix in complete:
+        _run(connection, grants, prefix)
+    return bool(complete)
 
 
-def _run(connection: Connection, make: Callable[[str, str], Iterator[str]]) -> None:
+_READERS = (
+    "SELECT rolname FROM pg_class, aclexplode(relacl) AS may, pg_roles "
+    "WHERE pg_class.oid = to_regclass('batches') AND pg_roles.oid = may.grantee AND privilege_type = 'SELECT'"
+)
+
+
+def _run(connection: Connection, make: Callable[..., Iterator[str]], prefix: str) -> None:
     # Two at once would change the same rows of the catalogue, which PostgreSQL refuses.
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": GRANTS_LOCK})
     where = connection.execute(text("SELECT current_database(), current_schema()")).one()
-    for statement in make(*where):
+    for statement in make(*where, prefix=prefix):
         connection.execute(text(statement))
 
 

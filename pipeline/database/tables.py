@@ -503,7 +503,7 @@ bulk_actions = Table(
     "bulk_actions",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("action", Text, one_of("action", "retry", "discard"), nullable=False),
+    Column("action", Text, one_of("action", "retry", "discard", "restore", "accept", "edit"), nullable=False),
     # What narrows the choice; nothing that failed for the first time later is in it.
     Column("wanted", JSONB, nullable=False),
     Column("who", Text, nullable=False),

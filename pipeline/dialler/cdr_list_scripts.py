@@ -86,7 +86,7 @@ return 0
 
 # KEYS: two keys that may be written for a moment.  Returns what is refused of all that the scripts above need, or
 # nothing. Whatever can be undone is undone.
-PROBE: Final = """
+TRY_CLAIMING: Final = """
 redis.call('DEL', KEYS[1], KEYS[2])
 local refused = false
 local function try(...)
@@ -109,7 +109,7 @@ return refused
 """
 
 # KEYS: as above.  Returns what is refused of that which only keeping settled claims needs.
-PROBE_KEEPING: Final = """
+TRY_KEEPING: Final = """
 redis.call('SET', KEYS[1], '1', 'PX', '1000')
 local answer = redis.pcall('RENAME', KEYS[1], KEYS[2])
 redis.call('DEL', KEYS[1], KEYS[2])

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 import httpcore
 import httpx
 
+from pipeline.dialler.names import addresses_of
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterable, Iterator
@@ -129,7 +131,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.SyncBackend):
-    """Opens such connections."""
+    """Opens such connections; finding the host's addresses and trying one after the other is part of the wait."""
 
     def connect_tcp(
         self,
@@ -139,8 +141,23 @@ class _Backend(httpcore.SyncBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        left = _left(timeout, httpcore.ConnectTimeout)
-        return _Stream(super().connect_tcp(host, port, left, local_address, socket_options))
+        ends = None if timeout is None else time.monotonic() + timeout
+
+        def left() -> float | None:
+            return _left(None if ends is None else max(ends - time.monotonic(), 0.001), httpcore.ConnectTimeout)
+
+        try:
+            addresses = addresses_of(host, port, left())
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        for tried, address in enumerate(addresses[:-1]):
+            seconds = left()
+            share = None if seconds is None else seconds / (len(addresses) - tried)
+            with contextlib.suppress(httpcore.ConnectError, httpcore.ConnectTimeout):
+                return _Stream(super().connect_tcp(address, port, share, local_address, socket_options))
+        return _Stream(super().connect_tcp(addresses[-1], port, left(), local_address, socket_options))
 
 
 class BoundedTransport(httpx.HTTPTransport):

@@ -4,41 +4,47 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import queue
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import redis
+import tornado.options
 from sqlalchemy.exc import SQLAlchemyError
 
+import pipeline
 from pipeline.batches.sources import known_sources
 from pipeline.billing.tariff_rows import zones_in_force
 from pipeline.database.engine import make_engine
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.http_api import DiallerApi
-from pipeline.doctor import database_probe, redis_probe
-from pipeline.doctor.rules import cdr_list, database, other_broker, outside, processes, redis_server
-from pipeline.doctor.rules.verdict import Verdict, first_line, ok, problem, unknown
+from pipeline.doctor import database_facts, redis_facts
+from pipeline.doctor.broker_checks import check_broker, check_workers
+from pipeline.doctor.rules import cdr_list, database, outside, processes, redis_server, variables
+from pipeline.doctor.rules.verdict import Verdict, first_line, problem, unknown
 from pipeline.ingest.stops import standing_stops
-from pipeline.logs.rules.secrets import secret_values, secrets_of
+from pipeline.logs.rules.secrets import is_unmistakable, secret_values, secrets_of
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
-from pipeline.recordings.file_store import RecordingStore, StoreError
-from pipeline.recordings.keepers import sources_with_recordings_waiting
+from pipeline.recordings import pauses
+from pipeline.recordings.file_store import RecordingStore
+from pipeline.recordings.store_trouble import StoreError
+from pipeline.setting_words import is_on
+from pipeline.settings import stray_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     import sqlalchemy
-    from celery import Celery
-    from kombu import Connection
 
     from pipeline.settings import Settings
 
 DEADLINE_SECONDS: Final = 15.0
 PEEKED: Final = 20
-WORKERS_ANSWER_WITHIN: Final = 2.0
-BROKER_PREFIX: Final = "cdr:"
+OF_ROWS: Final = ("beat", "stops", "recordings")
+"""What the tables tell, where they can be read."""
 
 
 class Check(NamedTuple):
@@ -48,12 +54,22 @@ class Check(NamedTuple):
     look: Callable[[Settings], Iterable[Verdict]]
 
 
+def check_settings(_: Settings) -> Iterator[Verdict]:
+    """The environment: what looks like a setting and is read by nobody. One that cannot be meant ended us before."""
+    import flower.options  # noqa: F401, PLC0415 - defines Flower's options; no other check needs it
+
+    flowers = [f"FLOWER_{name.upper().replace('-', '_')}" for name in tornado.options.options]
+    yield from variables.judge_strays(stray_settings(flowers))
+    yield from variables.judge_copies(Path(pipeline.__file__).parent, Path.cwd())
+    yield from variables.judge_flowers_api(is_open=is_on(os.environ.get("FLOWER_UNAUTHENTICATED_API", "")))
+
+
 def check_dialler_redis(settings: Settings) -> Iterator[Verdict]:
     """The dialler's Redis, the list in it, and who drains that."""
     url, name = settings.enigma_redis_url, settings.enigma_list
     try:
-        with redis_probe.connected(url) as client, contextlib.closing(_list(settings)) as held:
-            facts = redis_probe.look_at_redis(client, probe_key=f"{held.key_prefix}probe", claims=True)
+        with redis_facts.connected(url) as client, contextlib.closing(_list(settings)) as held:
+            facts = redis_facts.look_at_redis(client, trial_key=f"{held.key_prefix}trial", claims=True)
             there = held.look(PEEKED)
     except (redis.RedisError, OSError) as error:
         yield redis_server.judge_redis_error("dialler redis", "ENIGMA_REDIS_URL", error)
@@ -70,66 +86,23 @@ def _list(settings: Settings) -> CdrList:
     )
 
 
-def check_broker(settings: Settings) -> Iterator[Verdict]:
-    """The broker; its setup where it is a Redis."""
-    url = settings.celery_broker_url
-    if not url.startswith(("redis://", "rediss://")):
-        yield from _check_other_broker(url)
-        return
-    try:
-        with redis_probe.connected(url) as client:
-            facts = redis_probe.look_at_redis(client, probe_key=f"{BROKER_PREFIX}probe", own_prefix=BROKER_PREFIX)
-    except (redis.RedisError, OSError) as error:
-        yield redis_server.judge_redis_error("broker", "CELERY_BROKER_URL", error)
-        return
-    yield from redis_server.judge_broker_redis(facts, _dialler_redis(settings))
-
-
-def _dialler_redis(settings: Settings) -> redis_server.RedisFacts | None:
-    with contextlib.suppress(redis.RedisError, OSError), redis_probe.connected(settings.enigma_redis_url) as client:
-        return redis_probe.look_at_redis(client, probe_key=f"{CdrList.prefix_of(settings.enigma_list)}probe")
-    return None
-
-
-def _check_other_broker(url: str) -> Iterator[Verdict]:
-    from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
-
-    kind = url.partition(":")[0]
-    try:
-        with _connection_to_broker(app) as connection:
-            connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
-    except Exception as error:  # noqa: BLE001 - each transport has errors of its own
-        yield other_broker.judge_other_broker_error(kind, error)
-        return
-    yield ok("broker", f"it answers ({kind})")
-
-
-def _connection_to_broker(app: Celery) -> Connection:
-    """As the processes connect, but without their patience."""
-    limits = {"socket_timeout", "socket_connect_timeout"} & set(app.conf.broker_transport_options)
-    return app.connection_for_write(
-        connect_timeout=redis_probe.TIMEOUT_SECONDS,
-        transport_options=dict.fromkeys(limits, redis_probe.TIMEOUT_SECONDS),
-    )
-
-
 def check_database(settings: Settings) -> Iterator[Verdict]:
     """The database, its tables, and what they say of the processes."""
     engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
     try:
         with engine.connect() as connection:
             yield from database.judge_database(
-                database_probe.look_at_database(connection, settings.pipeline_timezone), settings.pipeline_timezone
+                database_facts.look_at_database(connection, settings.pipeline_timezone), settings.pipeline_timezone
             )
             tables = _tables(connection)
             yield tables
             if tables.remedy:
-                yield from (unknown(each, "the tables are not those of this version") for each in ("beat", "stops"))
+                yield from (unknown(each, "the tables are not those of this version") for each in OF_ROWS)
             else:
                 yield from _check_rows(connection, settings)
     except SQLAlchemyError as error:
         yield database.judge_database_error(getattr(error, "orig", None) or error)
-        yield from (unknown(each, "the database cannot be used") for each in ("database tables", "beat", "stops"))
+        yield from (unknown(each, "the database cannot be used") for each in ("database tables", *OF_ROWS))
     finally:
         engine.dispose()
 
@@ -150,6 +123,12 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
             for stop in standing_stops(connection)
         ]
     )
+    yield from processes.judge_pauses(
+        [
+            processes.Waiting(pause.source, pause.kind, pause.reason, pause.since, pause.until)
+            for pause in pauses.standing(connection)
+        ]
+    )
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
     yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
 
@@ -160,7 +139,7 @@ def check_store(settings: Settings) -> Iterator[Verdict]:
         store = RecordingStore(
             settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
         )
-        yield from outside.judge_store(settings.recordings_url, store.probe())
+        yield from outside.judge_store(settings.recordings_url, store.try_out())
     except (StoreError, OSError, ValueError, ImportError) as error:
         yield outside.judge_store_error(settings.recordings_url, error)
 
@@ -184,46 +163,18 @@ class _Nowhere(io.BytesIO):
 def check_clocks(settings: Settings) -> Iterator[Verdict]:
     """Whether this machine, the database's and the dialler's agree on the time."""
     clocks = []
-    with contextlib.suppress(redis.RedisError, OSError), redis_probe.connected(settings.enigma_redis_url) as client:
+    with contextlib.suppress(redis.RedisError, OSError), redis_facts.connected(settings.enigma_redis_url) as client:
         client.ping()  # so that connecting is not measured
-        clocks.append(redis_probe.read_clock(client, "dialler redis"))
+        clocks.append(redis_facts.read_clock(client, "dialler redis"))
     engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
     with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:
-        clocks.append(database_probe.read_clock(connection))
+        clocks.append(database_facts.read_clock(connection))
     engine.dispose()
     yield outside.judge_clocks(clocks)
 
 
-def check_workers(settings: Settings) -> Iterator[Verdict]:
-    """Whether a worker reads each queue."""
-    from pipeline.celery import app  # noqa: PLC0415 - Celery loads slowly
-
-    try:
-        with _connection_to_broker(app) as connection:
-            connection.ensure_connection(max_retries=1, timeout=redis_probe.TIMEOUT_SECONDS)
-            inspect = app.control.inspect(timeout=WORKERS_ANSWER_WITHIN, connection=connection)
-            answers = inspect.active_queues() or {}
-    except Exception:  # noqa: BLE001 - each transport has errors of its own, and check_broker says what they are
-        yield unknown("workers", "the broker does not answer")
-        return
-    workers = {name: [queue["name"] for queue in queues] for name, queues in answers.items()}
-    needed = [queue.name for queue in app.conf.task_queues]
-    needed += [name for name in _other_recordings_queues(settings) if name not in needed]
-    yield from processes.judge_queues(needed, workers)
-
-
-def _other_recordings_queues(settings: Settings) -> list[str]:
-    engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
-    try:
-        with engine.connect() as connection:
-            return [f"recordings.{source}" for source in sources_with_recordings_waiting(connection)]
-    except SQLAlchemyError:
-        return []
-    finally:
-        engine.dispose()
-
-
 CHECKS: Final = (
+    Check("settings", check_settings),
     Check("dialler redis", check_dialler_redis),
     Check("broker", check_broker),
     Check("database", check_database),
@@ -284,7 +235,11 @@ def _collect(
 
 
 def secrets_in(settings: Settings) -> frozenset[str]:
-    """Every text in the settings that must not be shown."""
+    """Every text in the settings that must not be shown wherever a library quotes it.
+
+    Not a short one, nor one that is a word: it would be in sentences that do not mean it, and the mask there would tell
+    what it is. In an address and behind their names all are masked (`logs.rules.secrets.mask`).
+    """
     urls = (
         settings.enigma_redis_url,
         settings.enigma_api_url,
@@ -294,4 +249,4 @@ def secrets_in(settings: Settings) -> frozenset[str]:
     )
     logins = [login.partition(":")[2] for login in settings.flower_basic_auth.split(",")]
     options = secret_values(settings.recordings_storage_options)
-    return secrets_of(*urls) | {secret for secret in (*logins, *options) if secret}
+    return frozenset(secret for secret in (*secrets_of(*urls), *logins, *options) if is_unmistakable(secret))

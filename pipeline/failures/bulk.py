@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.batches.progress import never_wait_long
-from pipeline.batches.set_aside import Waiting, free_at_first
+from pipeline.batches.set_aside import free_at_first
+from pipeline.failures.bulk_acts import accept_page, edit_page, to_be_locked
 from pipeline.failures.bulk_rows import end, move_on, standing_bulk_actions, take_bulk_action
 from pipeline.failures.listing import list_failures
-from pipeline.failures.operator import CHUNK, discard_page, retry_page
+from pipeline.failures.operator import CHUNK, discard_page, restore_page, retry_page
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +33,7 @@ class BulkResult(NamedTuple):
     """To how many failures this run did it."""
 
 
-def run_bulk(engine: Engine, bulk_id: int, *, seconds: float) -> BulkResult:
+def run_bulk(engine: Engine, bulk_id: int, *, seconds: float, region: str) -> BulkResult:
     """Go on with an action where the run before left it, until it is done or the time is up.
 
     Each part is one transaction that also says how far it came, so a run that dies repeats nothing. Where the next
@@ -41,6 +43,7 @@ def run_bulk(engine: Engine, bulk_id: int, *, seconds: float) -> BulkResult:
         engine: the database.
         bulk_id: the action, as ``ask_for`` returned it.
         seconds: how long this run may take, about; one part is done in any case.
+        region: where national numbers belong.
     """
     deadline = time.monotonic() + seconds
     done = 0
@@ -49,7 +52,7 @@ def run_bulk(engine: Engine, bulk_id: int, *, seconds: float) -> BulkResult:
             bulk = take_bulk_action(connection, bulk_id)
             if bulk is None:
                 return BulkResult(ended=True, done=done)
-            part = _do_part(connection, bulk)
+            part = _do_part(connection, bulk, region=region)
             if part is None:
                 end(connection, bulk_id)
                 return BulkResult(ended=True, done=done)
@@ -65,19 +68,27 @@ class _Part(NamedTuple):
     done: int
 
 
-def _do_part(connection: Connection, bulk: BulkAction) -> _Part | None:
+def _do_part(connection: Connection, bulk: BulkAction, *, region: str) -> _Part | None:
     """Do it to the next failures, as far as nobody has their batches; None when there are no more."""
     page = list_failures(connection, bulk.wanted, limit=CHUNK, after=bulk.last_id)
     if not page:
         return None
     never_wait_long(connection)
-    if bulk.action == "retry":
-        page = page[: free_at_first(connection, [Waiting(row.id, row.record_id, row.step) for row in page])]
+    if bulk.action not in {"discard", "restore"}:
+        page = page[: free_at_first(connection, to_be_locked(connection, bulk.action, page))]
         if not page:
             return _Part(0, 0)
-        done = retry_page(connection, page, who=bulk.who, reason=bulk.reason)
-    else:
-        done = discard_page(connection, page, who=bulk.who, reason=bulk.reason)
+    match bulk.action:
+        case "retry":
+            done = retry_page(connection, page, who=bulk.who, reason=bulk.reason)
+        case "discard":
+            done = discard_page(connection, page, who=bulk.who, reason=bulk.reason)
+        case "restore":
+            done = restore_page(connection, page, who=bulk.who, reason=bulk.reason)
+        case "accept":
+            done = accept_page(connection, bulk, page)
+        case "edit":
+            done = edit_page(connection, bulk, page, region=region, now=datetime.now(tz=UTC))
     move_on(connection, bulk.id, looked_at=len(page), done=done, last_id=page[-1].id)
     return _Part(len(page), done)
 

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import func, insert, select, update
 
+from pipeline.database.tables import bulk_actions, failures
 from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.failures.rules.change import Change
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Connection, Row
+    from sqlalchemy import Connection, Row, Select
 
-Action = Literal["retry", "discard"]
+Action = Literal["retry", "discard", "restore", "accept", "edit"]
+
+DONE: dict[Action, str] = {
+    "retry": "released to be tried again",
+    "discard": "discarded",
+    "restore": "restored",
+    "accept": "accepted over the stored version",
+    "edit": "edited and released to be tried again",
+}
+"""What can be done to many failures at once, and what they then are."""
 
 
 class BulkAction(NamedTuple):
@@ -35,6 +45,8 @@ class BulkAction(NamedTuple):
     last_id: int
     moved_at: datetime
     ended_at: datetime | None
+    change: Change | None = None
+    """What is done to each record, where they are edited."""
 
     @property
     def share(self) -> float:
@@ -44,88 +56,104 @@ class BulkAction(NamedTuple):
         return min(1.0, self.looked_at / self.total)
 
 
-_COLUMNS = "id, action, wanted, who, reason, asked_at, total, looked_at, done, last_id, moved_at, ended_at"
+# What is done to each record has no column: it stands beside the filter.
+_BULK_ACTIONS = select(*(bulk_actions.c[name] for name in BulkAction._fields if name != "change"))
 
 
-def ask_for(connection: Connection, action: Action, wanted: FailureFilter, *, who: str, reason: str | None) -> int:
-    """Write down that an action is to be done to the open failures that match now; returns its id.
+def open_to(action: Action, wanted: FailureFilter) -> FailureFilter:
+    """Those that match of the failures that an action can be done to; none where the filter leaves none of these."""
+    needs = {"accept": ("conflict", None), "edit": ("data", "normalize")}.get(action, (None, None))
+    for has, need in zip((wanted.failure_class, wanted.step), needs, strict=True):
+        if None not in {has, need} and has != need:
+            wanted = wanted._replace(ids=())
+    return wanted._replace(
+        states=("discarded",) if action == "restore" else ("open",),
+        failure_class=needs[0] or wanted.failure_class,
+        step=needs[1] or wanted.step,
+    )
+
+
+def ask_for(
+    connection: Connection,
+    action: Action,
+    wanted: FailureFilter,
+    *,
+    who: str,
+    reason: str | None,
+    change: Change | None = None,
+) -> int:
+    """Write down that an action is to be done to those that match now of the failures it can be done to.
 
     What fails for the first time after this is left out.
+
+    Returns:
+        The id of the bulk action.
     """
-    newest = connection.scalar(text("SELECT max(id) FROM failures")) or 0
-    wanted = wanted._replace(states=("open",), up_to=newest)
-    return int(
-        connection.execute(
-            text(
-                "INSERT INTO bulk_actions (action, wanted, who, reason, total) "
-                "VALUES (:action, cast(:wanted AS jsonb), :who, :reason, :total) RETURNING id"
-            ),
-            {
-                "action": action,
-                "wanted": json.dumps(_as_json(wanted)),
-                "who": who,
-                "reason": reason,
-                "total": count_failures(connection, wanted),
-            },
-        ).scalar_one()
+    newest = connection.scalar(select(func.max(failures.c.id))) or 0
+    wanted = open_to(action, wanted)._replace(up_to=newest)
+    narrowing = _as_json(wanted)
+    if action not in {"retry", "discard"}:
+        # A worker of a version before discards what is not to be retried; a name it does not know makes it refuse.
+        narrowing["change"] = None if change is None else change._asdict()
+    asked = insert(bulk_actions).values(
+        action=action, wanted=narrowing, who=who, reason=reason, total=count_failures(connection, wanted)
     )
+    return int(connection.scalars(asked.returning(bulk_actions.c.id)).one())
 
 
 def read_bulk_action(connection: Connection, bulk_id: int) -> BulkAction | None:
     """One action; None if there is none of this id."""
-    row = connection.execute(text(f"SELECT {_COLUMNS} FROM bulk_actions WHERE id = :id"), {"id": bulk_id}).one_or_none()
-    return None if row is None else _bulk_action(row)
+    return _one(connection, _BULK_ACTIONS.where(bulk_actions.c.id == bulk_id))
 
 
 def recent_bulk_actions(connection: Connection, *, limit: int) -> list[BulkAction]:
     """The latest actions, the newest first."""
-    rows = connection.execute(
-        text(f"SELECT {_COLUMNS} FROM bulk_actions ORDER BY id DESC LIMIT :limit"), {"limit": limit}
-    )
+    rows = connection.execute(_BULK_ACTIONS.order_by(bulk_actions.c.id.desc()).limit(limit))
     return [_bulk_action(row) for row in rows]
 
 
 def take_bulk_action(connection: Connection, bulk_id: int) -> BulkAction | None:
     """Hold an action for this transaction; None when it has ended or somebody else has it."""
-    row = connection.execute(
-        text(f"SELECT {_COLUMNS} FROM bulk_actions WHERE id = :id AND ended_at IS NULL FOR UPDATE SKIP LOCKED"),
-        {"id": bulk_id},
-    ).one_or_none()
-    return None if row is None else _bulk_action(row)
+    under_way = _BULK_ACTIONS.where(bulk_actions.c.id == bulk_id, bulk_actions.c.ended_at.is_(None))
+    return _one(connection, under_way.with_for_update(skip_locked=True))
 
 
 def move_on(connection: Connection, bulk_id: int, *, looked_at: int, done: int, last_id: int) -> None:
     """Count a part in that was looked at up to the failure ``last_id``."""
+    of = bulk_actions.c
     connection.execute(
-        text(
-            "UPDATE bulk_actions SET looked_at = looked_at + :looked_at, done = done + :done, last_id = :last_id, "
-            "moved_at = now() WHERE id = :id"
-        ),
-        {"id": bulk_id, "looked_at": looked_at, "done": done, "last_id": last_id},
+        update(bulk_actions)
+        .values(looked_at=of.looked_at + looked_at, done=of.done + done, last_id=last_id, moved_at=func.now())
+        .where(of.id == bulk_id)
     )
 
 
 def end(connection: Connection, bulk_id: int) -> None:
     """Nothing is left to be looked at."""
     connection.execute(
-        text("UPDATE bulk_actions SET moved_at = now(), ended_at = now() WHERE id = :id"), {"id": bulk_id}
+        update(bulk_actions).values(moved_at=func.now(), ended_at=func.now()).where(bulk_actions.c.id == bulk_id)
     )
 
 
 def standing_bulk_actions(connection: Connection, *, after_seconds: float) -> Sequence[int]:
     """Actions that have not moved for a while, because their message was lost or their worker died."""
-    rows = connection.execute(
-        text(
-            "SELECT id FROM bulk_actions WHERE ended_at IS NULL "
-            "AND moved_at < now() - make_interval(secs => :after_seconds) ORDER BY id"
-        ),
-        {"after_seconds": after_seconds},
-    )
-    return rows.scalars().all()
+    of = bulk_actions.c
+    long_ago = func.now() - timedelta(seconds=after_seconds)
+    return connection.scalars(select(of.id).where(of.ended_at.is_(None), of.moved_at < long_ago).order_by(of.id)).all()
+
+
+def _one(connection: Connection, query: Select[Any]) -> BulkAction | None:
+    row = connection.execute(query).one_or_none()
+    return None if row is None else _bulk_action(row)
 
 
 def _bulk_action(row: Row[Any]) -> BulkAction:
-    return BulkAction(**{**row._mapping, "wanted": _from_json(row.wanted)})  # noqa: SLF001 - SQLAlchemy's name for it
+    narrowing = dict(row.wanted)
+    change = narrowing.pop("change", None)
+    return BulkAction(
+        **{**row._mapping, "wanted": _from_json(narrowing)},  # noqa: SLF001 - SQLAlchemy's name for it
+        change=None if change is None else Change(**change),
+    )
 
 
 def _as_json(wanted: FailureFilter) -> dict[str, Any]:

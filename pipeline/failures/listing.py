@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, case, func, select
 
 from pipeline.database.narrowing import among, narrow
 from pipeline.database.tables import actions, batches, calls, edits, failures, inbox, revisions
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import Connection
 
     from pipeline.database.narrowing import Conditions
 
@@ -29,7 +30,8 @@ class FailureFilter(NamedTuple):
         source: the dialler.
         call_ref: of the call.
         campaign_ref: of the campaign.
-        about: the field or the kind of error that ``failure_stats`` counts by; empty for those that name none.
+        about: the field or the kind of error; empty for those that name none.
+        problem: what is wrong, as ``failure_stats`` counts by it.
         contains: found anywhere in the reason, case-insensitively.
         since: failed last at this instant or later.
         until: failed last before this instant.
@@ -49,13 +51,38 @@ class FailureFilter(NamedTuple):
     ids: tuple[int, ...] | None = None
     up_to: int | None = None
     about: str | None = None
+    problem: str | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Only what narrows is in them, so that the indexes are used."""
         return narrow(self._asdict(), _CONDITIONS)
 
 
-_ABOUT = func.coalesce(failures.c.field, failures.c.error_type, "")
+ABOUT = func.coalesce(failures.c.field, failures.c.error_type, "")
+"""The field or the kind of error."""
+
+_REASON = failures.c.reason
+
+
+def _until(text_: Any, *marks: str) -> Any:
+    for mark in marks:
+        text_ = func.split_part(text_, mark, 1)
+    return text_
+
+
+# Texts are split, not matched: a hundred thousand reasons are looked at while a page waits, and a pattern takes ten
+# times as long.
+PROBLEM = case(
+    (failures.c.failure_class == "data", _until(_REASON, ", got ", " at character ", ": byte 0x")),
+    (failures.c.failure_class == "conflict", "already stored with other content"),
+    (_REASON.startswith("no tariff for "), "no tariff"),
+    (
+        _REASON.startswith("no rate for "),
+        func.concat("no rate in tariff ", _until(func.split_part(_REASON, " in tariff ", -1), ": load ")),
+    ),
+    else_=_until(_REASON, *"'0123456789"),
+)
+"""The reason without what is of the one record: its value, its number, its time."""
 
 _CONDITIONS: Conditions = {
     "failure_class": lambda value: failures.c.failure_class == value,
@@ -69,11 +96,13 @@ _CONDITIONS: Conditions = {
     "until": lambda instant: failures.c.last_failed_at < instant,
     "ids": lambda values: among(failures.c.id, values),
     "up_to": lambda value: failures.c.id <= value,
-    "about": lambda value: value == _ABOUT,
+    "about": lambda value: value == ABOUT,
+    "problem": lambda value: value == PROBLEM,
 }
 
 
-class Failure(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Failure:
     """A failure in a list; instants are aware."""
 
     id: int
@@ -93,119 +122,63 @@ class Failure(NamedTuple):
 
     def as_json(self) -> dict[str, Any]:
         """As scripts know it: the class is called ``class``, which is no name in Python."""
-        return _as_json(self._asdict())
+        return for_scripts(asdict(self))
 
 
-def _as_json(fields: dict[str, Any]) -> dict[str, Any]:
-    return {"class" if name == "failure_class" else name: value for name, value in fields.items()}
+def for_scripts(named: dict[str, Any]) -> dict[str, Any]:
+    """A row's fields as scripts know them."""
+    return {"class" if name == "failure_class" else name: value for name, value in named.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a person did to a failure's record; the instant is aware."""
+
+    at: datetime
+    who: str
+    action: str
+    detail: dict[str, Any] | None
+    """JSON, whatever the action had to say."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailureDetail(Failure):
+    """A failure with all that is known of it.
+
+    Attributes:
+        received_at: when its batch was; None: the batch is not there.
+        raw: the record as received; None: it is not there.
+        edited: the record as a person mended it last; None: nobody has.
+        stored: of a conflict, the record that the call's stored version was made of.
+        actions: what people did to the record, in the order they did it.
+    """
+
+    error_type: str | None
+    traceback: str | None
+    received_at: datetime | None
+    raw: bytes | None
+    edited: bytes | None
+    stored: bytes | None
+    actions: tuple[Action, ...]
 
 
 _LAST_ID = 2**63 - 1
 """No failure has a greater id, whatever is typed, and the server takes no greater one."""
 
-_LISTED = select(*(failures.c[name] for name in Failure._fields))
+LISTED = select(*(failures.c[each.name].label(each.name) for each in fields(Failure)))
 
 
 def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, after: int = 0) -> list[Failure]:
     """A page of failures by id, from the one after ``after`` on."""
     rows = connection.execute(
-        _LISTED.where(*wanted.conditions(), failures.c.id > min(after, _LAST_ID)).order_by(failures.c.id).limit(limit)
+        LISTED.where(*wanted.conditions(), failures.c.id > min(after, _LAST_ID)).order_by(failures.c.id).limit(limit)
     )
     return [Failure(*row) for row in rows]
-
-
-class Page(NamedTuple):
-    """Some failures, the newest first, and whether there are others on either side of them."""
-
-    failures: list[Failure]
-    newer: bool
-    older: bool
-
-
-def page_failures(
-    connection: Connection, wanted: FailureFilter, *, limit: int, before: int | None = None, after: int | None = None
-) -> Page:
-    """A page for somebody who leafs through failures, found by key: as quick at the hundred thousandth as at the first.
-
-    Args:
-        connection: the database.
-        wanted: which failures.
-        limit: the most on a page.
-        before: only failures of smaller ids, the page that follows one ending with this id.
-        after: only failures of greater ids, the page that comes before one beginning with this id.
-    """
-    page = _LISTED.where(*wanted.conditions()).limit(limit + 1)
-    if after is not None:
-        page = page.where(failures.c.id > after).order_by(failures.c.id)
-    else:
-        page = page.order_by(failures.c.id.desc())
-        if before is not None:
-            page = page.where(failures.c.id < before)
-    found = [Failure(*row) for row in connection.execute(page)]
-    more = len(found) > limit
-    found = found[:limit]
-    if after is not None:
-        return Page(found[::-1], newer=more, older=True)
-    return Page(found, newer=before is not None, older=more)
 
 
 def count_failures(connection: Connection, wanted: FailureFilter) -> int:
     """How many failures match."""
     return connection.scalars(select(func.count()).select_from(failures).where(*wanted.conditions())).one()
-
-
-class Kind(NamedTuple):
-    """How many failures of one kind there are; instants are aware."""
-
-    failure_class: str
-    step: str
-    state: str
-    about: str
-    failures: int
-    oldest: datetime
-    newest: datetime
-    example: str
-
-    def as_json(self) -> dict[str, Any]:
-        """As scripts know it."""
-        return _as_json(self._asdict())
-
-
-class Stats(NamedTuple):
-    """What failures there are, by kind.
-
-    Attributes:
-        rows: the kinds with the most failures.
-        kinds: how many kinds there are in all.
-    """
-
-    rows: list[Kind]
-    kinds: int
-
-
-def failure_stats(connection: Connection, wanted: FailureFilter, *, limit: int) -> Stats:
-    """How many failures match, by class, step, state and reason's kind, the most first, and at most so many kinds.
-
-    A record chooses the name of the field that is wrong with it, so there may be as many kinds as failures.
-    """
-    kind = (failures.c.failure_class, failures.c.step, failures.c.state, _ABOUT.label("about"))
-    count = func.count().label("failures")
-    rows = connection.execute(
-        select(
-            *kind,
-            count,
-            func.min(failures.c.first_failed_at),
-            func.max(failures.c.last_failed_at),
-            func.min(failures.c.reason),
-            func.count().over().label("kinds"),
-        )
-        .where(*wanted.conditions())
-        # By their places: the server does not see that an expression with a parameter is the one it selects.
-        .group_by(text("1, 2, 3, 4"))
-        .order_by(count.desc(), text("1, 2, 3, 4"))
-        .limit(limit)
-    ).all()
-    return Stats([Kind(*row[:-1]) for row in rows], rows[0].kinds if rows else 0)
 
 
 class FailureState(NamedTuple):
@@ -223,36 +196,31 @@ def state_of_failure(connection: Connection, failure_id: int) -> FailureState | 
     return None if row is None else FailureState(*row)
 
 
-def read_failure(connection: Connection, failure_id: int) -> dict[str, Any] | None:
+def read_failure(connection: Connection, failure_id: int) -> FailureDetail | None:
     """One failure with its traceback, its raw record as received and as edited, and who did what; None if unknown."""
     row = connection.execute(
-        _LISTED.add_columns(failures.c.error_type, failures.c.traceback).where(
+        LISTED.add_columns(failures.c.error_type, failures.c.traceback).where(
             failures.c.id == min(failure_id, _LAST_ID)
         )
     ).one_or_none()
     if row is None:
         return None
-    *listed, error_type, traceback = row
-    failure = Failure(*listed)
-    record_id = failure.record_id
     done = connection.execute(
-        select(actions.c.at, actions.c.who, actions.c.action, actions.c.detail)
-        .where(actions.c.record_id == record_id)
+        select(*(actions.c[each.name] for each in fields(Action)))
+        .where(actions.c.record_id == row.record_id)
         .order_by(actions.c.id)
     )
-    return {
-        **failure.as_json(),
-        "error_type": error_type,
-        "traceback": traceback,
-        "received_at": connection.scalar(select(batches.c.received_at).where(batches.c.id == batch_of(record_id))),
-        "raw": _as_received(connection, record_id),
-        "edited": _as_edited(connection, record_id),
-        "stored": _stored_version(connection, failure) if failure.failure_class == "conflict" else None,
-        "actions": [dict(action) for action in done.mappings()],
-    }
+    return FailureDetail(
+        **row._asdict(),
+        received_at=connection.scalar(select(batches.c.received_at).where(batches.c.id == batch_of(row.record_id))),
+        raw=_as_received(connection, row.record_id),
+        edited=_as_edited(connection, row.record_id),
+        stored=_stored_version(connection, row.source, row.call_ref) if row.failure_class == "conflict" else None,
+        actions=tuple(Action(*action) for action in done),
+    )
 
 
-def _stored_version(connection: Connection, failure: Failure) -> bytes | None:
+def _stored_version(connection: Connection, source: str, call_ref: str | None) -> bytes | None:
     """The record a conflict's call was last made of: as received, as edited, or as accepted over the one before."""
     record_id = connection.scalar(
         select(
@@ -264,7 +232,7 @@ def _stored_version(connection: Connection, failure: Failure) -> bytes | None:
                 .scalar_subquery(),
                 calls.c.id,
             )
-        ).where(calls.c.call_ref == failure.call_ref, calls.c.source == failure.source)
+        ).where(calls.c.call_ref == call_ref, calls.c.source == source)
     )
     if record_id is None:
         return None

@@ -1,4 +1,4 @@
-"""What a person may do about failures: retry, discard, edit, accept. Each leaves a line in ``actions``."""
+"""What a person may do about failures: retry, discard, restore, edit, accept. Each leaves a line in ``actions``."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def retry_page(connection: Connection, page: Sequence[Failure], *, who: str, rea
 
 
 def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
-    """Set every open failure that matches aside for good; yields how many each chunk held.
+    """Give every open failure that matches up, until somebody restores it; yields how many each chunk held.
 
     The record stays in the inbox and is counted as discarded, with the reason and who gave it.
     """
@@ -57,7 +57,7 @@ def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> 
 
 
 def discard_page(connection: Connection, page: Sequence[Failure], *, who: str, reason: str | None) -> int:
-    """Set those of these failures that are open aside for good; returns how many."""
+    """Give those of these failures up that are open; returns how many."""
     discarded = connection.execute(
         text(
             # By id, as whoever releases them takes them.
@@ -71,6 +71,37 @@ def discard_page(connection: Connection, page: Sequence[Failure], *, who: str, r
     record_ids = list(discarded)
     record_actions(connection, who, "discard", record_ids, reason)
     return len(record_ids)
+
+
+def restore(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None = None) -> Iterator[int]:
+    """Take back that failures were discarded; yields how many each chunk held.
+
+    They are open again and wait for somebody, and their records are counted as before: quarantined or failed.
+    """
+    return _in_chunks(
+        engine,
+        wanted,
+        lambda connection, page: restore_page(connection, page, who=who, reason=reason),
+        states=("discarded",),
+    )
+
+
+def restore_page(connection: Connection, page: Sequence[Failure], *, who: str, reason: str | None) -> int:
+    """Open those of these failures again that are discarded; returns how many."""
+    found = connection.execute(
+        text(
+            "SELECT id, record_id FROM failures WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'discarded' "
+            "ORDER BY id FOR UPDATE"
+        ),
+        {"ids": [failure.id for failure in page]},
+    ).all()
+    # Who does it is written down first: the database looks for it, failure by failure.
+    record_actions(connection, who, "restore", [row.record_id for row in found], reason)
+    connection.execute(
+        text("UPDATE failures SET state = 'open' WHERE id = ANY(cast(:ids AS bigint[]))"),
+        {"ids": [row.id for row in found]},
+    )
+    return len(found)
 
 
 def edit(engine: Engine, failure_id: int, raw: bytes, *, who: str, region: str, now: datetime) -> None:
@@ -139,12 +170,18 @@ def accept(engine: Engine, failure_id: int, *, who: str) -> Accepted:
     )
 
 
-def _in_chunks(engine: Engine, wanted: FailureFilter, act: Callable[[Connection, list[Failure]], int]) -> Iterator[int]:
-    """Do something to every open failure that matches, a chunk a transaction; yields each one's count, committed."""
+def _in_chunks(
+    engine: Engine,
+    wanted: FailureFilter,
+    act: Callable[[Connection, list[Failure]], int],
+    *,
+    states: tuple[str, ...] = ("open",),
+) -> Iterator[int]:
+    """Do something to every failure in these states that matches, a chunk a transaction; yields each one's count."""
     after = 0
     while True:
         with engine.begin() as connection:
-            page = list_failures(connection, wanted._replace(states=("open",)), limit=CHUNK, after=after)
+            page = list_failures(connection, wanted._replace(states=states), limit=CHUNK, after=after)
             if not page:
                 return
             count = act(connection, page)

@@ -53,6 +53,10 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= HIGHEST_COUNT
 
 
+def _is_instant(value: Any) -> bool:
+    return _is_number(value) and bool(value <= LATEST)
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and _is_number(value)
 
@@ -69,7 +73,7 @@ _Checks = dict[str, "Callable[[Any], bool]"]
 
 _ALL: Final[_Checks] = {
     **dict.fromkeys(("hostname", "type"), _is_name),
-    "timestamp": lambda value: _is_number(value) and value <= LATEST,
+    "timestamp": _is_instant,
     "pid": _is_count,
     "utcoffset": _is_offset,
 }
@@ -86,6 +90,7 @@ _TASK: Final[_Checks] = {
     **dict.fromkeys(("eta", "expires", "root_id", "parent_id", "queue", "exchange", "routing_key"), _is_text),
     "retries": _is_count,
     "runtime": _is_number,
+    **dict.fromkeys(("received", "started"), _is_instant),
 }
 _REQUIRED: Final = ("type", "hostname", "timestamp")
 

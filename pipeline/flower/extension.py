@@ -34,7 +34,9 @@ HANDLERS = [
     url(r"/failed-calls", failed_calls.ListHandler, name="failed_calls"),
     url(r"/failed-calls/(\d{1,18})", failed_call.DetailHandler, name="failed_call"),
     url(r"/failed-calls/(\d{1,18})/state", failed_call.StateHandler, name="failed_call_state"),
-    url(r"/failed-calls/(\d{1,18})/(retry|discard|edit|accept)", failed_call.ActHandler, name="failed_call_act"),
+    url(
+        r"/failed-calls/(\d{1,18})/(retry|discard|restore|edit|accept)", failed_call.ActHandler, name="failed_call_act"
+    ),
     url(r"/failed-calls/selected", failed_calls.SelectedHandler, name="failed_calls_selected"),
     url(r"/failed-calls/bulk", all_that_match.BulkHandler, name="failed_calls_bulk"),
     url(r"/failed-calls/bulk/(\d{1,18})", all_that_match.ProgressHandler, name="failed_calls_progress"),

@@ -13,13 +13,14 @@ from pipeline.balance.sheet import balance_sheet
 from pipeline.batches.backlog import BUCKET_SECONDS, backlog, count_standing, standing_batches, throughput
 from pipeline.batches.rules.failure import FailureClass
 from pipeline.batches.sources import known_sources
-from pipeline.doctor.rules.processes import remedy_of
+from pipeline.doctor.rules.processes import PAUSED, remedy_of
 from pipeline.failures.listing import FailureFilter, count_failures
 from pipeline.flower.handlers import engine
 from pipeline.ingest.stops import standing_stops
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
-from pipeline.recordings.listing import last_verifications, queue_status
+from pipeline.recordings.listing import queue_status
 from pipeline.recordings.pauses import standing
+from pipeline.recordings.verification_rows import last_verifications
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -113,6 +114,7 @@ def _in_the_way(connection: Connection, source: str | None) -> dict[str, Any]:
                 "since": pause.since.isoformat(),
                 "until": pause.until.isoformat(),
                 "failed_probes": pause.failed_probes,
+                "remedy": PAUSED[pause.kind],
             }
             for pause in standing(connection, source)
         ],
@@ -181,7 +183,7 @@ def balance(source: str | None, since: datetime | None) -> dict[str, Any]:
         connection.execute(text(f"SET statement_timeout = '{LONG_SECONDS}s'"))
         connection.commit()
         try:
-            return balance_sheet(connection, since=since, source=source).as_dict()
+            return {**balance_sheet(connection, since=since, source=source).as_dict()}
         finally:
             connection.execute(text("RESET statement_timeout"))
             connection.commit()

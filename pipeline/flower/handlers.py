@@ -131,9 +131,9 @@ class TabHandler(BaseHandler):  # type: ignore[misc]
                     connection.execute(text("SET TRANSACTION READ ONLY"))
                 return question(connection)
 
-        return await self.beside(answer)
+        return await self.in_a_thread(answer)
 
-    async def beside(self, work: Callable[[], Answer]) -> Answer:
+    async def in_a_thread(self, work: Callable[[], Answer]) -> Answer:
         """Do what would block Flower's loop in a thread of its pool.
 
         Raises:

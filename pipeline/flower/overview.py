@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from tornado import web
 
 from pipeline.batches.progress import send_at_next_look
-from pipeline.batches.rules.steps import Step
 from pipeline.database.audit import record_action
 from pipeline.flower import figures
+from pipeline.flower.failures import words
 from pipeline.flower.figures import SharedAnswer
 from pipeline.flower.handlers import RefusalError, TabHandler
 from pipeline.flower.task_errors import errors_of
@@ -40,20 +40,6 @@ PLACES = {
 }
 """The lines of the balance, as a newcomer may read them."""
 
-STEPS = {
-    Step.NORMALIZE: "records become calls",
-    Step.CLASSIFY: "calls get their disposition",
-    Step.BILL: "calls get their charge",
-    Step.SCHEDULE_RECORDINGS: "calls get a row for their recording",
-}
-
-CLASSES = {
-    "data": "the record itself is wrong",
-    "conflict": "sent before, with other content",
-    "reference": "something it needs is missing, mostly a rate",
-    "bug": "the pipeline failed",
-}
-
 SOURCES = SharedAnswer(5.0)
 MOVING: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(2.0))
 WAITING: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(2.0))
@@ -72,8 +58,8 @@ class OverviewHandler(TabHandler):
             "pipeline.html",
             windows=list(WINDOWS),
             places=PLACES,
-            steps=STEPS,
-            classes=CLASSES,
+            steps=words.STEPS,
+            classes=words.CLASSES,
             zone=current_settings().pipeline_timezone,
             why_not=self.why_not,
         )
@@ -102,9 +88,9 @@ class FiguresHandler(TabHandler):
             answer = await MOVING[source].get(lambda: self.ask(lambda connection: self._moving(connection, one)))
             self.write(visible_values({**answer, "sources": known}))
         elif part == "waiting":
-            self.write(await WAITING[source].get(lambda: self.beside(lambda: figures.waiting(one))))
+            self.write(await WAITING[source].get(lambda: self.in_a_thread(lambda: figures.waiting(one))))
         elif part == "recordings":
-            self.write(visible_values(await RECORDINGS.get(lambda: self.beside(figures.recordings))))
+            self.write(visible_values(await RECORDINGS.get(lambda: self.in_a_thread(figures.recordings))))
         else:
             raise RefusalError(400, "of is waiting or recordings.")
 
@@ -123,7 +109,7 @@ class FiguresHandler(TabHandler):
         span = WINDOWS[window]
         since = None if span is None else datetime.now(tz=UTC) - span
         answer = BALANCES[window, source or ""]
-        return await answer.get(lambda: self.beside(lambda: figures.balance(source, since)))
+        return await answer.get(lambda: self.in_a_thread(lambda: figures.balance(source, since)))
 
 
 class SendAgainHandler(TabHandler):

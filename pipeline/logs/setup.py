@@ -39,6 +39,7 @@ def configure_logging(log_format: str = "auto", level: str = "info", *, show_num
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    _Chosen.json = not console
     # Tracebacks become text before numbers are masked: what raised often quotes the record.
     renderers: list[Any] = [
         structlog.processors.format_exc_info,
@@ -71,10 +72,22 @@ def configure_logging(log_format: str = "auto", level: str = "info", *, show_num
         "httpcore",
         "fsspec",
         "alembic.runtime.plugins",
+        "celery.beat",  # a line a tick: twenty megabytes a day
         "celery.worker.strategy",
         "celery.app.trace",
     ):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+
+
+class _Chosen:
+    """What this process writes."""
+
+    json = False
+
+
+def writes_json() -> bool:
+    """Whether lines are JSON, as ``configure_logging`` was told or chose."""
+    return _Chosen.json
 
 
 _OF_SEVERAL_LINES = ("exception", "stack")
@@ -110,6 +123,8 @@ class BrokerChatter(logging.Filter):
     """
 
     LOGGERS = ("celery.worker.consumer", "celery.beat", "celery.worker.control", "kombu.", "celery.worker.pidbox")
+    NOT_MEANT = ("celery.app.base", "Direct exchanges are not supported with native delayed delivery")
+    """Of a message whose worker was killed, sent again a second later: the worker that takes it waits, as is meant."""
     OUTAGE = ("Cannot connect", "Connection to broker lost", "Connection error", "connection error")
 
     def __init__(self) -> None:
@@ -119,7 +134,7 @@ class BrokerChatter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write the line."""
         if not record.name.startswith(self.LOGGERS):
-            return True
+            return not (record.name == self.NOT_MEANT[0] and record.getMessage().startswith(self.NOT_MEANT[1]))
         text = record.getMessage()
         if text.startswith("Connected to "):
             self._away = False

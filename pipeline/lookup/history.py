@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from dataclasses import fields
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Select, select
 
 from pipeline.database import tables
+from pipeline.database.narrowing import among
 from pipeline.record_ids import batch_of
+from pipeline.recordings.rules.row import RecordingOfCall
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from decimal import Decimal
 
     from sqlalchemy import ColumnElement, Connection, Table
@@ -79,37 +82,6 @@ class LineRow(NamedTuple):
     tariff_version: int | None
 
 
-class RecordingRow(NamedTuple):
-    """Its recording, and how far that has come."""
-
-    source: str
-    call_ref: str
-    state: str
-    reason: str | None
-    attempts: int
-    due_at: datetime | None
-    scheduled_at: datetime
-    tried_at: datetime | None
-    ended_at: datetime | None
-    path: str | None
-    size_bytes: int | None
-    sha256: bytes | None
-    dialed_at: datetime | None
-    counts_from: datetime | None
-    released_at: datetime | None
-    releases: int
-    suspect: bool
-    losses: int
-    verified_at: datetime | None
-    verify_problem: str | None
-    held_at: datetime | None
-    held_by: str | None
-    deleted_at: datetime | None
-    deleted_reason: str | None
-    delete_tried_at: datetime | None
-    delete_problem: str | None
-
-
 class UnchargedRow(NamedTuple):
     """Why it costs nothing."""
 
@@ -118,8 +90,10 @@ class UnchargedRow(NamedTuple):
 
 
 class FailureRow(NamedTuple):
-    """A step that could not do it."""
+    """A step that could not do it, for the call or for a record that says something else of it."""
 
+    id: int
+    record_id: int
     step: str
     failure_class: str
     state: str
@@ -141,6 +115,19 @@ class ActionRow(NamedTuple):
     at: datetime
     who: str
     action: str
+    detail: dict[str, object] | None
+    """JSON, whatever the action had to say; a ``reason`` is why it was done."""
+
+
+class Version(NamedTuple):
+    """The call as it was, until a record was accepted in its place."""
+
+    call: CallRow
+    normalized_at: datetime
+    record_id: int
+    """Of the record that took its place."""
+    accepted_by: str
+    accepted_at: datetime
 
 
 class BatchRow(NamedTuple):
@@ -158,14 +145,16 @@ class History(NamedTuple):
     normalized_at: datetime
     content_hash: bytes
     call: CallRow
-    batch: BatchRow | None
+    batches: list[BatchRow]
+    """That of its record, then those of the records accepted later."""
     disposition: DispositionRow | None
     charges: list[LineRow]
     uncharged: UnchargedRow | None
-    recording: RecordingRow | None
+    recording: RecordingOfCall | None
     failures: list[FailureRow]
     duplicates: list[DuplicateRow]
     actions: list[ActionRow]
+    replaced: list[Version]
 
 
 def sources_of(connection: Connection, call_ref: str) -> list[str]:
@@ -189,20 +178,54 @@ def history_of(connection: Connection, call_ref: str, source: str) -> History:
     ours = (calls.call_ref == call_ref) & (calls.source == source)
     keys = connection.execute(select(calls.id, calls.normalized_at, calls.content_hash).where(ours)).one()
     call_id = int(keys.id)
+    replaced = _replaced(connection, call_id)
+    records = [call_id, *(version.record_id for version in replaced)]
+    failures = tables.failures.c
+    # A record that is in conflict with the call never became one: it is known by what it calls itself.
+    failed = among(failures.record_id, records) | ((failures.call_ref == call_ref) & (failures.source == source))
     return History(
         call_id,
         keys.normalized_at,
         bytes(keys.content_hash),
         _rows(connection, CallRow, tables.calls, ours)[0],
-        _one(connection, BatchRow, tables.batches, tables.batches.c.id == batch_of(call_id)),
+        _rows(connection, BatchRow, tables.batches, among(tables.batches.c.id, [batch_of(each) for each in records])),
         _one(connection, DispositionRow, tables.dispositions, tables.dispositions.c.call_id == call_id),
         _lines(connection, call_id),
         _one(connection, UnchargedRow, tables.uncharged, tables.uncharged.c.call_id == call_id),
-        _one(connection, RecordingRow, tables.recordings, tables.recordings.c.call_id == call_id),
-        _rows(connection, FailureRow, tables.failures, tables.failures.c.record_id == call_id),
+        _recording(connection, call_id),
+        _rows(connection, FailureRow, tables.failures, failed),
         _rows(connection, DuplicateRow, tables.duplicates, tables.duplicates.c.call_id == call_id),
-        _rows(connection, ActionRow, tables.actions, tables.actions.c.record_id == call_id),
+        _rows(connection, ActionRow, tables.actions, among(tables.actions.c.record_id, records)),
+        replaced,
     )
+
+
+def _replaced(connection: Connection, call_id: int) -> list[Version]:
+    of = tables.revisions.c
+    rows = connection.execute(
+        select(of.replaced, of.record_id, of.accepted_by, of.accepted_at)
+        .where(of.call_id == call_id)
+        .order_by(of.accepted_at, of.record_id)
+    )
+    return [_version(*row) for row in rows]
+
+
+def _version(replaced: dict[str, Any], record_id: int, accepted_by: str, accepted_at: datetime) -> Version:
+    # The row as JSON, of whatever version of the tables made it: a column it did not have yet is None.
+    call = CallRow(**{name: replaced.get(name) for name in CallRow._fields})  # type: ignore[arg-type]
+    call = call._replace(dialed_at=_instant(replaced["dialed_at"]))
+    return Version(call, _instant(replaced["normalized_at"]), record_id, accepted_by, accepted_at)
+
+
+def _instant(said: str) -> datetime:
+    return datetime.fromisoformat(said).astimezone(UTC)
+
+
+def _recording(connection: Connection, call_id: int) -> RecordingOfCall | None:
+    of = tables.recordings.c
+    columns = select(*(of[each.name] for each in fields(RecordingOfCall)))
+    row = connection.execute(columns.where(of.call_id == call_id)).one_or_none()
+    return None if row is None else RecordingOfCall(*row)
 
 
 def _lines(connection: Connection, call_id: int) -> list[LineRow]:

@@ -28,6 +28,19 @@ class GaugeQuery(NamedTuple):
     statement: str
 
 
+# The newest batch of each source by an index, however many there are: the sources are hopped through one by one.
+_RECEIVED_AGE: Final = """
+WITH RECURSIVE known AS (
+    (SELECT source FROM batches ORDER BY source LIMIT 1)
+    UNION ALL
+    SELECT (SELECT source FROM batches WHERE source > known.source ORDER BY source LIMIT 1)
+    FROM known WHERE known.source IS NOT NULL
+)
+SELECT source, extract(epoch FROM clock_timestamp() - newest)
+FROM known, LATERAL (SELECT max(received_at) AS newest FROM batches WHERE batches.source = known.source) AS of_it
+WHERE source IS NOT NULL
+"""
+
 QUERIES: Final = (
     GaugeQuery(
         "batches",
@@ -43,6 +56,11 @@ QUERIES: Final = (
         "waiting records",
         (StateMetric("cdr_unfinished_records", ("source",), "Records of those batches that wait for a step."),),
         f"SELECT source, sum(waiting) FROM ({PENDING}) AS pending GROUP BY source",
+    ),
+    GaugeQuery(
+        "received",
+        (StateMetric("cdr_received_age_seconds", ("source",), "Seconds since records of a source last came in."),),
+        _RECEIVED_AGE,
     ),
     GaugeQuery(
         "failures",
@@ -76,8 +94,16 @@ QUERIES: Final = (
     ),
     GaugeQuery(
         "recordings",
-        (StateMetric("cdr_recordings", ("source", "state"), "Recordings by state."),),
-        "SELECT source, state, count(*) FROM recordings GROUP BY 1, 2",
+        (
+            StateMetric("cdr_recordings", ("source", "state"), "Recordings by state."),
+            StateMetric(
+                "cdr_recordings_differ",
+                ("source", "state"),
+                "Of these, files that `recordings verify` found to differ.",
+            ),
+        ),
+        "SELECT source, state, count(*), count(verify_problem) FILTER (WHERE deleted_at IS NULL) "
+        "FROM recordings GROUP BY 1, 2",
     ),
     GaugeQuery(
         "due recordings",

@@ -88,6 +88,12 @@ RECORDING_TRIES: Final = Metric(
     ("source", "state"),
     "Tries at recordings, by the state it is in afterwards; none: there was nothing to do.",
 )
+STORE_FREE: Final = Metric(
+    "gauge",
+    "cdr_store_free_share",
+    ("source",),
+    "Free share of the disk of a `file://` store, 0 to 1, as of the last recording that was tried.",
+)
 REFUSED: Final = Metric(
     "counter",
     "cdr_refused_messages_total",
@@ -160,8 +166,9 @@ def count_here(*, shared: Path | None = None) -> Any:
 def _make(library: Any, metric: Metric, registry: Any) -> Any:
     if metric.kind == "histogram":
         return library.Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
-    kind = library.Counter if metric.kind == "counter" else library.Gauge
-    return kind(metric.name, metric.help, metric.labels, registry=registry)
+    if metric.kind == "gauge":  # of several processes that serve it, the last word
+        return library.Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode="mostrecent")
+    return library.Counter(metric.name, metric.help, metric.labels, registry=registry)
 
 
 def take_slot(number: int) -> None:

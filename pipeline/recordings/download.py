@@ -19,9 +19,11 @@ from pipeline.dialler.rules.answers import Away, Broken, Fetched, Unacceptable
 from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import queue as recording_queue
 from pipeline.recordings import rows as recordings
-from pipeline.recordings.file_store import NameTaken, Place, StoreError
+from pipeline.recordings import store_rows
+from pipeline.recordings.file_store import MARKER, NameTaken, Place
 from pipeline.recordings.rows import DueRecording, StoredFile
 from pipeline.recordings.rules.outcome import RecordingState, decide, ends_pause
+from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -32,7 +34,8 @@ if TYPE_CHECKING:
     from pipeline.batches.rules.batch import Span
     from pipeline.dialler.http_api import DiallerApi
     from pipeline.dialler.rules.answers import FetchResult
-    from pipeline.recordings.file_store import Partial, RecordingStore
+    from pipeline.recordings.file_store import RecordingStore
+    from pipeline.recordings.partial_files import Partial
     from pipeline.recordings.pauses import Pause
     from pipeline.recordings.rows import Claim
     from pipeline.recordings.rules.outcome import Decision, RetryPolicy
@@ -46,6 +49,13 @@ STORE_SECONDS = 300.0
 
 REDISPATCH_AFTER_SECONDS = 30.0
 """When a message that nobody began may be taken for lost."""
+
+
+NOT_THE_STORE = (
+    f"The store of the recordings is not the one that is known, by its marker {MARKER}: is it mounted, and is it the "
+    "right one? If recordings are to go here from now on, copy the marker, or the files and run: "
+    "pipeline recordings verify"
+)
 
 
 class RecordingOutcome(NamedTuple):
@@ -152,9 +162,10 @@ def download(
         )
         if held is None:
             return _not_ours(connection, call_id, api.source, dispatched_at)
+        marker = store_rows.marker_of(connection, held.source)
     try:
         with _leased(engine, held, longest_seconds=api.longest_seconds + STORE_SECONDS):
-            result, stored = _fetch(held, api, store, moved)
+            result, stored = _fetch(held, api, store, moved, marker)
     except Exception as error:
         bug = Broken(f"A bug in the pipeline ({type(error).__name__}); the worker's log has the traceback.")
         _settle(engine, held, bug, None, policy=policy, chance=chance())
@@ -214,9 +225,12 @@ class _Watched:
 
 
 def _fetch(
-    held: Claim, api: DiallerApi, store: RecordingStore, moved: Callable[[], None]
+    held: Claim, api: DiallerApi, store: RecordingStore, moved: Callable[[], None], marker: str | None
 ) -> tuple[FetchResult, StoredFile | None]:
     try:
+        # A folder where nothing is mounted takes a file like any other. An object store is there, or says it is not.
+        if marker is not None and store.is_folder and store.marker() != marker:
+            return Away(NOT_THE_STORE, store=True), None
         with store.partial() as partial:
             fetched = api.fetch(held.call_ref, _Watched(partial, moved))
             moved()

@@ -7,33 +7,32 @@ by a hard link from the partial file, in an object store by a put that is refuse
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 import uuid
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import fsspec
 
-from pipeline.errors import PipelineError, cut
-from pipeline.logs.rules.secrets import secret_values
+from pipeline.errors import cut
+from pipeline.recordings.partial_files import Spool, own_temporary_folder
+from pipeline.recordings.rules.pace import DAY_SECONDS
 from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path
 from pipeline.recordings.rules.store_facts import StoreFacts
+from pipeline.recordings.store_trouble import NoSuchFileError, StoreError, secrets_of, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
-DAY_SECONDS: Final = 86_400.0
+    from pipeline.recordings.partial_files import Partial
 
 PARTIALS: Final = ".partial"
-SUFFIX: Final = ".part"
 
 MARKER: Final = ".enigma-cdr-store"
 """The file by which a store is known; no recording's path has a hidden part."""
@@ -48,10 +47,6 @@ _PUT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
 }
 _READ_BYTES: Final = 1024 * 1024
 _MARKER_BYTES: Final = 200
-
-
-class StoreError(PipelineError):
-    """The store does not do what it is asked to; the recording is not to blame. Names no credentials."""
 
 
 class Place(NamedTuple):
@@ -83,39 +78,6 @@ class Checksum(NamedTuple):
     sha256: bytes
 
 
-@dataclass(slots=True)
-class Partial:
-    """A recording on its way: a file that only its writer knows."""
-
-    path: Path
-    _file: Any = field(repr=False)
-
-    def write(self, data: bytes, /) -> None:
-        """Append.
-
-        Raises:
-            StoreError: the disk is full or broken.
-        """
-        with _trouble("write to", {}):
-            self._file.write(data)
-
-    def clear(self) -> None:
-        """Begin again with nothing written.
-
-        Raises:
-            StoreError: the disk is full or broken.
-        """
-        with _trouble("write to", {}):
-            self._file.seek(0)
-            self._file.truncate()
-
-    def seal(self) -> int:
-        """Bring everything written to the disk itself; returns the size."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return os.fstat(self._file.fileno()).st_size
-
-
 class RecordingStore:
     """Recordings below one fsspec URL; for any number of threads, processes and machines.
 
@@ -145,13 +107,14 @@ class RecordingStore:
         self._template = checked_template(template)
         self._put_options = _PUT_OPTIONS[kind]
         options = dict(storage_options or {})
-        self._secrets = _secrets(url, options)
-        with _trouble("open", self._secrets):
+        self._secrets = secrets_of(url, options)
+        with trouble("open", self._secrets):
             # A cached listing would not show what another process has just published.
             self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
         self._root = root.rstrip("/")
         self._local = kind == "file"
-        self._spool = Path(self._root) / PARTIALS if self._local else spool or _own_temporary_folder()
+        folder = Path(self._root) / PARTIALS if self._local else spool or own_temporary_folder()
+        self._spool = Spool(folder, self._secrets)
 
     def path_for(self, place: Place) -> str:
         """The path of a recording below the store's URL.
@@ -160,24 +123,13 @@ class RecordingStore:
         """
         return recording_path(self._template, **place._asdict())
 
-    @contextlib.contextmanager
-    def partial(self) -> Iterator[Partial]:
+    def partial(self) -> AbstractContextManager[Partial]:
         """A file to write a recording to. It is gone at the end, published or not.
 
         Raises:
             StoreError: no such file can be made.
         """
-        path = self._spool / f"{uuid.uuid4()}{SUFFIX}"
-        with _trouble("write to", self._secrets):
-            self._spool.mkdir(mode=0o750, parents=True, exist_ok=True)
-            file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640), "wb")
-        try:
-            yield Partial(path, file)
-        finally:
-            with contextlib.suppress(OSError):  # bytes that a full disk did not take
-                file.close()
-            with contextlib.suppress(OSError):  # what stays is removed by clean_partials
-                path.unlink()
+        return self._spool.partial()
 
     def publish(self, partial: Partial, place: Place, *, size: int, sha256: bytes) -> Published | NameTaken:
         """Put a complete partial file under its final name, if nothing is there.
@@ -186,7 +138,7 @@ class RecordingStore:
             StoreError: it could not be put there; the final name is as it was.
         """
         path = self.path_for(place)
-        with _trouble("write to", self._secrets):
+        with trouble("write to", self._secrets):
             written = partial.seal()
             if written != size:
                 raise StoreError(f"{written} of {size} bytes reached the disk")
@@ -204,15 +156,28 @@ class RecordingStore:
             StoreError: it cannot be read.
         """
         digest, size = hashlib.sha256(), 0
-        with _trouble("read", self._secrets):
+        try:
+            for part in self.read(path):
+                digest.update(part)
+                size += len(part)
+        except NoSuchFileError:
+            return None
+        return Checksum(size, digest.digest())
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """The bytes of a stored recording, a part at a time.
+
+        Raises:
+            NoSuchFileError: there is no file of that name.
+            StoreError: it cannot be read.
+        """
+        with trouble("read", self._secrets):
             try:
                 with self._files.open(self._full(path), "rb", block_size=4 * _READ_BYTES) as stored:
-                    while chunk := stored.read(_READ_BYTES):
-                        digest.update(chunk)
-                        size += len(chunk)
+                    while part := stored.read(_READ_BYTES):
+                        yield part
             except (FileNotFoundError, IsADirectoryError):
-                return None
-        return Checksum(size, digest.digest())
+                raise NoSuchFileError(f"it has no file {cut(path, 200)}") from None
 
     def delete(self, path: str) -> bool:
         """Delete a stored recording; False when there is no file of that name.
@@ -220,7 +185,7 @@ class RecordingStore:
         Raises:
             StoreError: it cannot be deleted.
         """
-        with _trouble("delete from", self._secrets):
+        with trouble("delete from", self._secrets):
             try:
                 # S3 says yes to the deletion of what is not there.
                 if not self._local and not self._files.exists(self._full(path)):
@@ -236,12 +201,17 @@ class RecordingStore:
         Raises:
             StoreError: it cannot be looked at.
         """
-        with _trouble("read", self._secrets):
+        with trouble("read", self._secrets):
             try:
                 found = self._files.info(self._full(path))
             except FileNotFoundError:
                 return None
         return int(found["size"]) if found["type"] == "file" else None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder of this machine, on which something may be mounted or not."""
+        return self._local
 
     def marker(self) -> str | None:
         """What the store's marker says; None when it has none.
@@ -249,7 +219,7 @@ class RecordingStore:
         Raises:
             StoreError: the store cannot be read.
         """
-        with _trouble("read", self._secrets):
+        with trouble("read", self._secrets):
             try:
                 with self._files.open(self._full(MARKER), "rb") as marker:
                     said = marker.read(_MARKER_BYTES)
@@ -271,23 +241,16 @@ class RecordingStore:
 
     def clean_partials(self, *, older_than_seconds: float = DAY_SECONDS) -> int:
         """Remove partial files that nobody has written to for so long; returns how many."""
-        oldest, removed = time.time() - older_than_seconds, 0
-        with _trouble("clean", self._secrets):
-            for path in self._spool.glob(f"*{SUFFIX}"):
-                with contextlib.suppress(FileNotFoundError):  # its writer was faster
-                    if path.stat().st_mtime < oldest:
-                        path.unlink()
-                        removed += 1
-        return removed
+        return self._spool.clean(older_than_seconds=older_than_seconds)
 
-    def probe(self) -> StoreFacts:
+    def try_out(self) -> StoreFacts:
         """Write a small file, read it back and delete it: what a recording needs of the store.
 
         Raises:
             StoreError: one of these does not work.
         """
         began = time.monotonic()
-        path, content = f".probe-{uuid.uuid4()}", b"pipeline doctor"
+        path, content = f".trial-{uuid.uuid4()}", b"pipeline doctor"
         if not self._put_small(path, content):
             raise StoreError("a name that nobody can have taken is taken")
         try:
@@ -301,12 +264,22 @@ class RecordingStore:
         disk = shutil.disk_usage(self._root)
         return StoreFacts(seconds, disk.free, disk.total)
 
+    def free_share(self) -> float | None:
+        """How much of the disk below it is free, 0 to 1; None where it has none of this machine, or cannot tell."""
+        if not self._local:
+            return None
+        try:
+            disk = shutil.disk_usage(self._root)
+        except OSError:  # not made yet, or away
+            return None
+        return disk.free / disk.total
+
     def _put_small(self, path: str, content: bytes) -> bool:
         """Put a file there in one step; False when its name is taken."""
         with self.partial() as partial:
             partial.write(content)
             partial.seal()
-            with _trouble("write to", self._secrets):
+            with trouble("write to", self._secrets):
                 return (self._link if self._local else self._put)(partial.path, path)
 
     def _full(self, path: str) -> str:
@@ -350,35 +323,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _own_temporary_folder() -> Path:
-    """A folder below the system's temporary one that no other user can have prepared."""
-    folder = Path(tempfile.gettempdir()) / f"enigma-cdr-recordings-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if found.st_uid != os.getuid() or found.st_mode & 0o170077 != 0o040000:
-        raise ValueError(f"{folder} is not ours alone; remove it, or name another folder as the spool")
-    return folder
-
-
-def _secrets(url: str, options: Mapping[str, Any]) -> Mapping[str, str]:
-    """Every text that must not be shown, and what is shown in its place."""
-    parts = urlsplit(url)
-    found = [parts.username, parts.password, *secret_values(options)]
-    return dict.fromkeys(sorted({text for text in found if text}, key=len, reverse=True), "***")
-
-
-@contextlib.contextmanager
-def _trouble(doing: str, secrets: Mapping[str, str]) -> Iterator[None]:
-    """Turn whatever a file system raises into a `StoreError` without credentials and without a traceback."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001  each library below fsspec has errors of its own
-        # An OSError's file name is left out: it says no more than the path that is known anyway.
-        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        for secret, shown in secrets.items():
-            said = said.replace(secret, shown)
-        raise StoreError(f"cannot {doing} it ({type(error).__name__}: {cut(said, 300)})") from None

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import BigInteger, and_, case, cast, func, not_, or_, select, text
-from sqlalchemy.dialects.postgresql import distinct_on
 
 from pipeline.database.narrowing import among, is_set, narrow
-from pipeline.database.tables import calls, dispositions, recording_verifications, recordings
+from pipeline.database.tables import calls, dispositions, recordings
 from pipeline.recordings.queue import IN_FLIGHT
 from pipeline.recordings.rows import WAITING
+from pipeline.recordings.rules.row import Recording
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -63,37 +64,9 @@ _CONDITIONS: Conditions = {
 }
 
 
-class Recording(NamedTuple):
-    """A recording in a list; instants are aware."""
-
-    call_id: int
-    source: str
-    call_ref: str
-    campaign_ref: str
-    dialed_at: datetime
-    state: str
-    reason: str | None
-    attempts: int
-    due_at: datetime | None
-    scheduled_at: datetime
-    tried_at: datetime | None
-    ended_at: datetime | None
-    path: str | None
-    size_bytes: int | None
-    sha256: bytes | None
-    verified_at: datetime | None
-    verify_problem: str | None
-    held_at: datetime | None
-    held_by: str | None
-    deleted_at: datetime | None
-    deleted_reason: str | None
-    delete_tried_at: datetime | None
-    delete_problem: str | None
-
-
 _OF_THE_CALL = {"source", "call_ref", "campaign_ref", "dialed_at"}
 
-_SHOWN = select(*((calls if name in _OF_THE_CALL else recordings).c[name] for name in Recording._fields))
+_SHOWN = select(*((calls if each.name in _OF_THE_CALL else recordings).c[each.name] for each in fields(Recording)))
 
 
 def list_recordings(connection: Connection, wanted: RecordingFilter, *, limit: int) -> list[Recording]:
@@ -226,28 +199,6 @@ def queue_status(connection: Connection) -> list[Queue]:
         .order_by(of.source)
     )
     return [Queue(*row) for row in rows]
-
-
-class Verification(NamedTuple):
-    """A run of ``pipeline recordings verify``; instants are aware."""
-
-    source: str
-    who: str
-    began_at: datetime
-    ended_at: datetime | None
-    """None: it is under way, or was interrupted."""
-
-
-def last_verifications(connection: Connection) -> list[Verification]:
-    """The last run over each dialler's files; those of older code, which kept to no one dialler, are left out."""
-    runs = recording_verifications.c
-    rows = connection.execute(
-        select(runs.source, runs.who, runs.began_at, runs.ended_at)
-        .ext(distinct_on(runs.source))
-        .where(runs.source.is_not(None))
-        .order_by(runs.source, runs.id.desc())
-    )
-    return [Verification(*row) for row in rows]
 
 
 def calls_of(connection: Connection, call_refs: Sequence[str], source: str | None) -> dict[str, list[tuple[str, int]]]:

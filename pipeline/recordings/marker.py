@@ -11,7 +11,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from pipeline.recordings import store_rows as recording_stores
-from pipeline.recordings.file_store import StoreError
+from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
     from datetime import datetime

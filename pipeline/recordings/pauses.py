@@ -6,21 +6,27 @@ While the row stands nothing is sent and nothing that was sent is begun. When it
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import and_, case, delete, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.database.audit import record_action
+from pipeline.database.narrowing import narrow, word
+from pipeline.database.tables import recording_pauses, recordings
 from pipeline.recordings.rules.outcome import PauseKind
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from pipeline.recordings.rules.outcome import Decision
 
-_COLUMNS = "source, kind, reason, since, until, failed_probes, call_id"
+UNDER_WAY = timedelta(minutes=15)
+"""Whatever was tried so long before a pause, and ended for the same reason, had met its cause."""
 
 
 class Pause(NamedTuple):
@@ -35,15 +41,12 @@ class Pause(NamedTuple):
     call_id: int
 
 
+_COLUMNS = [recording_pauses.c[name] for name in Pause._fields]
+
+
 def standing(connection: Connection, source: str | None = None) -> list[Pause]:
     """The pauses that stand, of one dialler or of all."""
-    rows = connection.execute(
-        text(
-            f"SELECT {_COLUMNS} FROM recording_pauses "
-            "WHERE cast(:source AS text) IS NULL OR source = :source ORDER BY source"
-        ),
-        {"source": source},
-    )
+    rows = connection.execute(select(*_COLUMNS).where(*_of(source)).order_by(recording_pauses.c.source))
     return [_pause(row) for row in rows]
 
 
@@ -53,34 +56,28 @@ def begin(connection: Connection, source: str, decision: Decision, *, call_id: i
     A pause grows by its probes only: what was under way when it began meets the same cause and says nothing new.
     """
     assert decision.pause_kind is not None
-    values = {
-        "source": source,
-        "kind": decision.pause_kind.value,
-        "reason": decision.reason,
-        "seconds": decision.pause_seconds,
-        "call_id": call_id,
-    }
+    assert decision.pause_seconds is not None
+    why = {"kind": decision.pause_kind.value, "reason": decision.reason}
+    until = func.clock_timestamp() + timedelta(seconds=decision.pause_seconds)
     row = connection.execute(
-        text(
-            "INSERT INTO recording_pauses (source, kind, reason, since, until, call_id) "
-            "VALUES (:source, :kind, :reason, clock_timestamp(), "
-            "        clock_timestamp() + make_interval(secs => :seconds), :call_id) "
-            f"ON CONFLICT (source) DO NOTHING RETURNING {_COLUMNS}"
-        ),
-        values,
+        insert(recording_pauses)
+        .values(source=source, **why, since=func.clock_timestamp(), until=until, call_id=call_id)
+        .on_conflict_do_nothing()
+        .returning(*_COLUMNS)
     ).one_or_none()
     if row is not None:
         return _pause(row)
+    of = recording_pauses.c
+    is_its_probe = of.probe_call_id.is_not_distinct_from(call_id)
     connection.execute(
-        text(
-            "UPDATE recording_pauses SET kind = :kind, reason = :reason, "
-            "  until = CASE WHEN probe_call_id = :call_id THEN clock_timestamp() + make_interval(secs => :seconds) "
-            "               ELSE greatest(until, clock_timestamp() + make_interval(secs => :seconds)) END, "
-            "  failed_probes = failed_probes + (probe_call_id IS NOT DISTINCT FROM :call_id)::int, "
-            "  probe_call_id = nullif(probe_call_id, :call_id) "
-            "WHERE source = :source"
-        ),
-        values,
+        update(recording_pauses)
+        .values(
+            **why,
+            until=case((is_its_probe, until), else_=func.greatest(of.until, until)),
+            failed_probes=of.failed_probes + case((is_its_probe, 1), else_=0),
+            probe_call_id=func.nullif(of.probe_call_id, call_id),
+        )
+        .where(of.source == source)
     )
     return None
 
@@ -88,22 +85,18 @@ def begin(connection: Connection, source: str, decision: Decision, *, call_id: i
 def let_one_through(connection: Connection, source: str, call_id: int, *, seconds: float) -> None:
     """Let one recording through; after the seconds another may be, in case nothing is heard of this one."""
     connection.execute(
-        text(
-            "UPDATE recording_pauses SET probe_call_id = :call_id, "
-            "  until = clock_timestamp() + make_interval(secs => :seconds) WHERE source = :source"
-        ),
-        {"source": source, "call_id": call_id, "seconds": seconds},
+        update(recording_pauses)
+        .values(probe_call_id=call_id, until=func.clock_timestamp() + timedelta(seconds=seconds))
+        .where(recording_pauses.c.source == source)
     )
 
 
 def probe_again(connection: Connection, source: str, call_id: int) -> None:
     """The probe said nothing about the cause: another may go at once."""
     connection.execute(
-        text(
-            "UPDATE recording_pauses SET probe_call_id = NULL, until = clock_timestamp() "
-            "WHERE source = :source AND probe_call_id = :call_id"
-        ),
-        {"source": source, "call_id": call_id},
+        update(recording_pauses)
+        .values(probe_call_id=None, until=func.clock_timestamp())
+        .where(recording_pauses.c.source == source, recording_pauses.c.probe_call_id == call_id)
     )
 
 
@@ -114,43 +107,43 @@ def end(connection: Connection, source: str, *, call_id: int, claimed_at: dateti
     does not pause the others again.
     """
     row = connection.execute(
-        text(f"DELETE FROM recording_pauses WHERE source = :source AND since < :claimed_at RETURNING {_COLUMNS}"),
-        {"source": source, "claimed_at": claimed_at},
+        delete(recording_pauses)
+        .where(recording_pauses.c.source == source, recording_pauses.c.since < claimed_at)
+        .returning(*_COLUMNS)
     ).one_or_none()
     if row is None:
         return None
     pause = _pause(row)
-    if pause.kind in {PauseKind.REFUSED, PauseKind.STORE_AWAY}:
-        connection.execute(
-            text("UPDATE recordings SET suspect = true WHERE call_id = :culprit AND call_id <> :call_id"),
-            {"culprit": pause.call_id, "call_id": call_id},
-        )
+    if pause.kind in {PauseKind.REFUSED, PauseKind.STORE_AWAY} and pause.call_id != call_id:
+        connection.execute(update(recordings).values(suspect=True).where(recordings.c.call_id == pause.call_id))
     return pause
 
 
 def lift(connection: Connection, source: str | None, *, who: str) -> list[Pause]:
     """End pauses because an operator says so; what met the cause is due at once."""
-    rows = connection.execute(
-        text(
-            f"DELETE FROM recording_pauses WHERE cast(:source AS text) IS NULL OR source = :source RETURNING {_COLUMNS}"
-        ),
-        {"source": source},
-    ).all()
+    rows = connection.execute(delete(recording_pauses).where(*_of(source)).returning(*_COLUMNS))
     lifted = sorted(_pause(row) for row in rows)
     for pause in lifted:
+        of = recordings.c
+        # Those that were under way when it began met it, too.
+        met_it = and_(of.tried_at >= pause.since - UNDER_WAY, of.reason == pause.reason)
         connection.execute(
-            text(
-                "UPDATE recordings SET due_at = now() "
-                "WHERE source = :source AND state = 'scheduled' AND due_at > now() "
-                # Those that were under way when it began met it, too.
-                "  AND (tried_at >= :since OR call_id = :call_id "
-                "       OR (tried_at >= :since - interval '15 minutes' AND reason = :reason))"
-            ),
-            {"source": pause.source, "since": pause.since, "call_id": pause.call_id, "reason": pause.reason},
+            update(recordings)
+            .values(due_at=func.now())
+            .where(
+                of.source == pause.source,
+                of.state == word("scheduled"),
+                of.due_at > func.now(),
+                or_(of.tried_at >= pause.since, of.call_id == pause.call_id, met_it),
+            )
         )
         detail = {"source": pause.source, "kind": pause.kind.value, "reason": pause.reason}
         record_action(connection, who, "recordings resumed", detail)
     return lifted
+
+
+def _of(source: str | None) -> Iterator[ColumnElement[bool]]:
+    return narrow({"source": source}, {"source": lambda value: recording_pauses.c.source == value})
 
 
 def _pause(row: tuple[object, ...]) -> Pause:

@@ -65,7 +65,7 @@ def hand_out(
         allowed = min(allowed, 1) if pause_over else 0
     if not allowed:
         return []
-    taken = take_due(connection, limit=allowed, redispatch_after_seconds=redispatch_after_seconds, source=source)
+    taken = take_due(connection, source, limit=allowed, redispatch_after_seconds=redispatch_after_seconds)
     if taken:
         left = limits.saved(unused) - len(taken) / limits.per_second
         connection.execute(

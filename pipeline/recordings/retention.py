@@ -6,9 +6,10 @@ import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.recordings import marker as recording_marker
-from pipeline.recordings import retention_rows as recording_keeping
+from pipeline.recordings import retention_rows, verification_rows
 from pipeline.recordings import store_rows as recording_stores
-from pipeline.recordings.file_store import MARKER, Checksum, StoreError
+from pipeline.recordings.file_store import MARKER, Checksum
+from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,7 @@ class _Expiry:
         self.in_a_row = 0
         """How many could not be deleted since the last that could."""
         with engine.connect() as connection:
-            self.began_at = recording_keeping.now(connection)
+            self.began_at = retention_rows.now(connection)
             sources = [source] if source is not None else recording_stores.sources_with_files(connection)
         # Before anything is deleted: it is told by the files that are there.
         self._markers = {
@@ -119,7 +120,7 @@ class _Expiry:
         deleted: list[int] = []
         problems: list[tuple[int, str]] = []
         with self._engine.begin() as connection:
-            batch = recording_keeping.take_expired(
+            batch = retention_rows.take_expired(
                 connection,
                 older_than_days=self._days,
                 limit=EXPIRED_AT_ONCE,
@@ -128,8 +129,8 @@ class _Expiry:
             )
             away = self._delete(batch, deleted, problems)
             reason = f"Older than RECORDINGS_RETENTION_DAYS={self._days}."
-            recording_keeping.mark_deleted(connection, deleted, reason=reason)
-            recording_keeping.mark_undeleted(connection, problems)
+            retention_rows.mark_deleted(connection, deleted, reason=reason)
+            retention_rows.mark_undeleted(connection, problems)
         self._deleted += len(deleted)
         self._problems += len(problems)
         if away is not None:
@@ -178,10 +179,10 @@ def begin_verification(engine: Engine, *, who: str, source: str, afresh: bool = 
         afresh: leave an interrupted run as it is and begin another.
     """
     with engine.begin() as connection:
-        run_id, began_at, resumed, cleared = recording_keeping.begin_verification(
+        run_id, began_at, resumed, cleared = verification_rows.begin_verification(
             connection, who=who, source=source, afresh=afresh
         )
-        files, size_bytes = recording_keeping.count_unverified(connection, source=source, began_at=began_at)
+        files, size_bytes = verification_rows.count_unverified(connection, source=source, began_at=began_at)
     return Verification(run_id, source, began_at, resumed, files, size_bytes, cleared)
 
 
@@ -195,7 +196,7 @@ def verify(engine: Engine, store: RecordingStore, run: Verification) -> Iterator
     unreadable: list[Verified] = []
     while True:
         with engine.connect() as connection:
-            batch = recording_keeping.next_unverified(
+            batch = verification_rows.next_unverified(
                 connection, source=run.source, began_at=run.began_at, after=after, limit=VERIFIED_AT_ONCE
             )
         if not batch:
@@ -208,10 +209,10 @@ def verify(engine: Engine, store: RecordingStore, run: Verification) -> Iterator
                 yield from verified
         finally:
             with engine.begin() as connection:
-                recording_keeping.mark_verified(connection, [(each.file.call_id, each.problem) for each in results])
+                verification_rows.mark_verified(connection, [(each.file.call_id, each.problem) for each in results])
     with engine.begin() as connection:
-        recording_keeping.mark_verified(connection, [(each.file.call_id, each.problem) for each in unreadable])
-        recording_keeping.end_verification(connection, run.run_id)
+        verification_rows.mark_verified(connection, [(each.file.call_id, each.problem) for each in unreadable])
+        verification_rows.end_verification(connection, run.run_id)
     with contextlib.suppress(StoreError):  # whoever verifies may have no right to write there
         recording_marker.know_again(engine, store, run.source, began_at=run.began_at)
     yield from unreadable
@@ -221,7 +222,7 @@ def _read(store: RecordingStore, batch: list[KeptFile], unreadable: list[Verifie
     """Read files one by one. Those that cannot be read are held back: a few in a row, and it is the store's fault."""
     for file in batch:
         try:
-            problem = _problem(file, store.checksum(file.path))
+            problem = problem_of(file, store.checksum(file.path))
         except StoreError as error:
             unreadable.append(Verified(file, f"The file cannot be read: {error}."))
             if len(unreadable) >= UNREADABLE_IN_A_ROW:
@@ -237,7 +238,8 @@ def problems_of(engine: Engine, run: Verification) -> int:
         return recording_stores.count_read(connection, run.source, began_at=run.began_at)[1]
 
 
-def _problem(file: KeptFile, found: Checksum | None) -> str | None:
+def problem_of(file: KeptFile, found: Checksum | None) -> str | None:
+    """What is wrong with what a store holds; None when it is what was stored."""
     if found is None:
         return "The file is missing."
     if found.size != file.size_bytes:

@@ -5,20 +5,24 @@ All times are the database's, so that machines whose clocks differ agree on what
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import Double, and_, case, cast, exists, extract, func, not_, or_, select, text, update
 
 from pipeline.calls.rules.cdr import NAMELESS
+from pipeline.database.narrowing import narrow
+from pipeline.database.tables import calls, recording_pauses, recordings
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, LOST_WAIT_SECONDS, RecordingState, may_move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from pipeline.batches.rules.batch import Span
+    from pipeline.database.narrowing import Conditions
     from pipeline.recordings.rules.outcome import Decision
 
 NO_CALL_REF = "The dialler sent no call_ref with this call, so there is nothing to ask for its recording by."
@@ -33,10 +37,18 @@ WAITING = "state IN ('scheduled', 'downloading')"
 LONGEST_REDISPATCH = 20
 """A message that nobody begins is repeated ever less often, at last after so many times the first wait."""
 
-_HELD_UP = (
-    "EXISTS (SELECT FROM recording_pauses AS pause WHERE pause.source = recordings.source "
-    "        AND pause.probe_call_id IS DISTINCT FROM recordings.call_id)"
+_SCHEDULED, _DOWNLOADING = RecordingState.SCHEDULED.value, RecordingState.DOWNLOADING.value
+_NOT_SENT = {"released_at": None, "releases": 0}
+
+_HELD_UP = exists().where(
+    recording_pauses.c.source == recordings.c.source,
+    recording_pauses.c.probe_call_id.is_distinct_from(recordings.c.call_id),
 )
+
+_OF_A_MESSAGE: Conditions = {
+    "sent": lambda instant: and_(or_(recordings.c.tried_at.is_(None), recordings.c.tried_at < instant), not_(_HELD_UP))
+}
+"""A message is good for one try, and held up by a pause."""
 
 
 class DueRecording(NamedTuple):
@@ -66,6 +78,23 @@ class Claim(NamedTuple):
     """Of the pause in spite of which it is tried; None when there is none."""
 
 
+_CLAIM = (
+    recordings.c.call_id,
+    recordings.c.source,
+    recordings.c.call_ref,
+    func.coalesce(recordings.c.dialed_at, recordings.c.scheduled_at),
+    recordings.c.attempts,
+    cast(
+        extract("epoch", func.clock_timestamp() - func.coalesce(recordings.c.counts_from, recordings.c.scheduled_at)),
+        Double,
+    ),
+    recordings.c.tried_at,
+    recordings.c.suspect,
+    select(recording_pauses.c.failed_probes).where(recording_pauses.c.source == recordings.c.source).scalar_subquery(),
+)
+"""What to return for a `Claim`."""
+
+
 class StoredFile(NamedTuple):
     """Where a recording was put, and what identifies its bytes."""
 
@@ -80,60 +109,39 @@ def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int
     A call that came without a call_ref ends here: nothing can be asked.
     """
     result = connection.execute(
-        text(
-            "INSERT INTO recordings "
-            "  (call_id, source, call_ref, dialed_at, state, reason, due_at, counts_from, ended_at) "
-            "SELECT calls.id, calls.source, calls.call_ref, calls.dialed_at, "
-            "       CASE WHEN nameless THEN 'absent' ELSE 'scheduled' END, "
-            "       CASE WHEN nameless THEN :no_call_ref END, "
-            "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
-            "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
-            "       CASE WHEN nameless THEN now() END "
-            "FROM calls JOIN dispositions ON dispositions.call_id = calls.id, "
-            f"     LATERAL (SELECT starts_with(calls.call_ref, '{NAMELESS}') AS nameless) AS named "
-            "WHERE calls.id BETWEEN :first AND :last AND dispositions.call_id BETWEEN :first AND :last "
-            "  AND dispositions.can_have_audio "
-            "  AND NOT EXISTS (SELECT FROM recordings AS known WHERE known.call_id = calls.id "
-            "                  AND known.call_id BETWEEN :first AND :last) "
-            "ON CONFLICT (call_id) DO NOTHING"
-        ),
-        {**span.bounds, "delay": delay_seconds, "no_call_ref": NO_CALL_REF},
+        _SCHEDULE, {**span.bounds, "delay": delay_seconds, "no_call_ref": NO_CALL_REF, "nameless": NAMELESS}
     )
     return int(result.rowcount)
 
 
-def take_due(
-    connection: Connection, *, limit: int, redispatch_after_seconds: float, source: str | None = None
-) -> list[DueRecording]:
-    """Recordings to be tried now, longest due first; none of them is due again for a while.
+# SQL: a batch's rows in one statement, by the range of their key in each table.
+_SCHEDULE = text(
+    "INSERT INTO recordings "
+    "  (call_id, source, call_ref, dialed_at, state, reason, due_at, counts_from, ended_at) "
+    "SELECT calls.id, calls.source, calls.call_ref, calls.dialed_at, "
+    "       CASE WHEN nameless THEN 'absent' ELSE 'scheduled' END, "
+    "       CASE WHEN nameless THEN :no_call_ref END, "
+    "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
+    "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
+    "       CASE WHEN nameless THEN now() END "
+    "FROM calls JOIN dispositions ON dispositions.call_id = calls.id, "
+    "     LATERAL (SELECT starts_with(calls.call_ref, :nameless) AS nameless) AS named "
+    "WHERE calls.id BETWEEN :first AND :last AND dispositions.call_id BETWEEN :first AND :last "
+    "  AND dispositions.can_have_audio "
+    "  AND NOT EXISTS (SELECT FROM recordings AS known WHERE known.call_id = calls.id "
+    "                  AND known.call_id BETWEEN :first AND :last) "
+    "ON CONFLICT (call_id) DO NOTHING"
+)
+
+
+def take_due(connection: Connection, source: str, *, limit: int, redispatch_after_seconds: float) -> list[DueRecording]:
+    """A dialler's recordings to be tried now, longest due first; none of them is due again for a while.
 
     That while doubles each time nobody begins one. One whose downloader let its lease run out is taken back first. From
     the second such loss in a row it waits before it is sent, and with the last that is allowed it ends as failed.
     """
     rows = connection.execute(
-        text(
-            "UPDATE recordings SET state = CASE fate WHEN 'ends' THEN 'failed' ELSE 'scheduled' END, "
-            "  attempts = recordings.attempts + lost::int, losses = recordings.losses + lost::int, "
-            "  reason = CASE WHEN fate = 'ends' THEN :lost_too_often WHEN lost THEN :taken_back "
-            "                ELSE recordings.reason END, "
-            "  ended_at = CASE fate WHEN 'ends' THEN now() END, "
-            "  released_at = CASE fate WHEN 'goes' THEN now() END, "
-            "  releases = CASE fate WHEN 'goes' THEN recordings.releases + 1 ELSE 0 END, "
-            "  due_at = CASE fate "
-            "    WHEN 'goes' THEN now() + make_interval(secs => "
-            "      least(:redispatch_after * 2 ^ least(recordings.releases, 20), :redispatch_after * :longest)) "
-            "    WHEN 'waits' THEN now() + make_interval(secs => "
-            "      :lost_wait * 2 ^ (recordings.losses - 1) * (0.75 + random() / 2)) END "
-            "FROM (SELECT call_id, due_at, state = 'downloading' AS lost, "
-            "        CASE WHEN state = 'scheduled' OR losses = 0 THEN 'goes' "
-            "             WHEN losses + 1 < :lost_at_most THEN 'waits' ELSE 'ends' END AS fate "
-            "      FROM recordings "
-            f"      WHERE {WAITING} AND due_at <= now() "
-            "        AND (cast(:source AS text) IS NULL OR source = :source) "
-            "      ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due "
-            "WHERE recordings.call_id = due.call_id "
-            "RETURNING recordings.call_id, recordings.source, recordings.call_ref, now(), due.due_at, due.fate"
-        ),
+        _TAKE_DUE,
         {
             "limit": limit,
             "redispatch_after": redispatch_after_seconds,
@@ -149,16 +157,44 @@ def take_due(
     return [DueRecording(*row[:4]) for row in going]
 
 
+# SQL: rows taken and moved in one statement, each by its own fate; it reads the partial index of what waits alone.
+_TAKE_DUE = text(
+    "UPDATE recordings SET state = CASE fate WHEN 'ends' THEN 'failed' ELSE 'scheduled' END, "
+    "  attempts = recordings.attempts + lost::int, losses = recordings.losses + lost::int, "
+    "  reason = CASE WHEN fate = 'ends' THEN :lost_too_often WHEN lost THEN :taken_back "
+    "                ELSE recordings.reason END, "
+    "  ended_at = CASE fate WHEN 'ends' THEN now() END, "
+    "  released_at = CASE fate WHEN 'goes' THEN now() END, "
+    "  releases = CASE fate WHEN 'goes' THEN recordings.releases + 1 ELSE 0 END, "
+    "  due_at = CASE fate "
+    "    WHEN 'goes' THEN now() + make_interval(secs => "
+    "      least(:redispatch_after * 2 ^ least(recordings.releases, 20), :redispatch_after * :longest)) "
+    "    WHEN 'waits' THEN now() + make_interval(secs => "
+    "      :lost_wait * 2 ^ (recordings.losses - 1) * (0.75 + random() / 2)) END "
+    "FROM (SELECT call_id, due_at, state = 'downloading' AS lost, "
+    "        CASE WHEN state = 'scheduled' OR losses = 0 THEN 'goes' "
+    "             WHEN losses + 1 < :lost_at_most THEN 'waits' ELSE 'ends' END AS fate "
+    "      FROM recordings "
+    f"      WHERE {WAITING} AND due_at <= now() AND source = :source "
+    "      ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED) AS due "
+    "WHERE recordings.call_id = due.call_id "
+    "RETURNING recordings.call_id, recordings.source, recordings.call_ref, now(), due.due_at, due.fate"
+)
+
+
 def give_back(connection: Connection, taken: Sequence[DueRecording]) -> None:
     """Recordings whose message could not be sent are due again."""
     connection.execute(
-        text(
-            "UPDATE recordings SET released_at = NULL, releases = 0, due_at = now() "
-            "FROM unnest(cast(:ids AS bigint[]), cast(:sent AS timestamptz[])) AS given (call_id, sent) "
-            "WHERE recordings.call_id = given.call_id AND state = 'scheduled' AND released_at = sent"
-        ),
-        {"ids": [each.call_id for each in taken], "sent": [each.dispatched_at for each in taken]},
+        _GIVE_BACK, {"ids": [each.call_id for each in taken], "sent": [each.dispatched_at for each in taken]}
     )
+
+
+# SQL: many rows in one statement of two parameters.
+_GIVE_BACK = text(
+    "UPDATE recordings SET released_at = NULL, releases = 0, due_at = now() "
+    "FROM unnest(cast(:ids AS bigint[]), cast(:sent AS timestamptz[])) AS given (call_id, sent) "
+    "WHERE recordings.call_id = given.call_id AND state = 'scheduled' AND released_at = sent"
+)
 
 
 def claim(
@@ -170,41 +206,45 @@ def claim(
     """
     # A claim that a crash of the database undoes is made again, so nobody need wait for the disk.
     connection.execute(text("SET LOCAL synchronous_commit = off"))
+    of = recordings.c
+    was_lost = case((of.state == _DOWNLOADING, 1), else_=0)
+    dialed_at = select(calls.c.dialed_at).where(calls.c.id == of.call_id).scalar_subquery()
+    left_behind = and_(of.state == _DOWNLOADING, of.due_at <= func.now(), of.losses + 1 < LOST_AT_MOST)
     row = connection.execute(
-        text(
-            "UPDATE recordings SET state = 'downloading', tried_at = clock_timestamp(), "
-            "  attempts = attempts + (state = 'downloading')::int, losses = losses + (state = 'downloading')::int, "
-            "  released_at = NULL, releases = 0, "
-            "  dialed_at = coalesce(dialed_at, (SELECT dialed_at FROM calls WHERE calls.id = recordings.call_id)), "
-            "  due_at = now() + make_interval(secs => :lease) "
-            "WHERE call_id = :call_id AND source = :source "
-            "  AND (state = 'scheduled' OR (state = 'downloading' AND due_at <= now() AND losses + 1 < :lost_at_most)) "
-            "  AND (tried_at IS NULL OR tried_at < coalesce(cast(:sent AS timestamptz), 'infinity')) "
-            f"  AND (cast(:sent AS timestamptz) IS NULL OR NOT {_HELD_UP}) "
-            "RETURNING call_id, source, call_ref, coalesce(dialed_at, scheduled_at), attempts, "
-            "  extract(epoch FROM clock_timestamp() - coalesce(counts_from, scheduled_at))::float, tried_at, suspect, "
-            "  (SELECT failed_probes FROM recording_pauses AS pause WHERE pause.source = recordings.source)"
-        ),
-        {
-            "call_id": call_id,
-            "source": source,
-            "lease": lease_seconds,
-            "sent": dispatched_at,
-            "lost_at_most": LOST_AT_MOST,
-        },
+        update(recordings)
+        .values(
+            **_NOT_SENT,
+            state=_DOWNLOADING,
+            tried_at=func.clock_timestamp(),
+            attempts=of.attempts + was_lost,
+            losses=of.losses + was_lost,
+            dialed_at=func.coalesce(of.dialed_at, dialed_at),
+            due_at=func.now() + timedelta(seconds=lease_seconds),
+        )
+        .where(
+            of.call_id == call_id,
+            of.source == source,
+            or_(of.state == _SCHEDULED, left_behind),
+            *narrow({"sent": dispatched_at}, _OF_A_MESSAGE),
+        )
+        .returning(*_CLAIM)
     ).one_or_none()
     return None if row is None else Claim(*row)
 
 
 def put_back(connection: Connection, call_id: int, *, source: str, dispatched_at: datetime) -> bool:
     """A recording whose message came during a pause is due as before; False when that is not what held it up."""
+    of = recordings.c
     result = connection.execute(
-        text(
-            "UPDATE recordings SET released_at = NULL, releases = 0, due_at = now() "
-            "WHERE call_id = :call_id AND source = :source AND state = 'scheduled' AND released_at = :sent "
-            f"  AND {_HELD_UP}"
-        ),
-        {"call_id": call_id, "source": source, "sent": dispatched_at},
+        update(recordings)
+        .values(**_NOT_SENT, due_at=func.now())
+        .where(
+            of.call_id == call_id,
+            of.source == source,
+            of.state == _SCHEDULED,
+            of.released_at == dispatched_at,
+            _HELD_UP,
+        )
     )
     return bool(result.rowcount)
 
@@ -212,11 +252,7 @@ def put_back(connection: Connection, call_id: int, *, source: str, dispatched_at
 def renew(connection: Connection, held: Claim, *, lease_seconds: float) -> bool:
     """Keep a recording for longer; False when it is no longer ours."""
     result = connection.execute(
-        text(
-            "UPDATE recordings SET due_at = now() + make_interval(secs => :lease) "
-            "WHERE call_id = :call_id AND state = 'downloading' AND tried_at = :claimed_at"
-        ),
-        {"call_id": held.call_id, "claimed_at": held.claimed_at, "lease": lease_seconds},
+        update(recordings).values(due_at=func.now() + timedelta(seconds=lease_seconds)).where(*_ours(held))
     )
     return bool(result.rowcount)
 
@@ -231,23 +267,25 @@ def settle(connection: Connection, held: Claim, decision: Decision, stored: Stor
         raise ValueError(f"a try cannot end in {decision.state}")
     if (decision.state is RecordingState.STORED) is not (stored is not None):
         raise ValueError("a recording is stored if and only if there is a file")
+    goes_on = decision.state is RecordingState.SCHEDULED
+    wait = decision.wait_seconds
     result = connection.execute(
-        text(
-            "UPDATE recordings SET state = :state, reason = :reason, attempts = :attempts, "
-            "  due_at = clock_timestamp() + make_interval(secs => cast(:wait AS float)), "
-            "  ended_at = CASE WHEN :state <> 'scheduled' THEN clock_timestamp() END, "
-            "  suspect = suspect AND :state = 'scheduled', losses = 0, "
-            "  path = :path, size_bytes = :size_bytes, sha256 = :sha256 "
-            "WHERE call_id = :call_id AND state = 'downloading' AND tried_at = :claimed_at"
-        ),
-        {
-            "call_id": held.call_id,
-            "claimed_at": held.claimed_at,
-            "state": decision.state.value,
-            "reason": decision.reason,
-            "attempts": decision.attempts,
-            "wait": decision.wait_seconds,  # null: due_at becomes null
+        update(recordings)
+        .values(
+            state=decision.state.value,
+            reason=decision.reason,
+            attempts=decision.attempts,
+            due_at=None if wait is None else func.clock_timestamp() + timedelta(seconds=wait),
+            ended_at=None if goes_on else func.clock_timestamp(),
+            suspect=recordings.c.suspect if goes_on else False,
+            losses=0,
             **(stored._asdict() if stored else dict.fromkeys(StoredFile._fields)),
-        },
+        )
+        .where(*_ours(held))
     )
     return bool(result.rowcount)
+
+
+def _ours(held: Claim) -> tuple[ColumnElement[bool], ...]:
+    of = recordings.c
+    return of.call_id == held.call_id, of.state == _DOWNLOADING, of.tried_at == held.claimed_at

@@ -12,14 +12,21 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
-from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
+from urllib.parse import parse_qs, urlsplit
 
 from pipeline.sandbox.audio import recording_body
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from pipeline.sandbox.calls import SimulatedCall
+
+PLACE: Final = "/sandbox/calls"
+"""Not the vendor's: POST has the simulated dialler place ``?calls=N``."""
+
+MOST_CALLS: Final = 100_000
+"""At once."""
 
 _PATH = "/calls/recording/"
 _Connection: TypeAlias = socket.socket
@@ -81,6 +88,7 @@ class RecordingsApi:
         faults: what goes wrong.
         requests: by `call_ref` as it stands in the path, how often it was asked for.
         served: by `call_ref`, how often its whole recording was sent with no fault.
+        place: what a POST to `PLACE` calls, with how many.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> None:
@@ -94,6 +102,7 @@ class RecordingsApi:
         self.faults = Faults()
         self.requests: Counter[str] = Counter()
         self.served: Counter[int] = Counter()
+        self.place: Callable[[int], list[SimulatedCall]] | None = None
         self._host, self._port = host, port
         self._rng = Random(seed)
         self._entries: dict[int, _Entry] = {}
@@ -257,6 +266,19 @@ class _Handler(BaseHTTPRequestHandler):
                 self._errors(HTTPStatus.NOT_FOUND, found)
             case _:
                 self._recording(found, fault)
+
+    def do_POST(self) -> None:
+        asked = urlsplit(self.path)
+        count = parse_qs(asked.query).get("calls", ["0"])[0]
+        if asked.path != PLACE or self.server.api.place is None:
+            self._errors(HTTPStatus.NOT_FOUND, "Not Found")
+        elif not count.isdecimal() or not 1 <= int(count) <= MOST_CALLS:
+            self._errors(HTTPStatus.BAD_REQUEST, f"calls: 1 to {MOST_CALLS}")
+        else:
+            placed = self.server.api.place(int(count))
+            recorded = [call.call_ref for call in placed if call.has_recording]
+            told = {"first": placed[0].call_ref, "last": placed[-1].call_ref, "recorded": recorded}
+            self._answer(HTTPStatus.OK, "application/json", json.dumps(told).encode())
 
     def _recording(self, call: SimulatedCall, fault: str | None) -> None:
         body = recording_body(call.call_ref, call.hold_seconds + call.talk_seconds)

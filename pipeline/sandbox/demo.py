@@ -26,12 +26,14 @@ from sqlalchemy import create_engine, text
 
 from pipeline.balance.sheet import balance_sheet
 from pipeline.cli.balance import show
+from pipeline.errors import PipelineError
+from pipeline.sandbox.by_hand import place, put
 from pipeline.sandbox.dialler import SimulatedDialler
 from pipeline.sandbox.servers import sandbox_servers
 from pipeline.sandbox.stack import ROOT, Stack, StackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from rich.progress import TaskID
     from sqlalchemy import Connection, Engine
@@ -42,10 +44,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.command()(place)
+app.command()(put)
 console = Console()
 
 TARIFF = Path(__file__).with_name("tariff.csv")
 STALLED_SECONDS = 60.0
+FIRST_CALL_REF = 10_001
+"""Of the calls that `up` places: a reader of the documentation puts calls of smaller references by hand."""
 
 # Each step, and how many records have come out of it.
 COUNTS = {
@@ -59,7 +65,7 @@ COUNTS = {
 
 
 @contextlib.contextmanager
-def running(*, seed: int) -> Iterator[tuple[Stack, SimulatedDialler]]:
+def running(*, seed: int, first_call_ref: int = 1) -> Iterator[tuple[Stack, SimulatedDialler]]:
     """Everything started and a tariff loaded; everything stopped at the end, however it ends."""
 
     def leave(*_: Any) -> None:
@@ -74,7 +80,9 @@ def running(*, seed: int) -> Iterator[tuple[Stack, SimulatedDialler]]:
         stack.callback(signal.signal, signal.SIGINT, signal.default_int_handler)
         with console.status("starting Redis, Redis and PostgreSQL"):
             servers = stack.enter_context(sandbox_servers(folder / "servers"))
-        dialler = stack.enter_context(SimulatedDialler(servers.dialler_redis.url, seed=seed, ready_after=2.0))
+        dialler = stack.enter_context(
+            SimulatedDialler(servers.dialler_redis.url, seed=seed, ready_after=2.0, first_call_ref=first_call_ref)
+        )
         processes = stack.enter_context(Stack(servers, folder / "pipeline", api_url=dialler.api_url))
         with console.status("migrating the database, loading a tariff, starting the Procfile's processes"):
             processes.release()
@@ -195,18 +203,21 @@ def up(
     seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
 ) -> None:
     """Start everything and stay up until Ctrl-C."""
-    with running(seed=seed) as (stack, dialler):
+    with running(seed=seed, first_call_ref=FIRST_CALL_REF) as (stack, dialler):
         env_file = ROOT / "var" / "sandbox.env"
         env_file.parent.mkdir(exist_ok=True)
-        settings = {"PATH": stack.env["PATH"], **stack.settings}
-        env_file.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()))
+        env_file.write_text(sandbox_env(stack.settings))
         console.print("Everything is up; Ctrl-C stops it.", highlight=False)
         user, _, password = stack.settings["FLOWER_BASIC_AUTH"].partition(":")
         console.print(f"  Flower            {stack.flower_url} ({user}, password {password})", highlight=False)
         console.print(f"  dialler's Redis   {stack.settings['ENIGMA_REDIS_URL']}", highlight=False)
         console.print(f"  database          {stack.settings['DATABASE_URL']}", highlight=False)
         console.print(f"  logs              {stack.folder}", highlight=False, soft_wrap=True)
-        console.print("In another terminal, from this folder:  . var/sandbox.env", highlight=False)
+        console.print("In another terminal, from this folder:", highlight=False)
+        console.print("  . var/sandbox.env", highlight=False)
+        console.print(
+            "  python -m pipeline.sandbox place 10    [dim]# the dialler places ten calls[/]", highlight=False
+        )
         try:
             while True:
                 stack.check()
@@ -220,11 +231,18 @@ def up(
             env_file.unlink(missing_ok=True)
 
 
+def sandbox_env(settings: Mapping[str, str]) -> str:
+    """A file for a shell to read: our programs are found before others, and all others still."""
+    programs = shlex.quote(str(Path(sys.executable).parent))
+    exports = [f'PATH={programs}:"$PATH"', *(f"{name}={shlex.quote(value)}" for name, value in settings.items())]
+    return "".join(f"export {each}\n" for each in exports)
+
+
 def main() -> None:
     """Run a command; its failures are sentences."""
     try:
         app()
-    except StackError as error:
+    except PipelineError as error:
         Console(stderr=True).print(str(error), highlight=False, markup=False)
         sys.exit(1)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ import itertools
 import json
 import signal
 import sys
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -80,6 +81,8 @@ class SimulatedDialler:
             ValueError: `start` is naive.
         """
         self.api = RecordingsApi(host=http_host, port=http_port, seed=seed)
+        self.api.place = self.place_calls
+        self._placing = threading.Lock()  # the API's threads place calls too
         self.calls: list[SimulatedCall] = []
         self.bad_elements: list[bytes] = []
         self.replayed = 0
@@ -131,18 +134,23 @@ class SimulatedDialler:
             redis.RedisError: Redis is away. The chunk that was under way is not in `calls`, though Redis may
                 have taken it.
         """
-        placed = len(self.calls)
+        placed: list[SimulatedCall] = []
         for chunk in _chunks(count, rate):
-            calls = self._source.take(chunk)
-            bad = [broken(self._bad_rng) for _ in calls if self._bad_rng.random() < bad_share]
-            elements = [call.element(self._variant) for call in calls]
-            for element in bad:
-                elements.insert(self._bad_rng.randint(0, len(elements)), element)
-            self.api.add(calls, ready_after=self._ready_after)
-            self.push(elements)
-            self.calls += calls
-            self.bad_elements += bad
-        return self.calls[placed:]
+            with self._placing:
+                placed += self._place(chunk, bad_share)
+        return placed
+
+    def _place(self, count: int, bad_share: float) -> list[SimulatedCall]:
+        calls = self._source.take(count)
+        bad = [broken(self._bad_rng) for _ in calls if self._bad_rng.random() < bad_share]
+        elements = [call.element(self._variant) for call in calls]
+        for element in bad:
+            elements.insert(self._bad_rng.randint(0, len(elements)), element)
+        self.api.add(calls, ready_after=self._ready_after)
+        self.push(elements)
+        self.calls += calls
+        self.bad_elements += bad
+        return calls
 
     def replay(self, share: float, *, rate: float = 0.0) -> list[SimulatedCall]:
         """Push elements again, byte for byte, as the vendor does from backup files (contract section 5).

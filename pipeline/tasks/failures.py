@@ -1,19 +1,20 @@
-"""The task that retries or discards all failures that match a filter."""
+"""The task that does what a person asked for to all failures that match a filter."""
 
 from __future__ import annotations
 
 from pipeline.celery import note, task
 from pipeline.failures import bulk
+from pipeline.settings import current_settings
 from pipeline.tasks.resources import engine
 
 BULK_SECONDS = 5.0
-"""How long one task retries or discards before it lets others have the worker; less than ``RESEND_AFTER_SECONDS``."""
+"""How long one task works before it lets others have the worker; less than ``RESEND_AFTER_SECONDS``."""
 
 
 @task("pipeline.act_in_bulk")
 def act_in_bulk(bulk_id: int) -> str:
-    """Retry or discard every failure that a person chose by a filter; what is left at the end goes on as a new task."""
-    result = bulk.run_bulk(engine(), bulk_id, seconds=BULK_SECONDS)
+    """Do what a person asked for to every failure of a filter; what is left at the end goes on as a new task."""
+    result = bulk.run_bulk(engine(), bulk_id, seconds=BULK_SECONDS, region=current_settings().pipeline_region)
     if not result.ended and result.done:  # else something holds it up, and the reconciler comes back to it
         act_in_bulk.send(bulk_id=bulk_id)
     note(failures=result.done)

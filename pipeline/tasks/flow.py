@@ -9,13 +9,13 @@ from __future__ import annotations
 import functools
 import socket
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.batches import reconcile as reconciliation
 from pipeline.batches.counting import StepCount
 from pipeline.batches.rules.batch import Batch
 from pipeline.batches.rules.steps import RESEND_AFTER_SECONDS, TASK, Step
-from pipeline.batches.run import run_step
+from pipeline.batches.run import StepResult, run_all_steps, run_step
 from pipeline.billing import bill as billing
 from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls import classify as classification
@@ -27,6 +27,7 @@ from pipeline.recordings import download as recording_steps
 from pipeline.settings import current_settings
 from pipeline.tasks.failures import act_in_bulk
 from pipeline.tasks.resources import engine
+from pipeline.worker.walked import Walked, say_walked
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +37,13 @@ if TYPE_CHECKING:
     from pipeline.batches.rules.batch import Span
     from pipeline.batches.rules.failure import Failure
     from pipeline.batches.rules.steps import Progress
+    from pipeline.batches.run import Work
 
 
 RESENT_AT_ONCE = 100
+
+SMALL_RECORDS = 200
+"""The most records of a batch that goes through all its steps in one task."""
 
 TASKS: dict[Step, PipelineTask] = {}
 """The task of each step, as they are declared below."""
@@ -56,53 +61,63 @@ def task_of(step: Step) -> Callable[[Callable[..., str]], PipelineTask]:
 
 @task_of(Step.NORMALIZE)
 def normalize(batch_id: int, source: str, records: int) -> str:
-    """Raw records become calls."""
-    settings = current_settings()
-
-    def work(connection: Connection, span: Span) -> list[Failure]:
-        return normalization.normalize(connection, span, region=settings.pipeline_region, now=datetime.now(tz=UTC))
-
-    return walk(Step.NORMALIZE, Batch(batch_id, source, records), work)
+    """Raw records become calls; a small batch goes on through all its steps."""
+    batch = Batch(batch_id, source, records)
+    whole = walk_whole(batch) if records <= SMALL_RECORDS and not _worker_was_lost(Step.NORMALIZE) else None
+    return whole or walk(Step.NORMALIZE, batch)
 
 
 @task_of(Step.CLASSIFY)
 def classify(batch_id: int, source: str, records: int) -> str:
     """Calls get their disposition."""
-    return walk(Step.CLASSIFY, Batch(batch_id, source, records), classification.classify)
+    return walk(Step.CLASSIFY, Batch(batch_id, source, records))
 
 
 @task_of(Step.BILL)
 def bill(batch_id: int, source: str, records: int) -> str:
     """Calls get their charge."""
-
-    def work(connection: Connection, span: Span) -> list[Failure]:
-        return billing.bill(connection, span, tariff_cache())
-
-    return walk(Step.BILL, Batch(batch_id, source, records), work)
+    return walk(Step.BILL, Batch(batch_id, source, records))
 
 
 @task_of(Step.SCHEDULE_RECORDINGS)
 def schedule_recordings(batch_id: int, source: str, records: int) -> str:
     """Calls that can have audio get a row that says when to ask for it."""
-    delay_seconds = current_settings().recordings_delay_seconds
-
-    def work(connection: Connection, span: Span) -> list[Failure]:
-        recording_steps.schedule(connection, span, delay_seconds=delay_seconds)
-        return []
-
-    return walk(Step.SCHEDULE_RECORDINGS, Batch(batch_id, source, records), work)
+    return walk(Step.SCHEDULE_RECORDINGS, Batch(batch_id, source, records))
 
 
-def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failure]]) -> str:
+def _normalize(connection: Connection, span: Span) -> list[Failure]:
+    region = current_settings().pipeline_region
+    return normalization.normalize(connection, span, region=region, now=datetime.now(tz=UTC))
+
+
+def _bill(connection: Connection, span: Span) -> list[Failure]:
+    return billing.bill(connection, span, tariff_cache())
+
+
+def _schedule_recordings(connection: Connection, span: Span) -> list[Failure]:
+    recording_steps.schedule(connection, span, delay_seconds=current_settings().recordings_delay_seconds)
+    return []
+
+
+WORKS: Final[dict[Step, Work]] = {
+    Step.NORMALIZE: _normalize,
+    Step.CLASSIFY: classification.classify,
+    Step.BILL: _bill,
+    Step.SCHEDULE_RECORDINGS: _schedule_recordings,
+}
+"""What each step does with some records of a batch."""
+
+
+def walk(step: Step, batch: Batch) -> str:
     """Do one step of a batch, then send what follows."""
     counted = StepCount(step)
     result = run_step(
         engine(),
         batch.batch_id,
         step,
-        counted.around(work),
+        counted.around(WORKS[step]),
         resend_after_seconds=RESEND_AFTER_SECONDS,
-        worker_was_lost=TASKS[step].request.retries > 0,
+        worker_was_lost=_worker_was_lost(step),
     )
     if result.progress is not None:
         for following in result.steps_after(step):
@@ -111,9 +126,38 @@ def walk(step: Step, batch: Batch, work: Callable[[Connection, Span], list[Failu
     note(set_aside=result.set_aside)
     if result.progress is None:
         return result.outcome
-    stored = result.progress.batch  # not what the message says of it
-    aside = f", {result.set_aside} set aside" if result.set_aside else ""
-    return f"{result.outcome}: {stored.records} records of {stored.source}{aside}"
+    return ended(result.outcome, result.progress.batch, result.set_aside)
+
+
+def walk_whole(batch: Batch) -> str | None:
+    """Do all steps of a small batch at once; None when it has to go step by step, and then nothing was done."""
+    counts = {step: StepCount(step) for step in WORKS}
+    works = {step: counts[step].around(work) for step, work in WORKS.items()}
+    done = run_all_steps(
+        engine(), batch.batch_id, works, at_most=SMALL_RECORDS, resend_after_seconds=RESEND_AFTER_SECONDS
+    )
+    if done is None:
+        return None
+    progress, steps = done
+    first, *others = steps.items()
+    for step, (seconds, aside) in steps.items():
+        counts[step].done(StepResult("done", progress, aside), engine(), seconds=seconds)
+    for step, (seconds, aside) in others:
+        outcome = ended("done", progress.batch, aside)
+        TASKS[step].ended_within(TASKS[first[0]].request.id, seconds, set_aside=aside, outcome=outcome)
+    note(set_aside=first[1].set_aside)
+    walked = [Walked(TASK[step], *did) for step, did in others]
+    return f"{ended('done', progress.batch, first[1].set_aside)}; {say_walked(walked)}"
+
+
+def ended(outcome: str, stored: Batch, set_aside: int) -> str:
+    """The sentence that a task ends with, for Flower; of the batch as it is stored, not as the message has it."""
+    aside = f", {set_aside} set aside" if set_aside else ""
+    return f"{outcome}: {stored.records} records of {stored.source}{aside}"
+
+
+def _worker_was_lost(step: Step) -> bool:
+    return bool(TASKS[step].request.retries > 0)
 
 
 def send_step(step: Step, batch: Batch) -> bool:

@@ -49,6 +49,8 @@ def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: 
             moved=moved,
         )
     metrics.count(metrics.RECORDING_TRIES, source=own, state=outcome.state.value if outcome.state else "none")
+    if metrics.serving() and (free := recording_store().free_share()) is not None:
+        metrics.gauge(metrics.STORE_FREE, free, source=own)
     note(state=outcome.state.value if outcome.state else None, size_bytes=outcome.size_bytes)
     if outcome.pause_began:
         pause = outcome.pause_began

@@ -48,6 +48,14 @@ class Consumer(LivingConsumer):
     other's confirmations off the one connection to RabbitMQ, and then all of them wait for ever.
     """
 
+    class Blueprint(LivingConsumer.Blueprint):  # type: ignore[misc,name-defined]
+        """Celery's parts of a consumer, but for 28 queues on RabbitMQ that hold messages until they are due.
+
+        What is due later is a row here, and such queues take nothing from the exchange that this project has.
+        """
+
+        default_steps = tuple(step for step in LivingConsumer.Blueprint.default_steps if "delayed_delivery" not in step)
+
     _flush_is_due = False
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.sandbox.servers import sandbox_servers
 from pipeline.sandbox.stack import ROOT
-from tests.bench import latency, scale, throughput
+from tests.bench import latency, scale, throughput, trickle
 from tests.bench.contestants import SERVER_SETTINGS, Bench
 from tests.bench.folders import folder
 from tests.bench.machine import machine
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "docs" / "performance.json"
 PAGE = ROOT / "docs" / "performance.md"
-USUAL = ("contest", "batch_sizes", "latency", "backlogs", "scale_out")
+USUAL = ("contest", "batch_sizes", "latency", "trickle", "backlogs", "scale_out")
 LONG = ("million", "stored")
 
 
@@ -43,6 +43,7 @@ def measure(part: str, bench: Bench, options: argparse.Namespace) -> dict[str, A
         "contest": lambda: throughput.contest(bench, options.rounds, tell),
         "batch_sizes": lambda: throughput.by_batch_size(bench, tell),
         "latency": lambda: latency.sweep(bench, options.seconds, tell),
+        "trickle": lambda: trickle.sweep(bench, options.seconds, tell),
         "backlogs": lambda: scale.backlogs(bench, scale.BACKLOGS, tell),
         "million": lambda: scale.backlogs(bench, (scale.MILLION,), tell),
         "scale_out": lambda: scale.scale_out(bench, tell),

@@ -161,7 +161,10 @@ def main() -> int:
     while sent < count:
         while broker.llen("celery") > MOST_QUEUED:
             time.sleep(0.05)
-        for raw in cast("list[bytes]", dialler.rpop(NOTIFICATIONS, POPPED)) or []:
+        popped = cast("list[bytes]", dialler.rpop(NOTIFICATIONS, POPPED))
+        if not popped and (waited := cast("tuple[bytes, bytes] | None", dialler.brpop([NOTIFICATIONS], timeout=1))):
+            popped = [waited[1]]
+        for raw in popped or []:
             normalize.delay(raw.decode())
             sent += 1
     return 0

@@ -33,7 +33,7 @@ def costs(roots: Mapping[str, int]) -> dict[str, Cost]:
         below = _descendants(root, parents)
         if name.startswith("worker"):
             found[f"{name}, main"] = _cost([root], with_children=False)
-            found[f"{name}, pool"] = _cost(below, with_children=True)
+            found[f"{name}, pool"] = _with_ended(_cost(below, with_children=True), root)
         else:
             found[name] = _cost([root, *below], with_children=True)
     return found
@@ -84,6 +84,12 @@ def _cost(pids: list[int], *, with_children: bool) -> Cost:
             ticks += sum(int(each) for each in fields[11 : 15 if with_children else 13])
             peak = max(peak, _status(pid).get("VmHWM", 0))
     return Cost(len(pids), ticks / _TICKS, round(peak / 1024, 1))
+
+
+def _with_ended(pool: Cost, root: int) -> Cost:
+    """A pool with its children that were replaced: what those cost stands with whoever waited for them."""
+    ended = sum(int(each) for each in _stat(root)[13:15])
+    return pool._replace(cpu_seconds=pool.cpu_seconds + ended / _TICKS)
 
 
 def _stat(pid: int) -> list[str]:

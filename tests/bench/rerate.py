@@ -18,6 +18,7 @@ from sqlalchemy import text
 
 from pipeline.balance.sheet import balance_sheet
 from pipeline.billing.billed_calls import Selection
+from pipeline.billing.itemised import itemised
 from pipeline.billing.load import load_tariff
 from pipeline.billing.rerate import compare, rerate
 from pipeline.billing.rules.months import month_in
@@ -146,10 +147,16 @@ def main() -> int:
                 charges_by(connection, month_in("2026-11", "UTC"), GroupBy.PREFIX)
             return 0
 
+        def lines() -> int:
+            with engine.connect() as connection:
+                sum(1 for _ in itemised(connection, NOVEMBER))
+            return 0
+
         first = timed("the difference", difference, chosen.calls)
         written = timed("reversals and new charges", write, chosen.calls)
         again = timed("again, which changes nothing", difference, chosen.calls)
         timed("the statement by prefix", statement, chosen.calls)
+        timed("every line of it", lines, chosen.calls)
         with engine.connect() as connection:
             sheet = balance_sheet(connection)
         print(f"charged {sheet.charged}, violations: {[each.rule for each in sheet.violations] or 'none'}")

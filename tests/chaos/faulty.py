@@ -35,7 +35,12 @@ POINTS = {
     "between settle and drop": ("pipeline.ingest.loop", "Ingestor._let_go", "before"),
     "between drop and publish": ("pipeline.ingest.loop", "Ingestor._let_go", "after"),
     "after the ingestor published": ("pipeline.ingestor", "send_step", "after"),
-    # a worker
+    # a worker with a small batch, which goes through all steps at once
+    "message taken, small batch not begun": ("pipeline.tasks.flow", "run_all_steps", "before"),
+    "small batch locked, nothing read": ("pipeline.batches.run", "lock_all_steps", "after"),
+    "small batch done, not committed": ("pipeline.batches.run", "mark_all_done", "after"),
+    "small batch committed, not acknowledged": ("pipeline.tasks.flow", "run_all_steps", "after"),
+    # a worker with a large one, which goes step by step
     "message taken, step not begun": ("pipeline.tasks.flow", "run_step", "before"),
     "step locked, nothing read": ("pipeline.batches.run", "lock_step", "after"),
     "calls written, not committed": ("pipeline.calls.normalize", "copy_calls", "after"),
@@ -46,6 +51,14 @@ POINTS = {
     "between publish and acknowledgement": ("pipeline.tasks.flow", "send_step", "after"),
 }
 IN_INGESTOR = ("pipeline.dialler.", "pipeline.ingest")
+WHOLE = ("pipeline.tasks.flow", "run_all_steps")
+BY_STEPS = [
+    point
+    for point, (module, name, _) in POINTS.items()
+    if (module, name) in {(WHOLE[0], "run_step"), ("pipeline.batches.run", "lock_step"), (WHOLE[0], "send_step")}
+    or name == "mark_done"
+]
+"""What only a batch passes that goes step by step."""
 INGESTOR_POINTS = [point for point, (module, _, _) in POINTS.items() if module.startswith(IN_INGESTOR)]
 WORKER_POINTS = [point for point in POINTS if point not in INGESTOR_POINTS]
 
@@ -111,6 +124,19 @@ def wrap(module_name: str, name: str, change: Callable[[Any], Any]) -> None:
     setattr(owner, last, change(getattr(owner, last)))
 
 
+def one_by_one(folder: Path) -> Callable[[Any], Any]:
+    """What keeps small batches from going through all steps at once while a point of the other way is armed."""
+
+    def change(real: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(real)
+        def run(*args: Any, **options: Any) -> Any:
+            return None if any((folder / point).exists() for point in BY_STEPS) else real(*args, **options)
+
+        return run
+
+    return change
+
+
 def dying(die: Callable[[], None], when: str) -> Callable[[Any], Any]:
     """What makes a function fatal."""
 
@@ -167,6 +193,8 @@ def main() -> None:
         elif fault == "armed":
             points = INGESTOR_POINTS if next(faults) == "ingestor" else WORKER_POINTS
             folder = Path(next(faults))
+            if points is WORKER_POINTS:
+                wrap(*WHOLE, one_by_one(folder))
             for point in points:
                 module, name, when = POINTS[point]
                 wrap(module, name, dying(functools.partial(_die_if_armed, folder / point), when))

@@ -40,7 +40,7 @@ def labels_asked(expression: str) -> set[str]:
     """The labels that an expression selects or groups by."""
     grouped = re.findall(r"\b(?:by|on) \(([^)]*)\)", expression)
     selected = re.findall(r"(\w+)=~?\"", expression)
-    return {label.strip() for group in grouped for label in group.split(",")} | set(selected)
+    return {label.strip() for group in grouped for label in group.split(",") if label} | set(selected)
 
 
 EXPRESSIONS = {name: [rule["expr"]] for name, rule in ALERTS.items()} | {
@@ -55,7 +55,7 @@ def test_what_it_asks_for_exists(name):
     for expression in EXPRESSIONS[name]:
         names = asked(expression)
         assert names <= set(known)
-        allowed = {"job", "instance"} | {label for metric in names for label in known[metric]}
+        allowed = {"job", "instance", "fstype"} | {label for metric in names for label in known[metric]}
         assert labels_asked(expression) <= allowed
 
 
@@ -81,6 +81,124 @@ def test_an_alert_says_what_to_do(name):
 def test_no_other_alert_is_explained():
     """A chapter for an alert that is gone would mislead."""
     assert set(re.findall(r"^### (Cdr\w+)$", RUNBOOK, re.MULTILINE)) == set(ALERTS)
+
+
+BEGINS = {
+    row["name"]: (row["severity"], int(row["minutes"]))
+    for row in re.finditer(
+        r"^\| \[(?P<name>Cdr\w+)\]\(#(?P<anchor>cdr\w+)\) \| (?P<severity>\w+) \| (?P<minutes>\d+) minutes? \|$",
+        RUNBOOK,
+        re.MULTILINE,
+    )
+    if row["anchor"] == row["name"].lower()
+}
+
+
+def test_the_runbook_lists_every_alert_once_in_the_order_of_the_rules():
+    """With the severity it has."""
+    assert {name: severity for name, (severity, _) in BEGINS.items()} == {
+        name: rule["labels"]["severity"] for name, rule in ALERTS.items()
+    }
+    assert list(BEGINS) == list(ALERTS)
+
+
+HEALTHY = 45
+"""Minutes of health before a fault: more than the longest window. Made-up hours begin on a Thursday at 0:00 UTC."""
+HOUR = {"CdrDiallerQuiet": 8 * 60}
+"""The minute of the first of its hours."""
+NORTH = 'source="north"'
+
+# What a process serves, minute by minute: as it should be until the fault, and then with it.
+FAULTS: dict[str, dict[str, str]] = {
+    "CdrProcessDown": {'up{job="enigma-cdr"}': "1 0"},
+    "CdrNobodyLeads": {f"cdr_ingestor_leads{{{NORTH}}}": "1 0"},
+    "CdrIngestorSilent": {f'cdr_heartbeat_age_seconds{{name="ingestor", {NORTH}}}': "2 0+60"},
+    "CdrReconcilerSilent": {'cdr_heartbeat_age_seconds{name="reconciler", source=""}': "2 0+60"},
+    "CdrIngestorStopped": {f'cdr_standing_stops{{{NORTH}, kind="fuse"}}': "0 1"},
+    "CdrListNotDrained": {f"cdr_list_records{{{NORTH}}}": "0 5", f"cdr_list_oldest_age_seconds{{{NORTH}}}": "0 0+60"},
+    "CdrClaimStays": {f"cdr_oldest_claim_age_seconds{{{NORTH}}}": "0 0+60"},
+    "CdrBatchStandsStill": {f"cdr_oldest_unfinished_seconds{{{NORTH}}}": "0 0+60"},
+    "CdrNothingCharged": {
+        f"cdr_received_records_total{{{NORTH}}}": "+600 +600",
+        f'cdr_processed_records_total{{{NORTH}, step="bill"}}': "+600 +0",
+    },
+    "CdrChargesLate": {
+        f'cdr_receipt_to_charge_seconds_bucket{{{NORTH}, le="60"}}': "+60 +0",
+        f'cdr_receipt_to_charge_seconds_bucket{{{NORTH}, le="300"}}': "+60 +60",
+        f'cdr_receipt_to_charge_seconds_bucket{{{NORTH}, le="+Inf"}}': "+60 +60",
+    },
+    "CdrManyQuarantined": {
+        f"cdr_received_records_total{{{NORTH}}}": "+600 +600",
+        f"cdr_quarantined_records_total{{{NORTH}}}": "+0 +600",
+    },
+    "CdrManyDuplicates": {
+        f"cdr_received_records_total{{{NORTH}}}": "+600 +600",
+        f"cdr_duplicate_records_total{{{NORTH}}}": "+0 +600",
+    },
+    "CdrRateMissing": {f'cdr_open_failures{{{NORTH}, step="bill", class="reference"}}': "0 3"},
+    "CdrBug": {f'cdr_open_failures{{{NORTH}, step="bill", class="bug"}}': "0 3"},
+    "CdrFailuresWait": {f'cdr_open_failures{{{NORTH}, step="normalize", class="data"}}': "0 3"},
+    "CdrTasksFail": {'cdr_tasks_total{task="cdr.bill", outcome="failed"}': "+0 +1"},
+    "CdrMessagesRefused": {'cdr_refused_messages_total{kind="body"}': "+0 +1"},
+    "CdrMessagesLost": {f"cdr_resent_batches_total{{{NORTH}}}": "+0 +60"},
+    "CdrRecordingsPaused": {f'cdr_recordings_paused{{{NORTH}, kind="refused"}}': "0 1"},
+    "CdrRecordingsLate": {f"cdr_oldest_due_recording_seconds{{{NORTH}}}": "0 0+60"},
+    "CdrRecordingsLost": {f'cdr_recording_tries_total{{{NORTH}, state="failed"}}': "+0 +11"},
+    "CdrRecordingsDiffer": {f'cdr_recordings_differ{{{NORTH}, state="stored"}}': "0 1"},
+    "CdrRecordingsDiskFull": {f"cdr_store_free_share{{{NORTH}}}": "0.5 0.09"},
+    "CdrDiskFull": {
+        'node_filesystem_avail_bytes{job="enigma-cdr-machines", mountpoint="/", fstype="ext4"}': "50 9",
+        'node_filesystem_size_bytes{job="enigma-cdr-machines", mountpoint="/", fstype="ext4"}': "100 100",
+    },
+    "CdrDiallerQuiet": {f"cdr_received_age_seconds{{{NORTH}}}": "20 0+60"},
+    "CdrDatabaseNotRead": {'cdr_state_query_failures_total{query="charges"}': "+0 +6"},
+}
+
+
+def values(written: str, healthy: int, left: int) -> str:
+    """A series as promtool takes it: `1 0` is 1 in health and 0 with the fault, `+5` grows by that a minute."""
+    before, after = written.split()
+    if before.startswith("+"):
+        # A counter: the last of the healthy values is where the fault goes on from, and shows a minute later.
+        reached = float(before) * (healthy + 1)
+        return f"0{before}x{healthy + 1} {reached + float(after):g}{after}x{left - 1}"
+    start, _, growth = after.partition("+")
+    return f"{before}x{healthy} {start}+{growth or 0}x{left}"
+
+
+def case(name: str, minutes: int) -> dict[str, Any]:
+    """Nothing in the last minute before it begins, something in the first one after."""
+    healthy = HOUR.get(name, HEALTHY)
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [
+            {"series": series, "values": values(written, healthy, minutes + 3)}
+            for series, written in FAULTS[name].items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": f'count(ALERTS{{alertname="{name}", alertstate="firing"}})',
+                "eval_time": f"{healthy + 1 + minutes + late}m",
+                "exp_samples": samples,
+            }
+            for late, samples in ((-1, []), (1, [{"labels": "{}", "value": 1}]))
+        ],
+    }
+
+
+def test_each_alert_begins_when_the_runbook_says(tmp_path):
+    """Prometheus itself evaluates each rule over hours that were made up: health, and then what the alert is for."""
+    assert set(FAULTS) == set(ALERTS)
+    content = {
+        "rule_files": [str(MONITORING / "alerts.yaml")],
+        "evaluation_interval": "1m",
+        "tests": [case(name, BEGINS[name][1]) for name in ALERTS],
+    }
+    file = tmp_path / "begins.yaml"
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    checked = subprocess.run([tool("promtool"), "test", "rules", file], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_panels_are_told_apart():

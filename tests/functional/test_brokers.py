@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import signal
@@ -16,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from kombu.exceptions import OperationalError
 
 from pipeline.sandbox.redis_server import RedisServer
 from pipeline.sandbox.server import ServerError, free_port
@@ -34,6 +36,8 @@ from tests.functional.test_forged_messages import (
     still_works,
 )
 
+OURS = "pipeline.worker.rabbitmq:Transport"
+
 
 def queue_type_is(url, queue, kind):
     """RabbitMQ refuses a declaration that says another type than the queue has."""
@@ -43,6 +47,16 @@ def queue_type_is(url, queue, kind):
         except amqp.PreconditionFailed:
             return False
         return True
+
+
+def delayed_queues(url):
+    """Those that Celery makes for messages with a delay, which nothing here sends; 28, and an exchange each."""
+    names = [f"celery_delayed_{level}" for level in range(28)]
+    with kombu.Connection(url) as connection:
+        for name in names:
+            with connection.channel() as channel, contextlib.suppress(amqp.NotFound):
+                channel.queue_declare(name, passive=True)
+                yield name
 
 
 def processed(stack, records, seconds=60):
@@ -55,6 +69,9 @@ def processed(stack, records, seconds=60):
 def test_rabbitmq_carries_everything(stack, dialler, rabbitmq):
     """Quorum queues by the URL alone; what a killed worker held comes again, and everything ends when told to."""
     stack.env["CELERY_BROKER_URL"] = rabbitmq
+    with kombu.Connection(rabbitmq) as connection, connection.channel() as channel:
+        for name in list(delayed_queues(rabbitmq)):  # a former version's
+            channel.queue_delete(name)
     stack.start()
     calls = dialler.place_calls(300, bad_share=0.05)
     eventually(lambda: balance(stack)["received"]["records"] > 0, check=stack.check)
@@ -65,6 +82,8 @@ def test_rabbitmq_carries_everything(stack, dialler, rabbitmq):
     eventually(lambda: len([*(stack.folder / "recordings").rglob("*.wav")]) == stored, seconds=60, check=stack.check)
     assert all(queue_type_is(rabbitmq, queue, "quorum") for queue in QUEUES)
     assert not queue_type_is(rabbitmq, "cdr.bill", "classic")
+    assert not list(delayed_queues(rabbitmq))
+    assert "elayed" not in stack.log_of("worker").read_text()
     seconds = stack.stop()
     assert max(seconds.values()) < 5, seconds
 
@@ -196,3 +215,16 @@ def test_a_broker_behind_sentinel_fails_over(stack, push, sentinel):
     os.kill(master.pid, signal.SIGKILL)
     push(*(make_record(call_ref=ref) for ref in range(100, 150)))
     processed(stack, 100, seconds=120)
+
+
+def test_rabbitmq_refuses_a_login_as_it_is_expected_to(rabbitmq):
+    """With a wrong password, and to a vhost that is not there: an outage, with what to do."""
+    host = rabbitmq.rpartition("@")[2].partition("/")[0]
+    for url, what_to_do in (
+        (f"amqp://nobody:hush@{host}//", "Correct the user and password in CELERY_BROKER_URL."),
+        (rabbitmq.rpartition(host)[0] + f"{host}/no-such", "Create the vhost (rabbitmqctl add_vhost)"),
+    ):
+        with kombu.Connection(url, transport=OURS) as connection, pytest.raises(OperationalError) as refused:
+            connection.ensure_connection(max_retries=0)
+        assert what_to_do in str(refused.value)
+        assert "hush" not in str(refused.value)

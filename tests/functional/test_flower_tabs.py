@@ -95,6 +95,9 @@ def test_a_broken_record_is_found_edited_and_billed(everything, engine, page, pu
     expect(page.locator("#edited")).to_contain_text('"call_time": 61')
     expect(page.locator("#raw")).to_contain_text('"call_time": -61')
     expect(page.locator("#history")).to_contain_text("edit by operator")
+    page.get_by_role("link", name="Failed calls").last.click()  # the way back is to the list as it was
+    expect(page.get_by_label("campaign")).to_have_value("spring")
+    expect(page.locator("#total")).to_contain_text("0 failures match")
     assert balance(everything)["quarantined"]["records"] == 1
 
 
@@ -122,6 +125,7 @@ def test_all_that_match_are_retried_in_the_background(everything, engine, page, 
     page.get_by_role("button", name="Retry all 1,000").click()
     expect(page.locator("#ended")).to_have_text("Finished.")
     expect(page.locator("#done")).to_have_text("1,000")
+    assert "campaign=spring" in page.get_by_role("link", name="Back to what waits").get_attribute("href")
 
     def tried_again():
         with engine.connect() as connection:
@@ -137,7 +141,7 @@ def test_all_that_match_are_retried_in_the_background(everything, engine, page, 
 
 
 def test_some_are_ticked_and_discarded_and_pages_turn(everything, engine, page, push):
-    """The list holds fifty a page; what is ticked is discarded with the reason given."""
+    """Fifty a page. What is ticked is discarded with a reason, by the button and not by Enter, and restored again."""
     push(*(make_record(call_ref=ref, call_time=-1) for ref in range(120)))
     eventually(lambda: failures(engine) == 120, check=everything.check)
     open_tab(page, everything)
@@ -148,28 +152,79 @@ def test_some_are_ticked_and_discarded_and_pages_turn(everything, engine, page, 
     expect(rows).to_have_count(20)
     expect(page.locator("#older")).to_have_count(0)
     page.locator("#tick-all").check()
+    expect(page.locator("#ticked")).to_have_text("20 ticked")
+    reason = page.get_by_label("reason", exact=True)
     page.get_by_role("button", name="Discard selected").click()
-    expect(page.get_by_role("alert")).to_contain_text("Give a reason")
-    page.go_back()
-    page.locator("#tick-all").check()
-    page.get_by_label("reason", exact=True).fill("a test of the dialler's")
+    assert reason.evaluate("field => field.matches(':invalid:focus')")
+    reason.evaluate("field => field.required = false")  # as where the browser does not look
     page.get_by_role("button", name="Discard selected").click()
-    expect(page.get_by_role("status")).to_contain_text("20 failures discarded.")
+    expect(page.get_by_role("alert")).to_have_text("Give a reason: it is kept with what is discarded.")
+    expect(page.locator("#failures-table input[name=id]:checked")).to_have_count(20)
+    reason.fill("a test of the dialler's")
+    reason.press("Enter")
+    expect(reason).to_have_value("a test of the dialler's")
+    page.get_by_role("button", name="Discard selected").click()
+    expect(page.locator(".alert-success")).to_contain_text("20 failures discarded.")
     expect(page.locator("#total")).to_contain_text("100 failures match")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT action, count(*) FROM actions GROUP BY 1")).all() == [("discard", 20)]
     assert balance(everything)["discarded"]["records"] == 20
+    open_tab(page, everything, "/failed-calls?state=discarded")
+    page.locator("#tick-all").check()
+    page.get_by_role("button", name="Restore selected").click()
+    expect(page.locator(".alert-success")).to_contain_text("20 failures restored.")
+    assert balance(everything)["discarded"]["records"] == 0
+
+
+def test_a_filter_that_cannot_be_lists_nothing(everything, engine, page, push):
+    """It says so at the field, and offers nothing to be done to all."""
+    push(make_record(call_time=-1))
+    eventually(lambda: failures(engine) == 1, check=everything.check)
+    open_tab(page, everything, "/failed-calls?class=data&since=yesterday")
+    expect(page.get_by_label("failed since")).to_have_accessible_description(
+        "since is a date and time in UTC, such as 2026-03-31T14:30; yesterday is none"
+    )
+    assert page.locator("#failures-table, [id$=-all], [id$=-selected]").count() == 0
+    assert page.get_by_label("class").input_value() == "data"
+
+
+def test_all_records_of_a_kind_are_edited_alike(everything, engine, page, push):
+    """From the count of their reason: a change that cannot be, one that is seen first, and then all are billed."""
+    wrong = [make_record(call_ref=ref).replace(b'"call_time"', b'"duration"') for ref in range(3)]
+    push(*wrong, make_record(call_ref=9, call_time=-1))
+    eventually(lambda: failures(engine) == 4, check=everything.check)
+    open_tab(page, everything)
+    page.get_by_role("link", name="Edit all … payload.call_time: is missing").click()
+    page.get_by_label("the field").fill("duration")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_label("to the name or value")).to_have_accessible_description(
+        "to the name or value: give the new name"
+    )
+    page.get_by_label("to the name or value").fill("call_time")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("#mended")).to_contain_text("3 of 3 would be good records")
+    page.get_by_role("button", name="Edit and retry those it mends").click()
+    expect(page.locator("#ended")).to_have_text("Finished.")
+    eventually(lambda: balance(everything)["charged"] == {"ZAR": "2.43"}, check=everything.check)
+    assert failures(engine) == 1
 
 
 def test_a_conflict_shows_both_versions_and_is_accepted(everything, engine, page, push):
-    """What differs is marked; accepting it reverses the charge and makes the new one."""
+    """What differs is told by field and in money; taking the new one says what is coming, and then it is there."""
     push(make_record(call_ref=7, call_time=61))
     eventually(lambda: balance(everything)["charged"] == {"ZAR": "0.81"}, check=everything.check)
     push(make_record(call_ref=7, call_time=600))
     eventually(lambda: failures(engine) == 1, check=everything.check)
     open_tab(page, everything, "/failed-calls?class=conflict")
     page.get_by_role("link", name="call 7 is already stored").click()
-    expect(page.locator("#differing")).to_contain_text('"call_time": 61')
-    page.get_by_role("button", name="Accept this version").click()
+    expect(page.locator("#differing tbody tr")).to_have_text(
+        [re.compile(r"^\s*payload.call_time\s*61\s*600\s*$"), re.compile(r"^\s*charged\s*0.81 ZAR\s*6.20 ZAR\s*$")]
+    )
+    expect(page.get_by_role("region", name="Take the new version")).to_contain_text("+5.39 ZAR")
+    page.get_by_role("button", name="Take the new version").click()
     expect(page.locator("#state")).to_have_text("resolved")
+    expect(page.locator("#call")).to_contain_text("6.20 ZAR for 600 s")
+    expect(page.locator("#coming")).to_have_count(0)
     eventually(lambda: balance(everything)["charged"] == {"ZAR": "6.20"}, check=everything.check)
 
 
@@ -192,8 +247,12 @@ def test_scripts_in_records_do_not_run(everything, engine, page, push):
     ]
     assert len(ids) == len(hostile) - 1
     pages = [f"/failed-calls/{each}" for each in ids]
-    pages += ["/failed-calls?campaign=" + SCRIPT, "/failed-calls?about=" + SCRIPT, "/failed-calls?since=" + SCRIPT]
+    pages += ["/failed-calls?campaign=" + SCRIPT, "/failed-calls?problem=" + SCRIPT, "/failed-calls?since=" + SCRIPT]
     pages += ["/failed-calls/bulk?action=discard&text=" + SCRIPT, "/failed-calls/bulk?action=" + SCRIPT]
+    pages += [
+        f"/failed-calls/bulk?action=edit&change=set&field={SCRIPT}&to={SCRIPT}",
+        "/failed-calls/bulk?action=accept",
+    ]
     pages += ["/pipeline", "/pipeline/figures?balance=" + SCRIPT, "/tasks"]
     for path in pages:
         open_tab(page, everything, path)

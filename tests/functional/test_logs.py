@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 
+from pipeline.sandbox import stack as sandbox
 from tests.factories import make_record
 from tests.functional.conftest import balance, eventually
 
 
 def lines_of(stack, name):
-    """Celery's farewell is written past every logger, and is not JSON."""
-    return [json.loads(line) for line in stack.log_of(name).read_text().splitlines() if line.startswith("{")]
+    """Every line, the first and the last ones included; one that is not JSON fails the test."""
+    return [json.loads(line) for line in stack.log_of(name).read_text().splitlines()]
 
 
 def test_each_task_ends_with_one_line_and_no_line_has_a_number(stack, push):
@@ -36,3 +37,29 @@ def test_each_task_ends_with_one_line_and_no_line_has_a_number(stack, push):
     settled = [line for line in lines_of(stack, "ingestor") if line["event"] == "batch_settled"]
     assert sum(line["records"] for line in settled) == 22
     assert all(line["source"] == "enigma" for line in settled)
+
+
+def test_every_line_of_every_process_is_json_from_the_first_to_the_last(stack, dialler):
+    """No banner and no farewell; beat does not tell of its ticks; a worker of threads ends once its tasks have."""
+    stack.env |= {"PIPELINE_STOP_SECONDS": "60"}
+    released = stack.run("/bin/sh", "-c", stack.commands["release"])
+    assert [json.loads(line)["event"] for line in released.stderr.splitlines()][-1] == "released"
+    assert not released.stdout
+    dialler.faults.latency_seconds = 2.0
+    dialler.place_calls(40)
+    names = ["ingestor", "worker", "recordings", "beat", "flower"]
+    stack.start(names)
+    eventually(lambda: sum(dialler.api.requests.values()), check=stack.check, seconds=60)
+    took = stack.stop(["recordings"])["recordings"]
+    stack.stop()
+    for name in names:
+        events = [line["event"] for line in lines_of(stack, name)]
+        assert not [event for event in events if "Sending due task" in event]
+        assert events, f"{name} says nothing"
+    started = {line["event"]: line for name in ("worker", "beat") for line in lines_of(stack, name)}
+    assert started["worker_started"]["queues"][0] == "cdr.bill"
+    assert "beat_started" in started
+    said = [line["event"] for line in lines_of(stack, "recordings")]
+    assert "worker_waits_for_tasks" in said
+    assert said[-1] == "worker: Cold shutdown (MainProcess)"
+    assert took < sandbox.STOP_SECONDS, "it was not killed, and did not take its minute"

@@ -19,8 +19,8 @@ def four_free_ports():
     for base in range(21_000 + os.getpid() % 1_000 * 4, 30_000, 4):
         try:
             for port in range(base, base + 4):
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
+                with socket.socket() as listener:
+                    listener.bind(("127.0.0.1", port))
         except OSError:
             continue
         return base

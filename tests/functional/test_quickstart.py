@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from sqlalchemy import text
+
 from pipeline.sandbox.stack import ROOT
 from tests.functional.conftest import balance, eventually
 
@@ -24,6 +26,11 @@ with psycopg.connect(os.environ["DATABASE_URL"].replace("+psycopg", ""), autocom
         time.sleep(0.05)
 """
 
+ARRIVED = text(
+    "SELECT count(*) FROM recordings JOIN calls ON calls.id = call_id "
+    "WHERE state = 'stored' AND calls.call_ref::text = :call_ref"
+)
+
 
 def blocks():
     """The commands of each part, without what starts and what is sourced."""
@@ -32,11 +39,11 @@ def blocks():
     return [re.sub(r"^\. var/.*\n", "", block, flags=re.MULTILINE) for block in found[1:]]
 
 
-def test_the_commands_lead_where_the_page_says(stack, tmp_path):
-    """1.19 for the call, nothing for its repeat, three failures dealt with, 1.36 for the version accepted."""
+def test_the_commands_lead_where_the_page_says(stack, engine, tmp_path):
+    """1.19 for the call, nothing for its repeat, three failures, 1.36 for the version accepted; a recording."""
     loaded = stack.run("pipeline", "tariff", "load", str(TARIFF))
     assert loaded.returncode == 0, loaded.stderr
-    stack.start(["ingestor", "worker", "beat"])
+    stack.start(["ingestor", "worker", "beat", "recordings"])
     definitions, *parts = blocks()
 
     definitions += PATIENT
@@ -47,11 +54,11 @@ def test_the_commands_lead_where_the_page_says(stack, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    first, again, wrong, deal, look = parts
+    first, again, wrong, deal, look, place = parts
     assert "1.19" in shell(first)
     repeated = shell(again)
-    assert re.search(r"duplicate +1", repeated)
-    assert re.search(r"charged ZAR +1\.19", repeated)
+    assert re.search(r"duplicate\s+1", repeated)
+    assert re.search(r"charged ZAR\s+1\.19", repeated)
     assert shell(wrong).count("normalize") == 3
     assert "has the new version" in shell(deal)
     sheet = eventually(lambda: (found := balance(stack))["pending"]["records"] == 0 and found)
@@ -59,3 +66,11 @@ def test_the_commands_lead_where_the_page_says(stack, tmp_path):
     assert [sheet[place]["records"] for place in places] == [5, 2, 2, 1]
     assert sheet["closes"]
     assert "1.36" in shell(look)
+    recorded = shell(place).rpartition("such as: ")[2].split()
+    assert recorded[:2] == ["pipeline", "explain"]
+
+    def arrived():
+        with engine.connect() as connection:
+            return connection.scalar(ARRIVED, {"call_ref": recorded[2]})
+
+    eventually(arrived, check=stack.check)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Probe(NamedTuple):
+class Part(NamedTuple):
     """A part of a batch in hand.
 
     Attributes:
@@ -39,53 +39,53 @@ DEATHS_ALONE = 2
 """So many processes in a row must be lost with a record alone in hand; one may have been killed from outside."""
 
 
-def first_probe(records: int) -> Probe:
+def first_part(records: int) -> Part:
     """The first part of a batch.
 
-    >>> first_probe(2_000).size, first_probe(200).size, first_probe(1).size
+    >>> first_part(2_000).size, first_part(200).size, first_part(1).size
     (125, 32, 1)
     """
-    return Probe(0, min(records, max(SMALLEST_FIRST, records // PARTS)))
+    return Part(0, min(records, max(SMALLEST_FIRST, records // PARTS)))
 
 
-def after_success(probe: Probe) -> Probe:
+def after_success(part: Part) -> Part:
     """The next part: twice as large, but no larger before the end of a part that killed its worker.
 
-    >>> after_success(Probe(0, 125))
-    Probe(place=125, size=250, until=0, deaths=0, alone=0)
-    >>> after_success(Probe(125, 15, until=140, deaths=1)).size, after_success(Probe(130, 7, until=140, deaths=1)).size
+    >>> after_success(Part(0, 125))
+    Part(place=125, size=250, until=0, deaths=0, alone=0)
+    >>> after_success(Part(125, 15, until=140, deaths=1)).size, after_success(Part(130, 7, until=140, deaths=1)).size
     (30, 3)
     """
-    place = probe.place + probe.size
-    size = probe.size * 2 if place >= probe.until else min(probe.size, probe.until - place)
-    return probe._replace(place=place, size=size, alone=0)
+    place = part.place + part.size
+    size = part.size * 2 if place >= part.until else min(part.size, part.until - place)
+    return part._replace(place=place, size=size, alone=0)
 
 
-def after_error(probe: Probe) -> tuple[Probe, int | None]:
+def after_error(part: Part) -> tuple[Part, int | None]:
     """The next part to try after one that ended in an error, and the place of the record that is to blame, if known.
 
-    >>> after_error(Probe(125, 250))
-    (Probe(place=125, size=31, until=375, deaths=0, alone=0), None)
-    >>> after_error(Probe(130, 1, until=140))
-    (Probe(place=131, size=1, until=140, deaths=0, alone=0), 130)
+    >>> after_error(Part(125, 250))
+    (Part(place=125, size=31, until=375, deaths=0, alone=0), None)
+    >>> after_error(Part(130, 1, until=140))
+    (Part(place=131, size=1, until=140, deaths=0, alone=0), 130)
     """
-    if probe.size == 1:
-        return after_success(probe)._replace(size=1), probe.place
-    until = probe.place + probe.size
-    return probe._replace(size=max(1, probe.size // SHRINK), until=until, alone=0), None
+    if part.size == 1:
+        return after_success(part)._replace(size=1), part.place
+    until = part.place + part.size
+    return part._replace(size=max(1, part.size // SHRINK), until=until, alone=0), None
 
 
-def after_death(probe: Probe) -> tuple[Probe, int | None]:
+def after_death(part: Part) -> tuple[Part, int | None]:
     """The next part to try after one that killed its worker, and the place of the record that is to blame, if known.
 
-    >>> after_death(Probe(125, 250))
-    (Probe(place=125, size=31, until=375, deaths=1, alone=0), None)
-    >>> after_death(Probe(130, 1, until=140, deaths=3))
-    (Probe(place=130, size=1, until=140, deaths=4, alone=1), None)
-    >>> after_death(Probe(130, 1, until=140, deaths=4, alone=1))
-    (Probe(place=131, size=1, until=140, deaths=5, alone=0), 130)
+    >>> after_death(Part(125, 250))
+    (Part(place=125, size=31, until=375, deaths=1, alone=0), None)
+    >>> after_death(Part(130, 1, until=140, deaths=3))
+    (Part(place=130, size=1, until=140, deaths=4, alone=1), None)
+    >>> after_death(Part(130, 1, until=140, deaths=4, alone=1))
+    (Part(place=131, size=1, until=140, deaths=5, alone=0), 130)
     """
-    probe = probe._replace(deaths=probe.deaths + 1)
-    if probe.size == 1 and probe.alone + 1 < DEATHS_ALONE:
-        return probe._replace(alone=probe.alone + 1), None
-    return after_error(probe)
+    part = part._replace(deaths=part.deaths + 1)
+    if part.size == 1 and part.alone + 1 < DEATHS_ALONE:
+        return part._replace(alone=part.alone + 1), None
+    return after_error(part)

@@ -32,7 +32,7 @@ class StepRow(NamedTuple):
     mark: LiteralString
     """The column of ``batches`` that says when it was done."""
     after: tuple[Step, ...]
-    """What must be done right before it. What neither waits for it nor is waited for may run beside it."""
+    """What must be done right before it. What neither waits for it nor is waited for may run at the same time."""
     task: str
     queue: str
 
@@ -73,7 +73,7 @@ UPSTREAM: Final = _upstream(TABLE)
 DOWNSTREAM: Final = {step: tuple(each for each in Step if each is step or step in UPSTREAM[each]) for step in Step}
 """A step and all that follow from it."""
 
-BESIDE: Final = {
+CONCURRENT: Final = {
     step: frozenset(each for each in Step if each not in UPSTREAM[step] and step not in UPSTREAM[each]) for step in Step
 }
 """A step and those that may run at the same time."""
@@ -101,7 +101,7 @@ class Progress(NamedTuple):
         return tuple(step for step in Step if step in self.undone and not self.undone & UPSTREAM[step])
 
     def steps_after(self, step: Step) -> tuple[Step, ...]:
-        """The steps to send when one has ended: not the one beside it, whose message is on its way already.
+        """The steps to send when one has ended: not one that runs meanwhile: its message is on its way.
 
         >>> from pipeline.batches.rules.batch import Batch
         >>> Progress(Batch(1, "enigma", 2), frozenset({Step.BILL})).steps_after(Step.SCHEDULE_RECORDINGS)
@@ -109,4 +109,4 @@ class Progress(NamedTuple):
         >>> Progress(Batch(1, "enigma", 2), frozenset({Step.CLASSIFY, Step.BILL})).steps_after(Step.BILL)
         (<Step.CLASSIFY: 'classify'>,)
         """
-        return tuple(following for following in self.next_steps() if following not in BESIDE[step])
+        return tuple(following for following in self.next_steps() if following not in CONCURRENT[step])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.billing.rules.rating import ChargeReason, rate_attempt, rate_call
 from pipeline.calls.rules.disposition import ATTEMPTED, BILLABLE_BY_DEFAULT, INBOUND_NOT_BILLED, not_billed
@@ -31,6 +32,21 @@ class Unbilled(NamedTuple):
     hold_seconds: int | None = None
     dial_number: str | None = None
     dial_number_is_e164: bool = False
+
+
+class LineKind(StrEnum):
+    """What a line of the ledger is."""
+
+    CHARGE = "charge"
+    REVERSAL = "reversal"
+
+    @property
+    def sign(self) -> int:
+        """What it counts for: a charge once, and its reversal takes that back."""
+        return 1 if self is LineKind.CHARGE else -1
+
+
+_CHARGE: Final = LineKind.CHARGE.value  # a plain text, which the driver writes without a look at its class
 
 
 class Line(NamedTuple):
@@ -89,7 +105,7 @@ def decide(call: Unbilled, tariff: LoadedTariff | None) -> Line | Uncharged:
         return Uncharged(call.call_id, priced.why)
     return Line(
         call_id=call.call_id,
-        kind="charge",
+        kind=_CHARGE,
         revision=call.revision,
         tariff_version_id=tariff.version_id,
         prefix=priced.rate.prefix,

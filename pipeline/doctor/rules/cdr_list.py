@@ -13,24 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 OLD_CLAIM_SECONDS: Final = 60.0
+SURE_SHARE: Final = 0.9
+"""Of all pairs of a call at one end and a call at the other. In a shuffled list of 40 it is half of them, give or take
+a tenth."""
 
 
-def oldest_end(left: Sequence[bytes], right: Sequence[bytes]) -> Literal["left", "right"] | None:
+def oldest_end(left: Sequence[bytes], right: Sequence[bytes]) -> Literal["left", "right", "mixed"] | None:
     """The end of a list with the older calls; None when that cannot be told.
+
+    It is told only where nearly every call of one end is older than nearly every one of the other: in a shuffled list
+    one of two middles is the older one, too.
 
     >>> call = b'{"payload": {"dialed_at": %d}}'
     >>> oldest_end([call % 1, call % 2], [call % 9, call % 8])
     'left'
+    >>> oldest_end([call % 1, call % 9], [call % 3, call % 2])
+    'mixed'
     >>> oldest_end([call % 1], [call % 1])
     """
-    at_left = sorted(at for at in map(dialed_at, left) if at is not None)
-    at_right = sorted(at for at in map(dialed_at, right) if at is not None)
-    if not at_left or not at_right:
+    at_left = [at for at in map(dialed_at, left) if at is not None]
+    at_right = [at for at in map(dialed_at, right) if at is not None]
+    pairs = [(one, other) for one in at_left for other in at_right if one != other]
+    if not pairs:
         return None
-    middle_left, middle_right = at_left[len(at_left) // 2], at_right[len(at_right) // 2]
-    if middle_left == middle_right:
-        return None
-    return "left" if middle_left < middle_right else "right"
+    older_at_left = sum(one < other for one, other in pairs) / len(pairs)
+    if max(older_at_left, 1 - older_at_left) < SURE_SHARE:
+        return "mixed"
+    return "left" if older_at_left > 0.5 else "right"
 
 
 def judge_list(facts: ListFacts, pop_end: str) -> Iterator[Verdict]:
@@ -56,9 +65,16 @@ def judge_list(facts: ListFacts, pop_end: str) -> Iterator[Verdict]:
 
 
 def _judge_end(facts: ListFacts, pop_end: str) -> Verdict:
-    oldest = oldest_end(facts.left, facts.right)
+    half = facts.waiting // 2  # of a short list each end is a half: no record is at both
+    oldest = oldest_end(facts.left[:half], facts.right[:half])
     if oldest is None:
         return unknown("oldest end", f"too few records wait to tell; records are taken from the {pop_end}")
+    if oldest == "mixed":
+        return unknown(
+            "oldest end",
+            "neither end has the older calls, the list is in no order: look again when more wait, or after two calls "
+            f"placed some seconds apart; records are taken from the {pop_end}",
+        )
     if oldest == pop_end:
         return ok("oldest end", f"the oldest calls are at the {oldest} end, where they are taken")
     return warning(

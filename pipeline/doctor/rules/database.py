@@ -27,7 +27,9 @@ class DatabaseFacts(NamedTuple):
     fsync: bool
     synchronous_commit: str
     connections: int
+    """Of all users, to all databases."""
     max_connections: int
+    """How many of them are for us: without those that are kept for superusers, unless we are one."""
     size_bytes: int
     disk_free: int | None = None
     """None: it is on another machine, or does not say where its data is."""
@@ -36,6 +38,12 @@ class DatabaseFacts(NamedTuple):
     """Servers that follow it, as far as we may see."""
     synchronous: bool = False
     """Whether a commit waits for one of them."""
+    role: str = ""
+    role_connections: int = 0
+    role_limit: int = -1
+    """The most that our user may have; -1: as many as there are. The same for our database."""
+    database_connections: int = 0
+    database_limit: int = -1
     collations: tuple[str, str] | None = None
     """The version of its collation when the database was made, and the one of the system now, where these differ."""
 
@@ -45,6 +53,7 @@ def judge_database_error(error: BaseException) -> Verdict:
     said = first_line(error)
     low = said.lower()
     advice = {
+        "no space left": "Free or enlarge the disk of its server.",
         "password authentication failed": "Correct the user and password in DATABASE_URL.",
         "no password supplied": "Put the password into DATABASE_URL.",
         "no pg_hba.conf entry": "Let this host and user in: pg_hba.conf of the server.",
@@ -132,9 +141,17 @@ def _judge_collation(facts: DatabaseFacts) -> Iterator[Verdict]:
 
 
 def _judge_connections(facts: DatabaseFacts) -> Verdict:
-    used = f"{facts.connections} of {facts.max_connections} connections are in use"
-    if facts.connections >= facts.max_connections * FULL_SHARE:
-        return warning("database connections", used, "Raise max_connections, or find out who holds them.")
+    limits = [(facts.connections, facts.max_connections, "connections that we may have", "Raise max_connections")]
+    if facts.role_limit >= 0:
+        raise_it = f"ALTER ROLE {facts.role} CONNECTION LIMIT …"
+        limits.append((facts.role_connections, facts.role_limit, f"of user {facts.role}", raise_it))
+    if facts.database_limit >= 0:
+        raise_it = "ALTER DATABASE … CONNECTION LIMIT …"
+        limits.append((facts.database_connections, facts.database_limit, "of this database", raise_it))
+    used = ", ".join(f"{used} of {most} {whose}" for used, most, whose, _ in limits) + " are in use"
+    tight = [raise_it for used, most, _, raise_it in limits if used >= most * FULL_SHARE]
+    if tight:
+        return warning("database connections", used, f"{tight[-1]}, or find out who holds them.")
     return ok("database connections", used)
 
 

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from pipeline.doctor.rules.verdict import first_line, problem
+from pipeline.worker.rules.refusals import RABBITMQ_REFUSES
 
 if TYPE_CHECKING:
     from pipeline.doctor.rules.verdict import Verdict
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 _CLIENT: Final = re.compile(r"<redis\.client\.Redis\(.*?\bhost=(?P<host>[^,]+),port=(?P<port>\d+).*?\)>\)>\)>")
 
 _RABBITMQ: Final = {
-    "login was refused": "Correct the user and password in CELERY_BROKER_URL.",
-    "access to vhost": "Let the user in: rabbitmqctl set_permissions -p VHOST USER '.*' '.*' '.*'.",
-    "vhost": "Create the vhost (rabbitmqctl add_vhost), or correct it in CELERY_BROKER_URL, where // is /.",
+    **RABBITMQ_REFUSES,
     "unexpectedly closed": "Correct the port in CELERY_BROKER_URL: no RabbitMQ is there, or one that speaks TLS.",
     "certificate": "Have its certificate signed by an authority that this system trusts.",
     "ssl": "Use amqps:// in CELERY_BROKER_URL where it speaks TLS, usually on port 5671, amqp:// elsewhere.",
@@ -46,4 +45,5 @@ def judge_other_broker_error(scheme: str, error: BaseException) -> Verdict:
     advice = (_SENTINEL if scheme == "sentinel" else _RABBITMQ) | _ANY
     low = said.lower()
     remedy = next((advice[words] for words in advice if words in low), "Start it, or correct CELERY_BROKER_URL.")
-    return problem("broker", f"it cannot be used: {said}", remedy)
+    # A refused login says by itself what to do.
+    return problem("broker", f"it cannot be used: {said.removesuffix(remedy.rstrip('.')).rstrip(' .')}", remedy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.dialler.rules.answers import Away, NoSuchCall, NotReady, Refused, Throttled
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from pipeline.dialler.rules.answers import FetchResult
     from pipeline.recordings.rules.store_facts import StoreFacts
 
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+FULL_WORDS: Final = ("no space left", "quota", "insufficientcapacity", "storagefull")
+"""A store's own error says only what its library said."""
 SKEW_WARNING_SECONDS: Final = 2.0
 SKEW_PROBLEM_SECONDS: Final = 60.0
 
@@ -46,9 +50,17 @@ def judge_paths(template: str, sources: list[str]) -> Iterator[Verdict]:
 
 def judge_store_error(url: str, error: BaseException) -> Verdict:
     """The recordings store did not take a file."""
+    said = first_line(error)
+    full = getattr(error, "errno", None) in FULL or any(word in said.lower() for word in FULL_WORDS)
+    if full:
+        return problem(
+            "recordings store",
+            f"{url}: its disk is full, or our share of it: {said}",
+            "Free or enlarge the disk, or set RECORDINGS_RETENTION_DAYS.",
+        )
     return problem(
         "recordings store",
-        f"{url}: {first_line(error)}",
+        f"{url}: {said}",
         "Let this user create, read and delete files there, or correct RECORDINGS_URL and RECORDINGS_STORAGE_OPTIONS.",
     )
 

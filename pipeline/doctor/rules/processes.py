@@ -25,6 +25,16 @@ class Standing(NamedTuple):
     stopped_at: datetime
 
 
+class Waiting(NamedTuple):
+    """Why all recordings of a dialler wait."""
+
+    source: str
+    kind: str
+    reason: str
+    since: datetime
+    until: datetime
+
+
 def judge_queues(needed: Sequence[str], workers: Mapping[str, Sequence[str]]) -> Iterator[Verdict]:
     """Whether some worker reads each queue.
 
@@ -100,3 +110,25 @@ def remedy_of(kind: str, source: str) -> str:
             "Give the dialler a new ENIGMA_SOURCE: deploy/README.md, CdrIngestorStopped, has what to do with the rest."
         )
     return f"Mend it; when the list is right, `pipeline stops release --source {source}`."
+
+
+def judge_pauses(pauses: Sequence[Waiting]) -> Iterator[Verdict]:
+    """What stands against fetching recordings. It is tried again by itself, and calls are billed meanwhile."""
+    if not pauses:
+        yield ok("recordings", "no dialler's recordings are paused")
+    for pause in pauses:
+        judge = warning if pause.kind == "throttled" else problem
+        yield judge(
+            "recordings",
+            f"those of {pause.source} wait since {pause.since:%Y-%m-%d %H:%M} UTC, the next try is at "
+            f"{pause.until:%H:%M:%S}: {pause.reason.rstrip('.')}",
+            f"{PAUSED[pause.kind]} Then `pipeline recordings resume --source {pause.source}` tries all at once.",
+        )
+
+
+PAUSED: Final = {
+    "refused": "Correct the user and password in ENIGMA_API_URL, or have the dialler let us in.",
+    "throttled": "Lower RECORDINGS_RATE if it goes on.",
+    "dialler_away": "Start the dialler's API, or correct ENIGMA_API_URL.",
+    "store_away": "See the recordings store: it must be there, be writable and have room.",
+}

@@ -70,6 +70,13 @@ class RedisFacts(NamedTuple):
     """What else is in it, where that matters."""
     lacks: tuple[str, ...] = ()
     """Commands that claims can do without, and that are refused."""
+    valkey: str | None = None
+    """The version of a Valkey; ``version`` is then that of the Redis whose commands it has."""
+
+    @property
+    def name(self) -> str:
+        """What it is, as people call it: ``Redis 7.2.4``, ``Valkey 9.1.2``."""
+        return f"Valkey {self.valkey}" if self.valkey else "Redis " + ".".join(str(part) for part in self.version)
 
 
 def judge_redis_error(check: str, setting: str, error: BaseException) -> Verdict:
@@ -88,26 +95,28 @@ def judge_redis_error(check: str, setting: str, error: BaseException) -> Verdict
 
 def judge_server(check: str, facts: RedisFacts) -> Verdict:
     """Whether it can be worked with at all."""
-    version = ".".join(str(part) for part in facts.version)
     if facts.version < OLDEST_VERSION:
-        return problem(check, f"it is Redis {version}", "Upgrade it: Redis 5 or newer is needed.")
+        return problem(check, f"it is {facts.name}", "Upgrade it: Redis 5 or newer is needed.")
     if facts.role != "master":
         return problem(
             check,
-            f"it is a read-only replica (Redis {version})",
+            f"it is a read-only replica ({facts.name})",
             "Give the primary's address: nothing can be taken here.",
         )
-    if facts.refusal:
+    if facts.last_write_failed or (facts.refusal or "").startswith("MISCONF"):
         return problem(
             check,
-            f"Redis {version} refuses a script or a write: {facts.refusal}",
-            "Allow its user the commands and keys that deploy/README.md names; if it says OOM, give it more memory.",
+            f"{facts.name} cannot save to its disk" + (f": {facts.refusal}" if facts.refusal else ""),
+            "Free its disk, or let it write there: it soon refuses writes, or loses them.",
         )
-    if facts.last_write_failed:
-        return problem(
-            check, f"Redis {version} cannot save to its disk", "Free its disk: it soon refuses writes, or loses them."
+    if facts.refusal:
+        remedy = (
+            "Give it more memory, or find out why it is not drained."
+            if facts.refusal.startswith("OOM") or "maxmemory" in facts.refusal
+            else "Allow its user the commands and keys that deploy/README.md names."
         )
-    return ok(check, f"Redis {version} answers")
+        return problem(check, f"{facts.name} refuses a script or a write: {facts.refusal}", remedy)
+    return ok(check, f"{facts.name} answers")
 
 
 def judge_claim_method(check: str, facts: RedisFacts) -> Verdict:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
+from pipeline.errors import PipelineError
 from pipeline.failures import operator
+from pipeline.failures.bulk_rows import DONE
 from pipeline.flower.handlers import RefusalError, TabHandler, engine
 
 if TYPE_CHECKING:
@@ -15,8 +17,15 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 500
 
-DONE: dict[Action, str] = {"retry": "released to be tried again", "discard": "discarded"}
-"""What can be done to many failures at once, and what it then is."""
+ToSome = Literal["retry", "discard", "restore"]
+"""What can be done to failures that somebody picks one by one."""
+
+
+class NoReasonError(PipelineError):
+    """Something is to be discarded, and nobody says why."""
+
+    def __init__(self) -> None:
+        super().__init__("Give a reason: it is kept with what is discarded.")
 
 
 def asked_action(handler: TabHandler) -> Action:
@@ -28,23 +37,37 @@ def asked_action(handler: TabHandler) -> Action:
     for action in DONE:
         if action == handler.get_argument_as_typed("action"):
             return action
-    raise RefusalError(400, "Choose retry or discard.")
+    raise RefusalError(400, f"Choose one of {', '.join(DONE)}.")
 
 
-def asked_reason(handler: TabHandler, action: Action) -> str:
+def asked_of_some(handler: TabHandler) -> ToSome:
+    """The action that a form names for failures that were picked.
+
+    Raises:
+        RefusalError: it names none that there is.
+    """
+    for action in get_args(ToSome):
+        if action == handler.get_argument_as_typed("action"):
+            return action  # type: ignore[no-any-return]  # one of them
+    raise RefusalError(400, f"Choose one of {', '.join(get_args(ToSome))}.")
+
+
+def asked_reason(handler: TabHandler, action: str) -> str:
     """The reason that a form gives; empty where none is needed.
 
     Raises:
-        RefusalError: something is to be discarded, and nobody says why.
+        NoReasonError: one is needed.
     """
     reason = handler.get_argument_as_typed("reason")[:LONGEST_REASON]
     if action == "discard" and not reason:
-        raise RefusalError(400, "Give a reason: it is kept with what is discarded.")
+        raise NoReasonError
     return reason
 
 
 def act_on(action: str, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
-    """Do it to every open failure that matches; yields how many each part held."""
+    """Do it to every failure that matches and that it can be done to; yields how many each part held."""
     if action == "retry":
         return operator.retry(engine(), wanted, who=who, reason=reason or None)
+    if action == "restore":
+        return operator.restore(engine(), wanted, who=who, reason=reason or None)
     return operator.discard(engine(), wanted, who=who, reason=reason)

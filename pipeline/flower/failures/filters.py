@@ -12,7 +12,7 @@ from pipeline.errors import PipelineError
 from pipeline.failures.listing import FailureFilter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 States = Literal["waiting", "open", "retrying", "resolved", "discarded", "any"]
 
@@ -29,42 +29,66 @@ TEXTS = {
     "call_ref": "call_ref",
     "text": "contains",
     "about": "about",
+    "problem": "problem",
 }
 """Names in an address, and what they are called in ``FailureFilter``."""
 
 INSTANTS = ("since", "until")
 NAMES = (*CHOICES, *TEXTS, *INSTANTS)
 
+LABELS = {"call_ref": "call", "text": "text in the reason", "about": "field or error", "problem": "what is wrong"}
+"""What is called otherwise on a page than in an address."""
+
+_WAITING = ("open", "retrying")
+
 
 class FilterError(PipelineError):
-    """A filter cannot be what it is; its text names the field."""
+    """A filter cannot be what it is.
+
+    Attributes:
+        problems: why, by the name of the field.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{name} {problem}" for name, problem in problems.items()))
+        self.problems = problems
 
 
 def read_filter(given: Mapping[str, str]) -> FailureFilter:
     """What an address asks for; what is empty or absent does not narrow.
 
     Raises:
-        FilterError: a choice is none of those there are, or an instant is none.
+        FilterError: choices are none of those there are, or instants are none.
 
     >>> read_filter({"class": "data", "text": "call_time"}).contains
     'call_time'
     """
-    for name, choices in CHOICES.items():
-        if given.get(name) and given[name] not in choices:
-            raise FilterError(f"{name} is one of {', '.join(choices)}")
+    if problems := dict(_problems(given)):
+        raise FilterError(problems)
     state = given.get("state") or "waiting"
-    states = {"waiting": ("open", "retrying"), "any": None}.get(state, (state,))
     texts: dict[str, Any] = {field: given[name] for name, field in TEXTS.items() if given.get(name)}
-    if any("\0" in value for value in texts.values()):
-        raise FilterError("a filter cannot hold the character NUL")
     return FailureFilter(
         failure_class=given.get("class") or None,
         step=given.get("step") or None,
-        states=states,
-        since=_instant("since", given),
-        until=_instant("until", given),
+        states={"waiting": _WAITING, "any": None}.get(state, (state,)),
+        since=_instant(given.get("since")),
+        until=_instant(given.get("until")),
         **texts,
     )
+
+
+def as_given(wanted: FailureFilter) -> dict[str, str]:
+    """An address for a filter, as far as a person can ask for it.
+
+    >>> as_given(FailureFilter(failure_class="data", states=("discarded",)))
+    {'class': 'data', 'state': 'discarded'}
+    """
+    states = wanted.states
+    state = "any" if states is None else "" if states == _WAITING else states[0]
+    given = {"class": wanted.failure_class, "step": wanted.step, "state": state}
+    given |= {name: getattr(wanted, field) for name, field in TEXTS.items()}
+    given |= {name: at and at.isoformat() for name in INSTANTS if (at := getattr(wanted, name)) is not None}
+    return {name: value for name, value in given.items() if value}
 
 
 def as_query(given: Mapping[str, str], **others: object) -> str:
@@ -77,11 +101,31 @@ def as_query(given: Mapping[str, str], **others: object) -> str:
     return urlencode({**named, **{name: value for name, value in others.items() if value is not None}})
 
 
-def _instant(name: str, given: Mapping[str, str]) -> datetime | None:
-    if not given.get(name):
+def in_words(given: Mapping[str, str]) -> str:
+    """What a filter narrows to, on one line; empty where it narrows nothing.
+
+    >>> in_words({"class": "data", "about": "payload.call_time"})
+    'class data, field or error payload.call_time'
+    """
+    return ", ".join(f"{LABELS.get(name, name)} {given[name]}" for name in NAMES if given.get(name))
+
+
+def _problems(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for name, choices in CHOICES.items():
+        if given.get(name) and given[name] not in choices:
+            yield name, f"is one of {', '.join(choices)}"
+    for name in TEXTS:
+        if "\0" in given.get(name, ""):
+            yield name, "cannot hold the character NUL"
+    for name in INSTANTS:
+        try:
+            _instant(given.get(name))
+        except ValueError:
+            yield name, "is a date and time in UTC, such as 2026-03-31T14:30"
+
+
+def _instant(text: str | None) -> datetime | None:
+    if not text:
         return None
-    try:
-        instant = datetime.fromisoformat(given[name])
-    except ValueError as error:
-        raise FilterError(f"{name} is a date and time in UTC, such as 2026-03-31T14:30") from error
+    instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)

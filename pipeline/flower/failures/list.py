@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING, NamedTuple
 from tornado import web
 
 from pipeline.batches.sources import known_sources
-from pipeline.failures.bulk_rows import recent_bulk_actions
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, page_failures
-from pipeline.flower.failures import filters
-from pipeline.flower.failures.actions import DONE, LONGEST_REASON, act_on, asked_action, asked_reason
+from pipeline.failures.bulk_rows import DONE, recent_bulk_actions
+from pipeline.failures.leafing import Page, page_failures
+from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.failures.stats import Stats, failure_stats
+from pipeline.flower.failures import filters, words
+from pipeline.flower.failures.actions import LONGEST_REASON, NoReasonError, act_on, asked_of_some, asked_reason
 from pipeline.flower.handlers import RefusalError, TabHandler, is_id
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
     from sqlalchemy import Connection
 
     from pipeline.failures.bulk_rows import BulkAction
-    from pipeline.failures.listing import Page, Stats
 
 PAGE = 50
 KINDS = 12
@@ -39,58 +42,84 @@ class ListHandler(TabHandler):
     @web.authenticated
     async def get(self) -> None:
         """Show a page of the failures that match."""
+        await self.show()
+
+    # long: most of it is what the page is given
+    async def show(self, *, reason_missing: str | None = None, ticked: Collection[int] = ()) -> None:
+        """Show the list; where a reason is missing, with what was ticked when it was."""
         given = self.given(filters.NAMES)
-        problem, wanted = None, FailureFilter()
+        problems: Mapping[str, str] = {}
+        wanted: FailureFilter | None = None
         try:
             wanted = filters.read_filter(given)
         except filters.FilterError as error:
-            problem = str(error)
+            problems = error.problems
         before, after = self.id_given("before"), self.id_given("after")
 
         def find(connection: Connection) -> Listed:
+            sources, recent = known_sources(connection), recent_bulk_actions(connection, limit=5)
+            if wanted is None:  # what somebody did not ask for is not offered to be acted on
+                return Listed(Page([], newer=False, older=False), 0, Stats([], 0), sources, recent)
             return Listed(
                 page_failures(connection, wanted, limit=PAGE, before=before, after=after),
                 count_failures(connection, wanted),
                 failure_stats(connection, wanted, limit=KINDS),
-                known_sources(connection),
-                recent_bulk_actions(connection, limit=5),
+                sources,
+                recent,
             )
 
         listed = await self.ask(find)
-        self.set_status(400 if problem else 200)
+        self.set_status(400 if problems else 422 if reason_missing else 200)
+        states = ("open", "discarded") if wanted is None or wanted.states is None else wanted.states
         self.render(
             "failed_calls.html",
             given=given,
-            problem=problem,
+            problems=problems,
             choices=filters.CHOICES,
+            labels=filters.LABELS,
             as_query=filters.as_query,
+            words=words,
             why_not=self.why_not,
             notice=self._notice(),
+            reason_missing=reason_missing,
+            ticked=ticked,
+            place={"before": before, "after": after},
+            can_act={"open": "open" in states, "discarded": "discarded" in states},
             longest_reason=LONGEST_REASON,
             **listed._asdict(),
         )
 
     def _notice(self) -> str | None:
         """What the action before this page did: never a text out of the address."""
-        action, count = self.get_argument_as_typed("did"), self.id_given("count")
-        if action not in DONE or count is None:
+        did, count = self.get_argument_as_typed("did"), self.id_given("count")
+        done = {action: done for action, done in DONE.items() if action == did}
+        if not done or count is None:
             return None
-        return f"{count} {'failure' if count == 1 else 'failures'} {DONE[action]}."
+        return f"{count} {'failure' if count == 1 else 'failures'} {done.popitem()[1]}."
 
 
-class SelectedHandler(TabHandler):
+class SelectedHandler(ListHandler):
     """One action on the failures ticked in the list."""
+
+    def get(self) -> None:
+        """Actions are asked for by POST only."""
+        raise RefusalError(405, "This is done with the buttons of the list.")
 
     @web.authenticated
     async def post(self) -> None:
         """Do it, and go back to the list."""
         who = self.acting_person()
-        action = asked_action(self)
+        action = asked_of_some(self)
         values = [value.decode("utf-8", "replace") for value in self.request.body_arguments.get("id", [])]
         if not values or len(values) > PAGE or not all(is_id(value) for value in values):
             raise RefusalError(400, "Tick the failures in the list first.")
-        reason = asked_reason(self, action)
-        wanted = FailureFilter(states=("open",), ids=tuple(int(value) for value in values))
-        count = await self.beside(lambda: sum(act_on(action, wanted, who=who, reason=reason)))
+        ids = tuple(int(value) for value in values)
+        try:
+            reason = asked_reason(self, action)
+        except NoReasonError as error:
+            await self.show(reason_missing=str(error), ticked=ids)
+            return
+        wanted = FailureFilter(states=None, ids=ids)
+        count = await self.in_a_thread(lambda: sum(act_on(action, wanted, who=who, reason=reason)))
         query = filters.as_query(self.given(filters.NAMES), did=action, count=count)
         self.redirect(f"{self.reverse_url('failed_calls')}?{query}")

@@ -8,39 +8,59 @@
     if (!response.ok) throw new Error(response.statusText);
     return response.json();
   };
+  const thisPage = async () => {
+    const response = await fetch(location.href, {credentials: "same-origin", cache: "no-store"});
+    return response.ok ? new DOMParser().parseFromString(await response.text(), "text/html") : null;
+  };
 
   const keepList = (box) => {
+    const boxes = () => [...box.querySelectorAll("input[name=id]")];
+    const countTicked = () => {
+      const ticked = boxes().filter((each) => each.checked).length;
+      const said = box.querySelector("#ticked");
+      if (said) said.textContent = ticked ? `${number.format(ticked)} ticked` : "";
+    };
     const tickAll = () => {
       const all = box.querySelector("#tick-all");
-      if (all) all.onchange = () => box.querySelectorAll("input[name=id]").forEach((each) => { each.checked = all.checked; });
+      const follow = () => { boxes().forEach((each) => { each.checked = all.checked; }); countTicked(); };
+      if (all) all.onchange = follow;
+      if (all?.checked) follow(); // it was ticked before this ran
+      countTicked();
     };
-    const busy = () => document.hidden || box.querySelector("input[name=id]:checked") || box.contains(document.activeElement);
+    box.addEventListener("change", countTicked);
+    const busy = () => document.hidden || boxes().some((each) => each.checked) || box.contains(document.activeElement) ||
+      box.querySelector("input[name=reason]")?.value;
     const refresh = async () => {
       if (busy()) return;
-      const response = await fetch(location.href, {credentials: "same-origin", cache: "no-store"});
-      if (!response.ok) return;
-      const page = new DOMParser().parseFromString(await response.text(), "text/html");
-      const fresh = page.getElementById("failures");
+      const page = await thisPage();
+      const fresh = page?.getElementById("failures");
       if (!fresh || busy()) return;
       const opened = box.querySelector("details")?.open;
       box.replaceChildren(...fresh.childNodes);
       if (opened === false) box.querySelector("details")?.removeAttribute("open");
-      document.getElementById("total").replaceChildren(...page.getElementById("total").childNodes);
+      const total = document.getElementById("total"), now = page.getElementById("total");
+      if (total.textContent !== now.textContent) total.replaceChildren(...now.childNodes);
       tickAll();
     };
     tickAll();
-    setInterval(() => refresh().catch(() => {}), Number(box.dataset.refresh));
+    if (!location.pathname.endsWith("/selected")) setInterval(() => refresh().catch(() => {}), Number(box.dataset.refresh));
   };
 
+  // What is on its way is shown when it has come; the page stays where it is.
   const keepFailure = (box) => {
-    if (box.dataset.state !== "retrying") return;
+    if (box.dataset.state !== "retrying" && box.dataset.charging !== "yes") return;
     const timer = setInterval(async () => {
       const now = await json(box.dataset.stateUrl).catch(() => null);
-      if (now && (now.state !== box.dataset.state || String(now.attempts) !== box.dataset.attempts)) {
-        clearInterval(timer);
-        // A moment later the next steps are done as well.
-        setTimeout(() => location.replace(location.pathname), 700);
-      }
+      if (!now) return;
+      const moved = now.state !== box.dataset.state || String(now.attempts) !== box.dataset.attempts;
+      if (!moved && now.charging === (box.dataset.charging === "yes")) return;
+      const fresh = (await thisPage().catch(() => null))?.getElementById("failure");
+      if (!fresh) return;
+      clearInterval(timer);
+      box.replaceWith(fresh);
+      document.getElementById("said").textContent =
+        fresh.querySelector("#coming")?.textContent ?? `It is ${fresh.dataset.state} now.`;
+      keepFailure(fresh);
     }, 700);
   };
 
@@ -55,6 +75,8 @@
       if (now.ended) {
         clearInterval(timer);
         document.getElementById("ended").textContent = "Finished.";
+        document.getElementById("goes-on").hidden = true;
+        document.getElementById("go-on").hidden = false;
       }
     }, 500);
   };

@@ -71,8 +71,8 @@
       ...pauses.map((pause) => alertOf(`Recordings of ${pause.source} wait: ${pause.reason}`,
         [prose(`Since ${dayAndTime(pause.since)}. At ${time(pause.until)} one is tried to see whether the cause is gone` +
           `${pause.failed_probes ? `, which it was not ${many(pause.failed_probes, "time", "times")}` : ""}. ` +
-          `When it is: \`pipeline recordings resume --source ${pause.source}\`.`)],
-        ["refused", "store_away"].includes(pause.kind) ? "danger" : "warning")));
+          `${pause.remedy} Then \`pipeline recordings resume --source ${pause.source}\` tries all at once.`)],
+        pause.kind === "throttled" ? "warning" : "danger")));
   };
 
   const showBatches = (batches, inAll) => {

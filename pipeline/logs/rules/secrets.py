@@ -8,6 +8,8 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 MASK: Final = "***"
+SHORTEST_SHOWN_AS_MASK: Final = 8
+"""Characters of a secret that is masked wherever it stands."""
 
 # Up to the last @ before a slash or blank: a password that should have been encoded may hold one itself.
 _USERINFO: Final = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s:@/]*:)(?P<password>[^\s/]+)@", re.IGNORECASE)
@@ -28,6 +30,16 @@ def secrets_of(*urls: str) -> frozenset[str]:
     found = {match["password"] for url in urls for part in url.split(";") for match in _USERINFO.finditer(part)}
     fields = {match[0][len(match["before"]) :].strip("'\"") for url in urls for match in _FIELD.finditer(url)}
     return frozenset(text for secret in found | fields for text in (secret, unquote(secret)) if text)
+
+
+def is_unmistakable(secret: str) -> bool:
+    """Whether a secret is in a text only where it is meant: it is neither short nor a word.
+
+    >>> [is_unmistakable(secret) for secret in ("redis", "password", "Recordings", "k7!vQ", "hunter22", "aZdkWqPlmnbV")]
+    [False, False, False, False, True, True]
+    """
+    is_word = secret.isalpha() and secret[1:].islower()
+    return len(secret) >= SHORTEST_SHOWN_AS_MASK and not is_word
 
 
 def mask(text: str, secrets: Iterable[str] = ()) -> str:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class StoreFacts(NamedTuple):
-    """What came of writing a probe and deleting it."""
+    """What came of writing a small file and deleting it."""
 
     seconds: float
     disk_free: int | None = None

@@ -350,7 +350,7 @@ class TestCommand:
         file.write_text("prefix,rate_per_minute\n27,-1\n")
         bad = run("rerate", *WINDOW, "--dry-run", "--tariff-file", file)
         assert (bad.exit_code, "line 2: rate_per_minute" in bad.output) == (1, True)
-        assert run("rerate", *WINDOW, "--dry-run", "--tariff-file", tmp_path / "none.csv").exit_code == 1
+        assert run("rerate", *WINDOW, "--dry-run", "--tariff-file", tmp_path / "none.csv").exit_code == 2
         assert len(lines(engine)) == 1
 
     def test_a_month_without_calls(self, run, engine):

@@ -19,9 +19,10 @@ from pipeline.record_ids import first_record
 from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import retention as keeping
 from pipeline.recordings import retention_rows as recording_keeping
-from pipeline.recordings.file_store import MARKER, RecordingStore, StoreError
+from pipeline.recordings.file_store import MARKER, RecordingStore
 from pipeline.recordings.rows import schedule
 from pipeline.recordings.rules.outcome import Decision, PauseKind, RecordingState
+from pipeline.recordings.store_trouble import StoreError
 from tests.integration.recording_rows import BATCH, add_call, change, dispatch, row, scheduled
 
 pytestmark = pytest.mark.usefixtures("settings_env")
@@ -124,7 +125,9 @@ def test_list_filters(engine, folder):
     assert len(run_json("list", "--since", "2026-03-02", "--until", "2026-03-03")) == 3
     assert run_json("list", "--held") == []
     assert run("list", "--state", "lost").exit_code == 2
-    assert "3 shown." in run("list").stdout
+    shown = run("list")
+    assert "3 recordings shown." in shown.stderr
+    assert "shown" not in shown.stdout
 
 
 def test_missing_says_why(engine, folder):
@@ -150,8 +153,8 @@ def test_retry_gives_the_full_time_again(engine):
     """The age counts anew, the tries too; what it was is kept, with who and why."""
     (call_id,) = scheduled(engine, 845)
     ended(engine, "failed", call_id)
-    result = run("retry", "845", "--reason", "mended", "--who", "ann")
-    assert (result.exit_code, result.stdout) == (0, "1 scheduled again.\n")
+    result = run("retry", "845", "--because", "mended", "--who", "ann")
+    assert (result.exit_code, result.stdout) == (0, "1 recording scheduled again.\n")
     found = row(engine, call_id)
     assert (found.state, found.attempts, found.ended_at) == ("scheduled", 0, None)
     assert [due.call_id for due in dispatch(engine)] == [call_id]
@@ -168,11 +171,11 @@ def test_retry_of_all_in_a_state(engine):
     ids = scheduled(engine, 1, 2, 3, "sha256:" + "0" * 64)
     ended(engine, "expired", ids[0])
     ended(engine, "failed", ids[1], reason="Half came.")
-    result = run("retry", "--all", "--state", "failed", "--said", "Nothing", "--who", "ann")
+    result = run("retry", "--all", "--state", "failed", "--reason", "Nothing", "--who", "ann")
     assert result.exit_code == 1
     result = run("retry", "--all", "--state", "failed", "--state", "expired", "--state", "absent", "--who", "ann")
     assert result.exit_code == 0
-    assert "2 scheduled again." in result.stdout
+    assert "2 recordings scheduled again." in result.stdout
     assert "1 skipped: the dialler sent no call_ref" in result.stdout
     assert len(actions(engine)) == 2
 
@@ -301,7 +304,7 @@ def test_retention_deletes_what_is_old_and_never_what_is_held(engine, folder, st
     stored(engine, folder, ids)
     change(engine, "dialed_at = now()")
     old(engine, *ids[:5])
-    assert run("hold", "3", "--who", "ann", "--reason", "court").exit_code == 0
+    assert run("hold", "3", "--who", "ann", "--because", "court").exit_code == 0
     assert expire(engine, store) == 4
     assert expire(engine, store) == 0
     left = {path.name for path in (folder / "enigma").iterdir()}

@@ -168,7 +168,7 @@ class TestCommand:
         """What a campaign is called cannot become a formula; plain numbers stay numbers, and the file reads back."""
         output = run("report", "charges", "--month", SEPTEMBER, "--format", "csv").stdout
         header, *lines = list(csv.reader(io.StringIO(output)))
-        assert header == ["campaign", "calls", "billable_seconds", "amount", "currency"]
+        assert header == ["campaign", "charges", "billable_seconds", "amount", "currency"]
         assert {line[0] for line in lines} == {
             "'=HYPERLINK(\"http://x\")", "'+1", "-5", "'@a", "plain, with comma", "'=1", "'-2+3",
         }  # fmt: skip
@@ -178,7 +178,7 @@ class TestCommand:
     def test_json(self, run, charged):
         """Scripts get the same with totals."""
         answer = json.loads(run("report", "charges", "--month", SEPTEMBER, "--by", "agent", "--format", "json").stdout)
-        entry = {"calls": 7, "billable_seconds": 420, "amount": "4.20", "currency": "ZAR"}
+        entry = {"charges": 7, "calls": 7, "billable_seconds": 420, "amount": "4.20", "currency": "ZAR"}
         assert answer == {
             "month": SEPTEMBER,
             "source": None,

@@ -29,10 +29,15 @@ PEOPLE = [
     ["recordings", "list"],
     ["recordings", "missing"],
     ["recordings", "status"],
-    ["recordings", "hold", HOSTILE, "--reason", HOSTILE],
+    ["recordings", "hold", HOSTILE, "--because", HOSTILE],
     ["recordings", "release", HOSTILE],
     ["recordings", "hold", f"{HOSTILE}?"],
+    ["recordings", "get", HOSTILE],
+    ["recordings", "get", f"{HOSTILE}?"],
+    ["explain", f"{HOSTILE}2"],
     ["report", "charges", "--month", "2026-09"],
+    ["report", "calls", "--month", "2026-09", "--by", "campaign"],
+    ["report", "calls", "--month", "2026-09", "--by", "agent"],
     ["rerate", "--since", "2026-09-01", "--until", "2026-10-01", "--dry-run"],
     ["stops", "list"],
     ["stops", "release", "--source", HOSTILE],
@@ -40,7 +45,8 @@ PEOPLE = [
     ["tariff", "list"],
     ["balance"],
 ]
-SCRIPTS = [[*each, "--json"] for each in PEOPLE if each[1:2] not in (["hold"], ["release"], ["resume"], ["charges"])]
+WITHOUT_JSON = ("hold", "release", "resume", "charges", "get", f"{HOSTILE}2")
+SCRIPTS = [[*each, "--json"] for each in PEOPLE if not {*each[1:2]} & {*WITHOUT_JSON}]
 
 
 @pytest.fixture
@@ -71,15 +77,22 @@ def run(*arguments):
     return CliRunner().invoke(app, list(arguments), catch_exceptions=False).output
 
 
-def test_a_person_sees_text(hostile):
-    """No command is ended, no character acts, no line is made up."""
+@pytest.mark.parametrize(("terminal", "width"), [(True, 3_000), (True, 60), (False, 3_000)])
+def test_a_person_sees_text(hostile, monkeypatch, terminal, width):
+    """No command is ended, no character acts, no line is made up; the tabs a pipe gets are between cells alone."""
+    monkeypatch.setattr("pipeline.cli.output.console.width", width)
+    monkeypatch.setattr("pipeline.cli.output.console._force_terminal", terminal)
+    monkeypatch.setattr("pipeline.cli.output.console._color_system", None)
     for command in PEOPLE:
         output = run(*command)
+        if not terminal:
+            output = output.replace("\t", "")  # between the cells
+        shown = output if width == 3_000 else "".join(output.split())
         assert output, command
         for line in output.split("\n"):
             assert line.isprintable(), (command, line)
-            assert not line.lstrip().startswith("9 fake"), (command, output)
-        assert SHOWN[:60] in output or "[/]" not in output, (command, output)
+            assert width == 60 or not line.lstrip().startswith("9 fake"), (command, output)
+        assert SHOWN[:60] in shown or "[/]" not in output, (command, output)
 
 
 def test_a_script_reads_the_same_json_without_a_character_that_acts(hostile):

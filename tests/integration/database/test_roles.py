@@ -18,12 +18,15 @@ from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.sources import known_sources
 from pipeline.database.engine import make_engine
-from pipeline.database.roles import FUNCTIONS, ROLES, apply_roles
+from pipeline.database.roles import FUNCTIONS, ROLES, apply_roles, names
 from pipeline.database.tables import metadata
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.failures import bulk, operator
 from pipeline.failures.bulk_rows import ask_for, recent_bulk_actions
-from pipeline.failures.listing import FailureFilter, failure_stats, page_failures, read_failure
+from pipeline.failures.leafing import page_failures
+from pipeline.failures.listing import FailureFilter, read_failure
+from pipeline.failures.rules.change import Change
+from pipeline.failures.stats import failure_stats
 from pipeline.flower import overview
 from pipeline.flower.failures import one as failed_call
 from pipeline.ingest.loop import Ingestor, Turn
@@ -31,7 +34,7 @@ from pipeline.monitoring.heartbeats import INGESTOR, beat
 from pipeline.record_ids import batch_of
 from pipeline.recordings.download import dispatch
 from pipeline.recordings.rules.pace import Limits
-from tests.conftest import LIST
+from tests.conftest import LIST, own_database
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue
 from tests.warm import warm
@@ -139,7 +142,7 @@ def test_the_reconciler_works_under_the_workers_role(charged):
     """What stands still is found, what is to be retried released, what was asked for in bulk done."""
     with charged["cdr_flower"].begin() as connection:
         bulk_id = ask_for(connection, "discard", FailureFilter(failure_class="data"), who="ann", reason="noise")
-    assert bulk.run_bulk(charged["cdr_work"], bulk_id, seconds=5).done == 2
+    assert bulk.run_bulk(charged["cdr_work"], bulk_id, seconds=5, region="ZA").done == 2
     assert reconcile(charged["cdr_work"], limit=10, resend_after_seconds=0).overdue == []
 
 
@@ -367,6 +370,41 @@ def test_what_was_discarded_stays_so_for_flower(charged):
     refused(flower, "UPDATE failures SET state = 'retrying' WHERE state = 'discarded'", MUST_NOT)
 
 
+def test_flower_restores_by_name_only(charged):
+    """Whoever takes back that something was discarded is named before it is."""
+    flower = charged["cdr_flower"]
+    everything = FailureFilter(failure_class="data")
+    assert sum(operator.discard(flower, everything, who="ann", reason="noise")) == 2
+    refused(flower, "UPDATE failures SET state = 'open' WHERE state = 'discarded'", MUST_NOT)
+    assert sum(operator.restore(flower, everything, who="ann")) == 2
+    assert sum(operator.discard(flower, everything, who="ann", reason="noise")) == 2
+    refused(flower, "UPDATE failures SET state = 'open' WHERE state = 'discarded'", MUST_NOT)
+
+
+def test_a_worker_accepts_and_edits_what_somebody_asked_for(charged):
+    """In bulk, in the name of whoever asked, while it is asked for; not of itself."""
+    flower, work = charged["cdr_flower"], charged["cdr_work"]
+    walk(work, receive(charged["cdr_ingest"], make_record(call_time=-1)))
+    (conflict,), data = failure_ids(work, "conflict"), failure_ids(work, "data")[0]
+    attempts = ("SELECT accept_conflict_in_bulk({bulk}, {conflict})", "SELECT edit_in_bulk({bulk}, {data}, 'x')")
+    for bulk_id in (0, 1, 2):
+        for attempt in attempts:
+            refused(work, attempt.format(bulk=bulk_id, conflict=conflict, data=data), "nobody has asked for")
+    with flower.begin() as connection:
+        accept = ask_for(connection, "accept", FailureFilter(), who="ann", reason=None)
+        change = Change("set", "call_time", "5")
+        edit = ask_for(connection, "edit", FailureFilter(), who="ann", reason=None, change=change)
+    refused(work, attempts[0].format(bulk=edit, conflict=conflict), "nobody has asked for")
+    refused(work, attempts[1].format(bulk=accept, data=data), "nobody has asked for")
+    refused(work, attempts[0].format(bulk=accept, conflict=data), "no open conflict")
+    refused(work, attempts[1].format(bulk=edit, data=conflict), "no open one of a record")
+    refused(work, attempts[0].format(bulk=accept, conflict=10**6), "nobody has asked for")
+    assert bulk.run_bulk(work, accept, seconds=5, region="ZA").done == 1
+    assert bulk.run_bulk(work, edit, seconds=5, region="ZA").done == 1
+    refused(work, attempts[0].format(bulk=accept, conflict=conflict), "nobody has asked for")
+    assert rows(work, "SELECT accepted_by FROM revisions") == [("ann",)]
+
+
 def test_an_action_says_which_role_wrote_it(charged):
     """Whatever name it gives: the database knows who is logged in."""
     operator.edit(
@@ -567,10 +605,44 @@ def pipeline_db(*words):
 def test_the_sql_that_is_shown_can_be_run(settings_env, engine):
     """`pipeline db roles` prints what psql takes; `--apply` and a migration do the same, however often."""
     shown = pipeline_db("roles")
-    with engine.begin() as connection:
+    assert (shown.splitlines()[0], shown.splitlines()[-1]) == ("BEGIN;", "COMMIT;")
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(shown)
     assert "have their rights" in pipeline_db("roles", "--apply")
     assert "Its roles have their rights" in pipeline_db("upgrade")
+
+
+def test_two_deployments_share_a_server(settings_env, engine, template, monkeypatch):
+    """Each has roles of its own name, and an upgrade of one gives nothing to those of the other."""
+    with own_database(template) as other_url:
+        pipeline_db("roles", "--apply")
+        monkeypatch.setenv("DATABASE_URL", other_url)
+        assert "Its roles" not in pipeline_db("upgrade"), "cdr_read is there, and is not this database's"
+        assert "north_cdr_read have their rights" in pipeline_db("roles", "--apply", "--prefix", "north_")
+        other = make_engine(other_url, application="test")
+        with other.begin() as connection:
+            connection.execute(text("REVOKE SELECT ON calls FROM north_cdr_read"))
+        assert "Its roles have their rights" in pipeline_db("upgrade")
+        may = "SELECT has_table_privilege(:role, 'calls', 'SELECT')"
+        for role, each, expected in (
+            ("north_cdr_read", other, True),
+            ("cdr_read", other, False),
+            ("cdr_read", engine, True),
+            ("north_cdr_read", engine, False),
+        ):
+            with each.connect() as connection:
+                assert connection.scalar(text(may), {"role": role}) is expected, (role, each.url.database)
+        other.dispose()
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP ROLE {', '.join(names('north_'))}"))
+
+
+@pytest.mark.parametrize("prefix", ["North_", "1", "x; --", "a" * 51, "n-"])
+def test_a_prefix_is_no_sql(settings_env, prefix):
+    """It stands in statements as it is."""
+    done = warm().pipeline("db", "roles", "--prefix", prefix)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "small letters" in done.stderr
 
 
 @pytest.fixture
@@ -595,7 +667,7 @@ def test_an_owner_who_is_no_superuser_is_told_what_is_left_open(small_owner):
     """The locks belong to the server's superuser; once one has closed them, all that is meant to work does."""
     assert "went from revision none" in pipeline_db("upgrade")
     assert "can still hold up steps by their locks" in pipeline_db("roles", "--apply")
-    with small_owner.begin() as connection:
+    with small_owner.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(pipeline_db("roles"))
     assert "hold up" not in pipeline_db("roles", "--apply")
     assert "Its roles have their rights" in pipeline_db("upgrade")

@@ -28,6 +28,7 @@ from pipeline.dialler.rules.answers import (
     Unacceptable,
 )
 from pipeline.recordings.rules.outcome import RetryPolicy, decide
+from tests.patience import eventually
 
 
 def wav(size: int) -> bytes:
@@ -824,3 +825,63 @@ def test_a_silence_lasts_no_longer_than_the_deadline():
     result, _, _ = fetch(answer, read_seconds=8.0, total_seconds=0.5)
     assert result == Broken("The recording did not come within 0.5 s.")
     assert time.monotonic() - began < 4
+
+
+@pytest.fixture
+def slow_names(monkeypatch):
+    """A name server that does not answer until it is told to; the system's own cannot be made to."""
+    answered, asked = threading.Event(), []
+    resolve = socket.getaddrinfo
+
+    def slowly(host, *args, **options):
+        if host == "dialler.slow":
+            asked.append(host)
+            answered.wait(30)
+            host = "127.0.0.1"
+        return resolve(host, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slowly)
+    yield answered, asked
+    answered.set()
+
+
+def test_looking_up_a_name_is_under_the_deadline_too(slow_names):
+    """It ends when connecting must have ended; another try asks no second time, and gets the late answer."""
+    answered, asked = slow_names
+    with (
+        serving(reply("200 OK", WAV)) as server,
+        DiallerApi(f"http://dialler.slow:{server.port}", source="enigma", connect_seconds=0.3) as api,
+    ):
+        for _ in range(2):
+            began = time.monotonic()
+            result = api.fetch("845", Memory())
+            assert isinstance(result, Away)
+            assert "cannot be reached" in result.reason
+            assert time.monotonic() - began < 5
+        assert asked == ["dialler.slow"]
+        answered.set()
+        eventually(lambda: isinstance(api.fetch("845", Memory()), Fetched))
+
+
+def test_a_name_that_nobody_knows_is_an_outage():
+    """And said in the resolver's words."""
+    with DiallerApi("http://dialler.invalid:8000", source="enigma") as api:
+        result = api.fetch("845", Memory())
+    assert isinstance(result, Away)
+
+
+def test_the_next_address_of_a_name_is_tried(monkeypatch):
+    """As the library would: the first one refuses."""
+    resolve = socket.getaddrinfo
+
+    def two(host, port, *args, **options):
+        if host == "dialler.two":
+            return [*resolve("127.0.0.2", port, *args, **options), *resolve("127.0.0.1", port, *args, **options)]
+        return resolve(host, port, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", two)
+    with (
+        serving(reply("200 OK", WAV)) as server,
+        DiallerApi(f"http://dialler.two:{server.port}", source="enigma") as api,
+    ):
+        assert isinstance(api.fetch("845", Memory()), Fetched)

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from pipeline.dialler import cdr_list_scripts as scripts
 from pipeline.dialler.cdr_list import CdrList
-from pipeline.doctor.redis_probe import look_at_redis
+from pipeline.doctor.redis_facts import look_at_redis
 from pipeline.doctor.rules.redis_server import judge_claim_method
 from pipeline.doctor.rules.verdict import Level
 from pipeline.ingest.loop import Ingestor, Turn
@@ -73,7 +73,7 @@ def test_the_ingestor_works_as_this_user(engine, guest_url, dialler_redis, end, 
 def test_nothing_is_refused_and_nothing_left_behind(guest_url, dialler_redis):
     """As `pipeline doctor` tries it."""
     client = redis.Redis.from_url(guest_url)
-    facts = look_at_redis(client, probe_key=CdrList.prefix_of(LIST) + "probe", claims=True)
+    facts = look_at_redis(client, trial_key=CdrList.prefix_of(LIST) + "trial", claims=True)
     client.close()
     assert (facts.refusal, facts.lacks) == (None, ())
     assert dialler_redis.keys("*") == []
@@ -84,7 +84,7 @@ def test_a_command_that_is_missing_is_told(guest_url, dialler_redis, command):
     """Each that takes is tried in a script, before anything is taken."""
     dialler_redis.execute_command("ACL", "SETUSER", USER.split()[1], f"-{command}")
     client = redis.Redis.from_url(guest_url)
-    facts = look_at_redis(client, probe_key=CdrList.prefix_of(LIST) + "probe", claims=True)
+    facts = look_at_redis(client, trial_key=CdrList.prefix_of(LIST) + "trial", claims=True)
     client.close()
     assert facts.refusal
 
@@ -94,7 +94,7 @@ def test_a_command_that_a_former_version_did_without_is_told(guest_url, dialler_
     """What is lost with it is said; it is no reason not to start."""
     dialler_redis.execute_command("ACL", "SETUSER", USER.split()[1], f"-{command}")
     client = redis.Redis.from_url(guest_url)
-    facts = look_at_redis(client, probe_key=CdrList.prefix_of(LIST) + "probe", claims=True)
+    facts = look_at_redis(client, trial_key=CdrList.prefix_of(LIST) + "trial", claims=True)
     client.close()
     assert (facts.refusal, facts.lacks) == (None, (command.upper(),))
     assert judge_claim_method("claim method", facts).level is Level.WARNING

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
+import resource
 import subprocess
 import sys
 import time
@@ -29,6 +32,7 @@ from pipeline.settings import load_settings
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import load, receive
+from tests.patience import eventually
 from tests.warm import warm
 
 pytestmark = pytest.mark.usefixtures("settings_env")
@@ -64,6 +68,37 @@ def own_postgres(tmp_path_factory):
 
 def problems(verdicts):
     return {name: verdict.remedy for name, verdict in verdicts.items() if verdict.level is Level.PROBLEM}
+
+
+def test_a_misspelt_variable_is_told(look):
+    """With the name that was meant; Flower's own are known too, and what a variable holds is not shown."""
+    good = look(checks.check_settings, FLOWER_PORT="5555", FLOWER_UNAUTHENTICATED_API="false")
+    assert [verdict.level for verdict in good.values()] == [Level.OK]
+    verdict = look(checks.check_settings, PIPELINE_CURENCY="hush")["settings"]
+    assert verdict.level is Level.WARNING
+    assert (verdict.says.partition(" ")[0], verdict.remedy.partition(",")[0]) == (
+        "PIPELINE_CURENCY",
+        "Call it PIPELINE_CURRENCY",
+    )
+    assert "hush" not in str(verdict)
+
+
+def test_a_misspelt_variable_is_logged_at_the_start_of_a_process():
+    """Each process begins its log like this; a command does not."""
+    code = "from pipeline.settings import start_logging; start_logging()"
+    done = warm().python(code, env=os.environ | {"PIPELINE_CURENCY": "hush"})
+    (line,) = [json.loads(line) for line in done.stderr.splitlines()]
+    assert (line["event"], line["name"], line["nearest"]) == (
+        "setting_not_read",
+        "PIPELINE_CURENCY",
+        "PIPELINE_CURRENCY",
+    )
+    assert "hush" not in done.stderr
+
+
+def test_an_open_api_of_flower_is_told(look):
+    """Flower does not start with it, and its log may be elsewhere."""
+    assert "Leave it out" in problems(look(checks.check_settings, FLOWER_UNAUTHENTICATED_API="true"))["flower"]
 
 
 def test_a_good_dialler_redis_is_told_in_full(look, dialler_redis):
@@ -210,6 +245,7 @@ def test_a_good_database_is_told_in_full(look, engine):
     verdicts = look(checks.check_database)
     assert list(verdicts) == [
         "database", "database settings", "database connections", "database disk", "database tables", "beat", "stops",
+        "recordings",
     ]  # fmt: skip
     assert not problems(verdicts)
     assert "does not wait for its disk" in verdicts["database settings"].says
@@ -309,7 +345,7 @@ def test_a_database_that_takes_and_never_answers_is_told(look, own_postgres):
 
 
 def test_a_good_store_is_left_as_it_was(look, tmp_path):
-    """The probe is written, read and deleted."""
+    """A small file is written, read and deleted."""
     verdicts = look(checks.check_store)
     assert verdicts["recordings store"].level is Level.OK
     assert "recordings disk" in verdicts
@@ -465,3 +501,78 @@ def test_a_collation_that_sorts_otherwise_now_is_told(look, servers):
         finally:
             connection.execute(text("DROP DATABASE sorted WITH (FORCE)"))
     server.dispose()
+
+
+def test_connections_are_counted_by_whoever_may_not_read_activity(look, engine, database_url):
+    """Everybody's, against what is left for this user: its own limit, and none of those kept for superusers."""
+    with engine.begin() as connection:
+        connection.execute(text("CREATE ROLE limited LOGIN CONNECTION LIMIT 3"))
+        connection.execute(text(f"GRANT CONNECT ON DATABASE {engine.url.database} TO limited"))
+    url = make_url(database_url).set(username="limited").render_as_string(hide_password=False)
+    plain = url.replace("+psycopg", "")
+    superusers = database_url.replace("+psycopg", "")
+    with contextlib.ExitStack() as stack:
+        for each in (superusers, superusers, superusers, plain, plain):
+            stack.enter_context(psycopg.connect(each))
+        verdict = look(checks.check_database, DATABASE_URL=url)["database connections"]
+        kept = int(
+            stack.enter_context(psycopg.connect(superusers))
+            .execute(
+                "SELECT current_setting('superuser_reserved_connections')::int "
+                "+ coalesce(current_setting('reserved_connections', true), '0')::int"
+            )
+            .fetchone()[0]
+        )
+        most = int(stack.enter_context(psycopg.connect(superusers)).execute("SHOW max_connections").fetchone()[0])
+    with engine.begin() as connection:
+        connection.execute(text("DROP OWNED BY limited"))
+        connection.execute(text("DROP ROLE limited"))
+    counted = re.match(r"(\d+) of (\d+) connections that we may have, 3 of 3 of user limited", verdict.says)
+    assert counted, verdict.says
+    assert int(counted[1]) >= 6
+    assert int(counted[2]) == most - kept
+    assert (verdict.level, "ALTER ROLE limited" in verdict.remedy) == (Level.WARNING, True)
+
+
+def test_a_standing_pause_of_recordings_is_told(look, engine):
+    """Calls are billed and their recordings wait, which nobody would see."""
+    assert look(checks.check_database)["recordings"].level is Level.OK
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO recording_pauses (source, kind, reason, since, until, call_id) "
+                "VALUES ('enigma', 'refused', '401 Unauthorized', now(), now() + interval '5 minutes', 1)"
+            )
+        )
+    assert "pipeline recordings resume --source enigma" in problems(look(checks.check_database))["recordings"]
+
+
+def test_nothing_of_ours_stays_on_the_broker(own_redis):
+    """Neither the queue for the workers' answers nor kombu's note of when that is overdue."""
+    server, client = own_redis
+    found = json.loads(doctor("--json", CELERY_BROKER_URL=server.url).stdout)["checks"]
+    assert {check["check"]: check["says"] for check in found}["workers"] == "none answers"
+    assert [key for key in client.scan_iter() if not key.endswith(b"probe")] == []
+
+
+def test_a_password_that_is_a_common_word_is_not_given_away(look, own_redis):
+    """The mask would stand where everybody knows what is meant."""
+    server, client = own_redis
+    for password in ("redis", "password", "answers"):
+        client.config_set("requirepass", password)
+        verdicts = look(checks.check_broker, CELERY_BROKER_URL=server.url.replace("redis://", f"redis://:{password}@"))
+        assert "***" not in str(verdicts)
+        assert verdicts["broker"].says.endswith("answers")
+        client.config_set("requirepass", "")
+
+
+def test_a_full_disk_of_a_redis_is_no_missing_right(look, own_redis):
+    """It refuses every write once a snapshot has failed."""
+    server, client = own_redis
+    client.config_set("save", "3600 1")
+    before = resource.prlimit(int(client.info()["process_id"]), resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    client.bgsave()
+    eventually(lambda: client.info()["rdb_last_bgsave_status"] == "err")
+    resource.prlimit(int(client.info()["process_id"]), resource.RLIMIT_FSIZE, before)
+    verdict = look(checks.check_broker, CELERY_BROKER_URL=server.url)["broker"]
+    assert (verdict.level, verdict.remedy.startswith("Free its disk")) == (Level.PROBLEM, True)

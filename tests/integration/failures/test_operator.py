@@ -12,8 +12,9 @@ from sqlalchemy import text
 from pipeline.batches.progress import lock_step
 from pipeline.batches.rules.steps import Step
 from pipeline.errors import DataError
-from pipeline.failures.listing import FailureFilter, count_failures, failure_stats, list_failures, read_failure
-from pipeline.failures.operator import RefusedError, accept, discard, edit, retry
+from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
+from pipeline.failures.operator import RefusedError, accept, discard, edit, restore, retry
+from pipeline.failures.stats import failure_stats
 from tests.factories import make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, walk_overdue
 
@@ -102,8 +103,8 @@ def test_an_edited_record_becomes_a_call_and_keeps_what_was_received(engine):
     assert rows(engine, "SELECT call_ref, talk_seconds FROM calls") == [("9", 5)]
     with engine.connect() as connection:
         seen = read_failure(connection, failure)
-    assert (seen["state"], seen["raw"], seen["edited"]) == ("resolved", bad, good)
-    assert [(action["who"], action["action"]) for action in seen["actions"]] == [("thandi", "edit")]
+    assert (seen.state, seen.raw, seen.edited) == ("resolved", bad, good)
+    assert [(action.who, action.action) for action in seen.actions] == [("thandi", "edit")]
     assert sheet(engine).closes
 
 
@@ -126,6 +127,31 @@ def test_a_discarded_record_is_counted_as_such(engine):
     assert rows(engine, "SELECT DISTINCT who, action, detail->>'reason' FROM actions") == [
         ("thandi", "discard", "test records")
     ]
+
+
+def test_what_was_discarded_is_restored_to_what_it_was(engine):
+    """Quarantined and failed again, by the filter, with who and why; what is open or retried is left alone."""
+    walk(engine, receive(engine, b"rubbish", make_record(ref="spring"), make_record(ref="autumn")))
+    before = sheet(engine)
+    assert sum(discard(engine, FailureFilter(), who="thandi", reason="a mistake")) == 3
+    assert list(restore(engine, FailureFilter(step="normalize"), who="ann", reason="none")) == [1]
+    assert (
+        sum(restore(engine, FailureFilter(ids=tuple(failure_ids(engine, FailureFilter(states=None)))), who="ann")) == 2
+    )
+    after = sheet(engine)
+    assert after.closes, after.violations
+    assert (after.quarantined, after.failed) == (before.quarantined, before.failed)
+    assert (before.quarantined.records, before.failed.records, after.discarded.records) == (1, 2, 0)
+    assert rows(
+        engine, "SELECT who, detail->>'reason', count(*) FROM actions WHERE action = 'restore' GROUP BY 1, 2"
+    ) == [
+        ("ann", "none", 1),
+        ("ann", None, 2),
+    ]
+    assert list(restore(engine, FailureFilter(), who="ann")) == []
+    load(engine)  # which releases what waits for a rate
+    walk_overdue(engine)
+    assert sheet(engine).processed.records == 2
 
 
 def test_retrying_all_that_match_works_in_chunks_and_ends(engine, monkeypatch):
@@ -163,6 +189,32 @@ def test_failures_are_found_by_what_an_operator_knows(engine):
     assert failure_ids(engine, FailureFilter(contains="neg%ive")) == []
     with engine.connect() as connection:
         assert sum(row.failures for row in failure_stats(connection, FailureFilter(), limit=50).rows) == 3
+
+
+def test_failures_are_counted_by_what_is_wrong(engine):
+    """Not by the field alone: what is missing is not what is negative. Nor does each record make a kind of its own."""
+    load(engine, b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n1,0.60,0.20,60,1\n")
+    bad = [make_record(call_time=-each) for each in (1, 2, 3)] + [
+        make_record(call_time=None),
+        b"{",
+        b"{nonsense",
+        b"\xff",
+    ]
+    unrated = [make_record(number="082000123" + each, ref="it's at 2026-01-01 for " + each) for each in "12"]
+    walk(engine, receive(engine, *bad, *unrated, make_record(call_ref="a is b", call_time=0)))
+    walk(engine, receive(engine, *(make_record(call_ref="a is b", call_time=each) for each in (7, 8))))
+    with engine.connect() as connection:
+        kinds = failure_stats(connection, FailureFilter(), limit=50).rows
+        for kind in kinds:
+            assert count_failures(connection, FailureFilter(problem=kind.problem)) == kind.failures
+    assert [(kind.failures, kind.about, kind.problem) for kind in kinds] == [
+        (3, "payload.call_time", "payload.call_time: must not be negative"),
+        (2, "payload.call_ref", "already stored with other content"),
+        (2, "record", "record: is not JSON: Expecting property name enclosed in double quotes"),
+        (2, "NoRateError", "no rate in tariff 'default'"),
+        (1, "payload.call_time", "payload.call_time: is required"),
+        (1, "record", "record: is not UTF-8"),
+    ]
 
 
 def accept_it(engine, failure_id):

@@ -17,6 +17,8 @@ from pipeline.record_ids import first_record, last_record
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, walk
 
+STORED = "UPDATE recordings SET verify_problem = 'gone'"
+
 
 class Clock:
     now = 1_000.0
@@ -49,6 +51,9 @@ def test_states_are_those_of_the_rows(engine, registry):
     with engine.begin() as connection:
         raise_stop(connection, "north", "fuse", "bad")
         connection.execute(text("UPDATE recordings SET due_at = now() - interval '5 seconds'"))
+        connection.execute(text("UPDATE batches SET received_at = now() - interval '1 hour' WHERE source = 'enigma'"))
+        connection.execute(text(f"{STORED}, deleted_at = now() WHERE call_id = (SELECT min(call_id) FROM recordings)"))
+        connection.execute(text(f"{STORED} WHERE call_id = (SELECT max(call_id) FROM recordings)"))
 
     def value(metric, **labels):
         return registry.get_sample_value(metric, labels)
@@ -61,6 +66,11 @@ def test_states_are_those_of_the_rows(engine, registry):
     assert value("cdr_open_failures", **{"source": "enigma", "step": "normalize", "class": "data"}) == 1
     assert value("cdr_standing_stops", source="north", kind="fuse") == 1
     assert value("cdr_heartbeat_age_seconds", name="reconciler", source="") < 60
+    assert 0 <= value("cdr_received_age_seconds", source="north") < 60
+    assert 3600 <= value("cdr_received_age_seconds", source="enigma") < 3660
+    assert value("cdr_recordings_differ", source="enigma", state="scheduled") == 1, (
+        "of one that was deleted it says nothing"
+    )
     assert value("cdr_recordings", source="enigma", state="scheduled") == 2
     assert value("cdr_due_recordings", source="enigma") == 2
     assert value("cdr_oldest_due_recording_seconds", source="enigma") >= 5

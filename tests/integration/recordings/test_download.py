@@ -14,10 +14,11 @@ from pipeline.dialler.http_api import DiallerApi
 from pipeline.record_ids import first_record
 from pipeline.recordings import download as steps
 from pipeline.recordings import rows as storage
+from pipeline.recordings import store_rows as recording_stores
 from pipeline.recordings.file_store import RecordingStore
-from pipeline.recordings.retention_rows import retry
+from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import StoredFile
-from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, RecordingState, RetryPolicy
+from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, PauseKind, RecordingState, RetryPolicy
 from pipeline.sandbox.api import RecordingsApi
 from tests.integration.recording_rows import (
     BATCH,
@@ -132,10 +133,44 @@ def test_concurrent_dispatchers_share_the_work(engine):
     """Two that take what is due at once never hand out the same recording."""
     scheduled(engine, *range(100))
     with engine.begin() as connection:
-        mine = storage.take_due(connection, limit=60, redispatch_after_seconds=60)
+        mine = storage.take_due(connection, "enigma", limit=60, redispatch_after_seconds=60)
         others = dispatch(engine)
     assert (len(mine), len(others)) == (60, 40)
     assert len({due.call_id for due in mine + others}) == 100
+
+
+def test_nothing_is_written_where_the_known_store_is_not(engine, dialler, download, store, folder, tmp_path):
+    """A folder in which nothing is mounted: the queue waits, and goes on by itself once the store is back."""
+    dialler.add([simulated(1), simulated(2)])
+    first, second = scheduled(engine, 1, 2)
+    assert download(first).state == RecordingState.STORED
+    with engine.begin() as connection:
+        recording_stores.remember(connection, "enigma", store.mark("this one"))
+    folder.rename(tmp_path / "elsewhere")
+    folder.mkdir()
+    outcome = download(second)
+    assert outcome.state == RecordingState.SCHEDULED
+    assert "mounted" in outcome.reason
+    assert outcome.pause_began is not None
+    assert outcome.pause_began.kind == PauseKind.STORE_AWAY
+    assert [*folder.iterdir()] == []
+    folder.rmdir()
+    (tmp_path / "elsewhere").rename(folder)
+    assert download(second).state == RecordingState.STORED
+
+
+def test_another_store_is_taken_for_none(engine, dialler, download, store, folder):
+    """By what its marker says; and a store that cannot be known yet is written to, as ever."""
+    dialler.add([simulated(1), simulated(2)])
+    first, second = scheduled(engine, 1, 2)
+    assert download(first).state == RecordingState.STORED
+    with engine.begin() as connection:
+        recording_stores.remember(connection, "enigma", "another one")
+    store.mark("this one")
+    outcome = download(second)
+    assert outcome.state == RecordingState.SCHEDULED
+    assert not [name for name in files(folder) if name.endswith("2.wav")]
+    assert "pipeline recordings verify" in outcome.reason
 
 
 def test_a_recording_is_stored(engine, dialler, download, folder):

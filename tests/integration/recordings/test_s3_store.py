@@ -15,8 +15,9 @@ import s3fs
 
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.recordings import download as steps
-from pipeline.recordings.file_store import Checksum, NameTaken, Place, Published, RecordingStore, StoreError
+from pipeline.recordings.file_store import Checksum, NameTaken, Place, Published, RecordingStore
 from pipeline.recordings.rules.outcome import RetryPolicy
+from pipeline.recordings.store_trouble import StoreError
 from pipeline.sandbox.api import RecordingsApi
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.server import free_port
@@ -96,12 +97,12 @@ def test_a_recording_is_stored_and_read_again(make_store, tmp_path):
     assert store.checksum("enigma/none.wav") is None
 
 
-def test_a_probe_leaves_nothing(make_store, options):
+def test_trying_it_out_leaves_nothing(make_store, options):
     """What `pipeline doctor` writes is read back and deleted; a bucket that is not there is told."""
-    assert make_store().probe().disk_free is None
-    assert s3fs.S3FileSystem(**options).find("calls/test_a_probe_leaves_nothing") == []
+    assert make_store().try_out().disk_free is None
+    assert s3fs.S3FileSystem(**options).find("calls/test_trying_it_out_leaves_nothing") == []
     with pytest.raises(StoreError, match="cannot write to it") as raised:
-        RecordingStore("s3://nowhere/x", storage_options=options).probe()
+        RecordingStore("s3://nowhere/x", storage_options=options).try_out()
     assert SECRET not in str(raised.value)
 
 

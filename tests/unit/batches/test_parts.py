@@ -13,18 +13,18 @@ from pipeline.batches.rules.parts import (
     PARTS,
     SHRINK,
     SMALLEST_FIRST,
-    Probe,
+    Part,
     after_death,
     after_error,
     after_success,
-    first_probe,
+    first_part,
 )
 
 LARGEST_BATCH = 20_000
 
 SIZES = st.integers(1, LARGEST_BATCH)
-PROBES = st.builds(
-    Probe,
+ANY_PART = st.builds(
+    Part,
     place=st.integers(0, LARGEST_BATCH),
     size=SIZES,
     until=st.integers(0, LARGEST_BATCH),
@@ -43,9 +43,9 @@ class Walk(NamedTuple):
     deaths: int
 
 
-def fitted(probe: Probe, records: int) -> Probe:
+def fitted(part: Part, records: int) -> Part:
     """No larger than what is left, as whoever takes a part in hand does it."""
-    return probe._replace(size=max(1, min(probe.size, records - probe.place)))
+    return part._replace(size=max(1, min(part.size, records - part.place)))
 
 
 def walk(records: int, fatal: set[int], wrong: set[int], killed: Iterator[bool]) -> Walk:
@@ -54,24 +54,24 @@ def walk(records: int, fatal: set[int], wrong: set[int], killed: Iterator[bool])
     blamed: list[int] = []
     sizes: list[int] = []
     deaths = 0
-    probe = first_probe(records)
-    while probe.place < records:
-        probe = fitted(probe, records)
-        part = range(probe.place, probe.place + probe.size)
+    part = first_part(records)
+    while part.place < records:
+        part = fitted(part, records)
+        span = range(part.place, part.place + part.size)
         culprit = None
-        died = bool(fatal.intersection(part)) or next(killed, False)
+        died = bool(fatal.intersection(span)) or next(killed, False)
         if died:
             deaths += 1
-            probe, culprit = after_death(probe)
-        elif wrong.intersection(part):
-            probe, culprit = after_error(probe)
+            part, culprit = after_death(part)
+        elif wrong.intersection(span):
+            part, culprit = after_error(part)
         else:
-            done += part
-            sizes.append(len(part))
-            probe = after_success(probe)
+            done += span
+            sizes.append(len(span))
+            part = after_success(part)
         if culprit is not None:
             blamed.append(culprit)
-    assert probe.deaths == deaths
+    assert part.deaths == deaths
     return Walk(done, blamed, sizes, deaths)
 
 
@@ -133,54 +133,54 @@ def test_parts_grow_again_behind_the_record_that_was_to_blame() -> None:
 )
 def test_the_first_part(records: int, size: int) -> None:
     """A sixteenth of the batch, but at least 32 records, and never more than there are."""
-    assert first_probe(records) == Probe(0, size)
+    assert first_part(records) == Part(0, size)
 
 
-@given(PROBES)
-def test_after_a_success_the_next_part_begins_where_this_one_ended(probe: Probe) -> None:
+@given(ANY_PART)
+def test_after_a_success_the_next_part_begins_where_this_one_ended(part: Part) -> None:
     """It is twice as large past the suspected records, and ends no later than they do before."""
-    following = after_success(probe)
-    assert following.place == probe.place + probe.size
-    if following.place >= probe.until:
-        assert following.size == probe.size * 2
+    following = after_success(part)
+    assert following.place == part.place + part.size
+    if following.place >= part.until:
+        assert following.size == part.size * 2
     else:
-        assert 1 <= following.size <= probe.size
-        assert following.place + following.size <= probe.until
-    assert (following.until, following.deaths, following.alone) == (probe.until, probe.deaths, 0)
+        assert 1 <= following.size <= part.size
+        assert following.place + following.size <= part.until
+    assert (following.until, following.deaths, following.alone) == (part.until, part.deaths, 0)
 
 
-@given(PROBES.filter(lambda probe: probe.size > 1))
-def test_a_part_of_several_is_taken_up_smaller(probe: Probe) -> None:
+@given(ANY_PART.filter(lambda part: part.size > 1))
+def test_a_part_of_several_is_taken_up_smaller(part: Part) -> None:
     """After an error or a death alike it begins at the same record and blames none; its end is remembered."""
-    for (following, culprit), deaths in ((after_error(probe), 0), (after_death(probe), 1)):
+    for (following, culprit), deaths in ((after_error(part), 0), (after_death(part), 1)):
         assert culprit is None
-        assert (following.place, following.until) == (probe.place, probe.place + probe.size)
-        assert following.size == max(1, probe.size // SHRINK) < probe.size
-        assert (following.deaths, following.alone) == (probe.deaths + deaths, 0)
+        assert (following.place, following.until) == (part.place, part.place + part.size)
+        assert following.size == max(1, part.size // SHRINK) < part.size
+        assert (following.deaths, following.alone) == (part.deaths + deaths, 0)
 
 
-@given(PROBES)
-def test_an_error_with_one_record_in_hand_is_that_records(probe: Probe) -> None:
+@given(ANY_PART)
+def test_an_error_with_one_record_in_hand_is_that_records(part: Part) -> None:
     """The next part is one record as well, and no death is counted."""
-    following, culprit = after_error(probe._replace(size=1))
-    assert culprit == probe.place
-    assert (following.place, following.size, following.deaths) == (probe.place + 1, 1, probe.deaths)
+    following, culprit = after_error(part._replace(size=1))
+    assert culprit == part.place
+    assert (following.place, following.size, following.deaths) == (part.place + 1, 1, part.deaths)
 
 
-@given(PROBES)
-def test_one_death_alone_is_no_proof(probe: Probe) -> None:
+@given(ANY_PART)
+def test_one_death_alone_is_no_proof(part: Part) -> None:
     """A worker may have been killed from outside: the record is tried once more, then it is to blame."""
-    again, culprit = after_death(probe._replace(size=1, alone=0))
+    again, culprit = after_death(part._replace(size=1, alone=0))
     assert culprit is None
-    assert again == probe._replace(size=1, alone=1, deaths=probe.deaths + 1)
+    assert again == part._replace(size=1, alone=1, deaths=part.deaths + 1)
     following, culprit = after_death(again)
-    assert culprit == probe.place
-    assert (following.place, following.size, following.alone) == (probe.place + 1, 1, 0)
-    assert following.deaths == probe.deaths + 2
+    assert culprit == part.place
+    assert (following.place, following.size, following.alone) == (part.place + 1, 1, 0)
+    assert following.deaths == part.deaths + 2
 
 
 def test_deaths_alone_are_counted_in_a_row() -> None:
     """A success in between clears the record: the count belongs to the record in hand."""
-    once, _ = after_death(Probe(7, 1, until=9))
+    once, _ = after_death(Part(7, 1, until=9))
     assert once.alone == 1
     assert after_success(once).alone == 0

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from pipeline.batches.rules.batch import Batch
-from pipeline.batches.rules.steps import BESIDE, DOWNSTREAM, MARK, QUEUE, TABLE, TASK, UPSTREAM, Progress, Step
+from pipeline.batches.rules.steps import CONCURRENT, DOWNSTREAM, MARK, QUEUE, TABLE, TASK, UPSTREAM, Progress, Step
 
 NORMALIZE, CLASSIFY, BILL, SCHEDULE = Step
 SUBSETS = [frozenset(some) for size in range(5) for some in itertools.combinations(Step, size)]
@@ -59,7 +59,7 @@ def test_what_comes_before_after_and_beside():
         CLASSIFY: {CLASSIFY},
         BILL: {BILL, SCHEDULE},
         SCHEDULE: {BILL, SCHEDULE},
-    } == BESIDE
+    } == CONCURRENT
 
 
 @pytest.mark.parametrize("undone", SUBSETS)

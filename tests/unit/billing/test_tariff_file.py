@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from pipeline.billing.rules.currencies import MINOR_UNITS
 from pipeline.billing.rules.rate_deck import overlaps
 from pipeline.billing.rules.rating import SECONDS_LIMIT, Rate
+from pipeline.billing.rules.tariff_clashes import RATES_OF_ONE_PREFIX
 from pipeline.billing.rules.tariff_file import (
     COLUMNS,
-    RATES_OF_ONE_PREFIX,
     BadLine,
     TariffFile,
     TariffFileError,

@@ -18,4 +18,4 @@ def test_each_field_has_the_column_of_its_name() -> None:
 
 def test_both_queries_select_them_first() -> None:
     assert ledger._UNBILLED.startswith(f"\nSELECT {ledger.UNBILLED_COLUMNS}\nFROM")
-    assert billed_calls._OUTCOMES.startswith("\nSELECT {columns},\n")
+    assert billed_calls._OUTCOMES.startswith(f"\nSELECT {ledger.UNBILLED_COLUMNS},\n")

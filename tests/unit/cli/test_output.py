@@ -8,7 +8,8 @@ import sys
 import pytest
 from rich.text import Text
 
-from pipeline.cli.output import Console, Table, complain, print_csv, show_traceback
+from pipeline.cli.output import Console, complain, print_csv, show_traceback
+from pipeline.cli.tables import Table
 from pipeline.errors import PipelineError
 
 HOSTILE = "[/]\x1b[2J\u202e:smile:\n\r"

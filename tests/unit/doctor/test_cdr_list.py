@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from pipeline.dialler.rules.list_facts import ListFacts
@@ -42,6 +44,23 @@ def test_the_end_taken_from_should_be_the_oldest():
     assert wrong.level is Level.WARNING
     assert "ENIGMA_POP_END=right" in wrong.remedy
     assert verdict(FACTS._replace(left=[OLD]), "oldest end").level is Level.UNKNOWN
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_is_told_of_a_shuffled_list(seed):
+    """One of two middles is the older one there, too. Of a list in order it is told in spite of some jitter."""
+    chance = random.Random(seed)
+    in_order = [make_record(dialed_at=1_790_000_000 + 10 * place + chance.randrange(120)) for place in range(100)]
+    shuffled = chance.sample(in_order, 100)
+    for records, level in ((in_order, Level.WARNING), (shuffled, Level.UNKNOWN)):
+        facts = FACTS._replace(waiting=100, left=records[:20], right=records[:-21:-1])
+        assert verdict(facts, "oldest end").level is level
+
+
+def test_two_calls_are_enough():
+    """As the runbook says: of a short list each record is at one end only."""
+    facts = FACTS._replace(left=[OLD, NEW], right=[NEW, OLD])
+    assert "ENIGMA_POP_END=left" in verdict(facts, "oldest end").remedy
 
 
 def test_the_diallers_own_list_is_refused():

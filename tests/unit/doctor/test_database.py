@@ -52,6 +52,8 @@ def test_a_good_database_has_nothing_to_do():
         ({"fsync": False}, "database settings", Level.WARNING),
         ({"synchronous_commit": "off"}, "database settings", Level.WARNING),
         ({"connections": 90}, "database connections", Level.WARNING),
+        ({"role": "cdr_read", "role_connections": 5, "role_limit": 5}, "database connections", Level.WARNING),
+        ({"database_connections": 19, "database_limit": 20}, "database connections", Level.WARNING),
         ({"standbys": 1}, "database standbys", Level.WARNING),
         ({"standbys": 1, "synchronous": True}, "database standbys", Level.OK),
         ({"collations": ("2.31", "2.36")}, "database collation", Level.WARNING),

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from pipeline.dialler.rules.answers import Away, Broken, NoSuchCall, NotReady, Refused, Throttled
 from pipeline.doctor.rules.outside import Clock, judge_api, judge_clocks, judge_paths, judge_store, judge_store_error
 from pipeline.doctor.rules.verdict import Level
 from pipeline.recordings.rules.store_facts import StoreFacts
+from pipeline.recordings.store_trouble import StoreError
 
 
 @pytest.mark.parametrize(
@@ -51,10 +54,24 @@ def test_recordings_of_several_diallers_do_not_meet():
     assert verdict.level is Level.WARNING
 
 
-def test_a_store_is_judged_by_its_probe():
+def test_a_store_is_judged_by_a_small_file():
     """The disk is told where there is one."""
     assert [verdict.check for verdict in judge_store("file:///x", StoreFacts(0.1, 10**12, 10**12))] == [
         "recordings store", "recordings disk",
     ]  # fmt: skip
     assert [verdict.check for verdict in judge_store("s3://x", StoreFacts(0.1))] == ["recordings store"]
     assert judge_store_error("file:///x", OSError("no")).level is Level.PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "Free or enlarge the disk"),
+        (StoreError("cannot write to it (OSError: No space left on device)"), "Free or enlarge the disk"),
+        (StoreError("cannot write to it (OSError: Disk quota exceeded)"), "Free or enlarge the disk"),
+        (StoreError("cannot write to it (PermissionError: Permission denied)"), "Let this user create"),
+    ],
+)
+def test_a_full_store_is_no_missing_right(error, remedy):
+    """Whoever reads that would look at owners and modes."""
+    assert judge_store_error("file:///srv", error).remedy.startswith(remedy)

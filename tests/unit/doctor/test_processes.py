@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from pipeline.doctor.rules.processes import Standing, judge_other_ingestors, judge_queues, judge_reconciler, judge_stops
+from pipeline.doctor.rules.processes import (
+    PAUSED,
+    Standing,
+    Waiting,
+    judge_other_ingestors,
+    judge_pauses,
+    judge_queues,
+    judge_reconciler,
+    judge_stops,
+)
 from pipeline.doctor.rules.verdict import Level
 from pipeline.monitoring.rules.signs import Sign
+from pipeline.recordings.rules.outcome import PauseKind
 
 QUEUES = ["cdr.bill", "recordings.enigma"]
 
@@ -56,3 +66,28 @@ def test_a_stop_is_told_with_its_release():
     (stop,) = judge_stops([Standing("north", "fuse", "51 of the last 100", datetime(2026, 11, 23, tzinfo=UTC))])
     assert stop.level is Level.PROBLEM
     assert "pipeline stops release --source north" in stop.remedy
+
+
+@pytest.mark.parametrize(
+    ("kind", "level"),
+    [
+        ("refused", Level.PROBLEM),
+        ("throttled", Level.WARNING),
+        ("dialler_away", Level.PROBLEM),
+        ("store_away", Level.PROBLEM),
+    ],
+)
+def test_a_pause_is_told_with_what_ends_it(kind, level):
+    """Every kind there is."""
+    assert {each.value for each in PauseKind} == PAUSED.keys()
+    since = datetime(2026, 11, 24, 9, tzinfo=UTC)
+    (verdict,) = judge_pauses([Waiting("north", kind, "401 Unauthorized.", since, since + timedelta(minutes=5))])
+    assert verdict.level is level
+    assert "those of north wait since 2026-11-24 09:00 UTC, the next try is at 09:05:00: 401" in verdict.says
+    assert "pipeline recordings resume --source north" in verdict.remedy
+
+
+def test_no_pause_is_well():
+    """It is said, so that one knows it was looked at."""
+    (verdict,) = judge_pauses([])
+    assert verdict.level is Level.OK

@@ -80,6 +80,7 @@ def test_each_error_has_its_advice(said, advice):
     ("facts", "says"),
     [
         (GOOD._replace(version=(4, 0, 14)), "it is Redis 4.0.14"),
+        (GOOD._replace(role="slave", valkey="9.1.2"), "it is a read-only replica (Valkey 9.1.2)"),
         (GOOD._replace(role="slave"), "it is a read-only replica (Redis 7.2.4)"),
         (GOOD._replace(refusal="NOPERM no"), "Redis 7.2.4 refuses a script or a write: NOPERM no"),
         (GOOD._replace(last_write_failed=True), "Redis 7.2.4 cannot save to its disk"),
@@ -138,3 +139,17 @@ def test_a_broker_is_nobody_elses():
     assert judge_dedicated("d", GOOD, None).level is Level.OK
     shared = judge_dedicated("d", GOOD._replace(strangers=("3 keys in database 1",)), None)
     assert (shared.level, shared.says) == (Level.WARNING, "others use it too: 3 keys in database 1")
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ({"refusal": "MISCONF Redis is configured to save RDB snapshots"}, "Free its disk"),
+        ({"last_write_failed": True}, "Free its disk"),
+        ({"refusal": "OOM command not allowed when used memory > 'maxmemory'."}, "Give it more memory"),
+        ({"refusal": "NOPERM this user has no permissions to run the 'eval' command"}, "Allow its user"),
+    ],
+)
+def test_a_refused_write_is_told_by_its_cause(change, remedy):
+    """A full disk and a full memory are no missing right."""
+    assert judge_server("broker", GOOD._replace(**change)).remedy.startswith(remedy)

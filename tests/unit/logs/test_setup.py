@@ -54,6 +54,15 @@ def test_celerys_tries_to_reconnect_are_told_once():
     assert [chatter.filter(line) for line in lines] == [True, *[False] * 5, True, True]
 
 
+def test_celery_does_not_ask_for_another_exchange():
+    """What it says of messages with a delay on RabbitMQ is as it is meant to be; its other warnings are written."""
+    chatter = BrokerChatter()
+    said = "Direct exchanges are not supported with native delayed delivery.\npipeline is a direct exchange"
+    assert not chatter.filter(record("celery.app.base", said))
+    assert chatter.filter(record("celery.app.base", "x has an expiration date in the past"))
+    assert chatter.filter(record("pipeline.celery", said))
+
+
 def test_other_lines_are_never_held_back():
     """Only what Celery says of its connection is thinned out."""
     chatter = BrokerChatter()

@@ -16,8 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.recordings import file_store as recording_store
-from pipeline.recordings.file_store import Checksum, NameTaken, Partial, Place, Published, RecordingStore, StoreError
+from pipeline.recordings.file_store import Checksum, NameTaken, Place, Published, RecordingStore
+from pipeline.recordings.partial_files import Partial
 from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path, safe_part
+from pipeline.recordings.store_trouble import StoreError
 from pipeline.settings import Settings, SettingsError, load_settings
 
 PLACE = Place("enigma", "845", datetime(2026, 3, 2, 23, 30, tzinfo=UTC), ".wav")
@@ -52,9 +54,9 @@ def files(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-def test_a_probe_leaves_nothing(any_store, folder):
+def test_trying_it_out_leaves_nothing(any_store, folder):
     """A file is written, read back and deleted; where there is a disk, its room is told."""
-    facts = any_store.probe()
+    facts = any_store.try_out()
     assert facts.seconds >= 0
     if folder.exists():
         assert files(folder) == set()

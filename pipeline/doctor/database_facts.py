@@ -20,6 +20,24 @@ COLLATION_VERSIONS = 150_000
 LOCAL_HOSTS = frozenset({None, "", "localhost", "127.0.0.1", "::1"})
 
 
+# Who may not read others' activity sees that they are there, and not what kind they are: a client has a database and a
+# user, a process of the server itself lacks one of them.
+CONNECTIONS = """
+(SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND usesysid IS NOT NULL) AS connections,
+(SELECT current_setting('max_connections')::int - CASE WHEN rolsuper THEN 0 ELSE
+    current_setting('superuser_reserved_connections')::int
+    + coalesce(current_setting('reserved_connections', true)::int, 0) END
+  FROM pg_roles WHERE rolname = current_user) AS max_connections,
+current_user::text AS role,
+(SELECT count(*) FROM pg_stat_activity WHERE datid IS NOT NULL AND usename = current_user) AS role_connections,
+(SELECT CASE WHEN rolsuper THEN -1 ELSE rolconnlimit END FROM pg_roles WHERE rolname = current_user) AS role_limit,
+(SELECT count(*) FROM pg_stat_activity
+  WHERE usesysid IS NOT NULL AND datname = current_database()) AS database_connections,
+(SELECT CASE WHEN rolsuper THEN -1 ELSE datconnlimit END FROM pg_database, pg_roles
+  WHERE datname = current_database() AND rolname = current_user) AS database_limit,
+"""
+
+
 def look_at_database(connection: Connection, timezone: str) -> DatabaseFacts:
     """What the server says of itself.
 
@@ -36,8 +54,7 @@ def look_at_database(connection: Connection, timezone: str) -> DatabaseFacts:
             "  EXISTS (SELECT FROM pg_timezone_names WHERE name = :timezone) AS knows_timezone, "
             "  current_setting('fsync') = 'on' AS fsync, "
             "  current_setting('synchronous_commit') AS synchronous_commit, "
-            "  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS connections, "
-            "  current_setting('max_connections')::int AS max_connections, "
+            f"{CONNECTIONS}"
             "  pg_database_size(current_database()) AS size_bytes, "
             # Subscribers of a logical slot are no standbys; who takes a base backup is none yet.
             "  (SELECT count(*) FROM pg_stat_replication WHERE state IS DISTINCT FROM 'backup' AND pid NOT IN "

@@ -10,7 +10,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from pipeline.dialler.cdr_list_scripts import PROBE, PROBE_KEEPING
+from pipeline.dialler.cdr_list_scripts import TRY_CLAIMING, TRY_KEEPING
 from pipeline.doctor.rules.outside import Clock
 from pipeline.doctor.rules.redis_server import RedisFacts
 
@@ -38,13 +38,13 @@ def connected(url: str) -> Iterator[redis.Redis]:
 
 
 def look_at_redis(
-    client: redis.Redis, *, probe_key: str, own_prefix: str | None = None, claims: bool = False
+    client: redis.Redis, *, trial_key: str, own_prefix: str | None = None, claims: bool = False
 ) -> RedisFacts:
     """What a Redis says of itself, and whether it lets us run a script and write.
 
     Args:
         client: see ``connected``.
-        probe_key: a key that may be written for a second, and so may those that begin with it.
+        trial_key: a key that may be written for a second, and so may those that begin with it.
         own_prefix: our keys begin with this, and others' presence is to be told; None where we are the guest.
         claims: whether claims are made here; each command that takes is tried then.
     """
@@ -60,8 +60,9 @@ def look_at_redis(
         aof=bool(info["aof_enabled"]) if "aof_enabled" in info else None,
         snapshots=_takes_snapshots(client),
         last_write_failed="err" in (info.get("rdb_last_bgsave_status"), info.get("aof_last_write_status")),
-        refusal=_refusal(client, PROBE if claims else WRITE, probe_key),
-        lacks=tuple(_lacks(client, probe_key)) if claims else (),
+        refusal=_refusal(client, TRY_CLAIMING if claims else WRITE, trial_key),
+        lacks=tuple(_lacks(client, trial_key)) if claims else (),
+        valkey=str(info["valkey_version"]) if "valkey_version" in info else None,
         strangers=() if own_prefix is None else tuple(_strangers(client, info, own_prefix)),
     )
 
@@ -86,7 +87,7 @@ def _refusal(client: redis.Redis, script: str, key: str) -> str | None:
 
 
 def _lacks(client: redis.Redis, key: str) -> Iterator[str]:
-    if _refusal(client, PROBE_KEEPING, key):
+    if _refusal(client, TRY_KEEPING, key):
         yield "RENAME"
     try:
         client.scan(count=1)

@@ -1,0 +1,98 @@
+"""One failure as a person reads it, and the sentences that say why nothing was done about some."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+from pipeline.cli.output import as_lines, as_text, console, print_heading
+from pipeline.failures.rules.readable import readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from pipeline.failures.listing import Action, FailureDetail
+    from pipeline.instants import Clock
+
+CHARACTERS_SHOWN: Final = 20_000
+_APART: Final = ("raw", "edited", "stored", "traceback", "actions")
+"""Of a failure, what is more than a line."""
+
+
+def show_failure(failure: FailureDetail, times: Clock) -> None:
+    """Everything known of a failure; a record that is JSON can be copied from it as it stands."""
+    for name, value in failure.as_json().items():
+        if value is not None and name not in _APART:
+            _show_fact(name, times.show(value) if isinstance(value, datetime) else value)
+    discards = [action for action in failure.actions if action.action == "discard"]
+    if failure.state == "discarded" and discards:
+        _show_fact("discarded", _by(discards[-1]))
+    for action in failure.actions:
+        console.print(as_text(f"{times.show(action.at)}  {action.action} {_by(action)}"))
+    if failure.traceback:
+        print_heading("Traceback")
+        console.print(as_lines(failure.traceback), soft_wrap=True)
+    _show_record("Raw record as received", failure.raw)
+    _show_record("Raw record as edited", failure.edited)
+    _show_record("Raw record of the stored call", failure.stored)
+
+
+def _show_fact(name: str, value: object) -> None:
+    console.print(as_text(f"{name:16} {value}"))
+
+
+def _by(action: Action) -> str:
+    because = (action.detail or {}).get("reason")
+    return f"by {action.who}: {because}" if because else f"by {action.who}"
+
+
+def _show_record(title: str, record: bytes | None) -> None:
+    if record is None:
+        return
+    print_heading(title)
+    shown = readable(record)
+    # Lines are left whole: broken at the terminal's edge they would be no JSON any more.
+    console.print(as_lines(shown[:CHARACTERS_SHOWN]), soft_wrap=True)
+    if len(shown) > CHARACTERS_SHOWN:
+        console.print(f"… cut after {CHARACTERS_SHOWN:,} of {len(shown):,} characters; --json has all of it.")
+
+
+_STATES: Final = {
+    "open": "is open already",
+    "retrying": "is being tried again already",
+    "resolved": "is resolved already",
+    "discarded": "is discarded",
+}
+
+
+def passed_over(failure_ids: Sequence[int], states: Mapping[int, str], wanted: str = "open") -> Iterator[str]:
+    """Why nothing was done about failures.
+
+    Args:
+        failure_ids: those.
+        states: of each that there is, its state.
+        wanted: the state of those that something is done about.
+    """
+    for failure_id in failure_ids:
+        state = states.get(failure_id)
+        if state is None:
+            yield f"there is no failure {failure_id}"
+        elif state == wanted:
+            yield f"failure {failure_id} is {state}, and left out by a filter"
+        else:
+            yield f"failure {failure_id} {_STATES[state]}"
+
+
+def none_left(counts: Mapping[str, int], wanted: str = "open") -> str:
+    """Why filters left nothing to do.
+
+    >>> none_left({"resolved": 9, "retrying": 3}), none_left({})
+    ('none that matches is open: 9 resolved, 3 retrying', 'no failure matches')
+
+    Args:
+        counts: how many match in each state.
+        wanted: the state of those that something is done about.
+    """
+    if not counts:
+        return "no failure matches"
+    return f"none that matches is {wanted}: {', '.join(f'{count:,} {state}' for state, count in counts.items())}"

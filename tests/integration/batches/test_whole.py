@@ -1,0 +1,175 @@
+"""A small batch goes through all its steps in one transaction, to the same effect as step by step."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from pipeline.batches.progress import lock_step
+from pipeline.batches.rules.steps import Step
+from pipeline.batches.run import run_all_steps
+from pipeline.batches.set_aside import retry_due_bugs
+from pipeline.database.engine import make_engine
+from tests.conftest import own_database
+from tests.factories import make_record
+from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue, works
+
+WRITTEN = {
+    "calls": "call_ref, client_number, direction, talk_seconds, end_reason, content_hash",
+    "dispositions": "call_id, disposition, can_be_billed, can_have_audio",
+    "ledger": "call_id, kind, amount, currency, billable_seconds",
+    "uncharged": "call_id, reason",
+    "recordings": "call_id, state",
+    "duplicates": "record_id, call_id",
+    "failures": "record_id, step, class, state, reason",
+    "batches": "records, resends, finished_at IS NULL, billed_at IS NULL, normalized_at IS NULL, classified_at IS NULL",
+}
+
+
+BUSY = {"end_reason": "busy", "end_code": "17", "extension": None, "call_time": 0}
+
+
+@pytest.fixture
+def other_engine(template):
+    """A second database."""
+    with own_database(template) as url:
+        engine = make_engine(url, application="test")
+        yield engine
+        engine.dispose()
+
+
+def whole(engine, batch, *, at_most=50, **other_works):
+    return run_all_steps(
+        engine,
+        batch.batch_id,
+        works(engine) | {Step(name): work for name, work in other_works.items()},
+        at_most=at_most,
+        resend_after_seconds=10,
+    )
+
+
+def written(engine):
+    return {
+        table: sorted(map(repr, rows(engine, f"SELECT {columns} FROM {table}"))) for table, columns in WRITTEN.items()
+    }
+
+
+def test_what_is_written_is_what_the_steps_write(engine, other_engine):
+    """Answered, busy, repeated, contradicted and broken records, a call without a rate: row by row the same."""
+    records = [
+        make_record(call_ref=1),
+        make_record(call_ref=2, **BUSY),
+        make_record(call_ref=1),
+        make_record(call_ref=2, call_time=33),
+        make_record(call_ref=3, call_time=-1),
+        make_record(call_ref=4, number="0012125550100"),
+        b"rubbish",
+    ]
+    for each in (engine, other_engine):
+        load(each)
+    one, other = receive(engine, *records), receive(other_engine, *records)
+    done = whole(engine, one)
+    assert done is not None
+    progress, steps = done
+    assert not progress.undone
+    assert list(steps) == list(Step)
+    assert walk(other_engine, other) == ["done"] * 4
+    assert written(engine) == written(other_engine)
+    assert {step: each.set_aside for step, each in steps.items()} == {
+        Step.NORMALIZE: 3,
+        Step.CLASSIFY: 0,
+        Step.BILL: 1,
+        Step.SCHEDULE_RECORDINGS: 0,
+    }
+    assert sheet(engine).closes
+
+
+@pytest.mark.parametrize("step", Step)
+def test_an_error_in_any_step_leaves_nothing_behind(engine, step):
+    """The batch then goes step by step, where the error shows as that step's."""
+    load(engine)
+    batch = receive(engine, make_record())
+
+    def broken(connection, span):
+        works(engine)[step](connection, span)
+        raise KeyError("a bug")
+
+    assert whole(engine, batch, **{step.value: broken}) is None
+    assert rows(engine, "SELECT count(*) FROM calls") == [(0,)]
+    assert rows(engine, "SELECT count(*) FROM batches WHERE coalesce(normalized_at, finished_at) IS NOT NULL") == [(0,)]
+    assert walk(engine, batch) == ["done"] * 4
+
+
+def test_an_outage_is_not_taken_for_a_records_fault(engine):
+    """It ends the task, which waits; trying again step by step would only meet it again."""
+    load(engine)
+    batch = receive(engine, make_record())
+
+    def cut_off(connection, span):
+        del span
+        connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    with pytest.raises(OperationalError):
+        whole(engine, batch, classify=cut_off)
+    assert whole(engine, batch) is not None
+
+
+def test_only_what_is_small_and_untouched_goes_at_once(engine):
+    """Not a large batch, none with a step done, none sent again, none that there is not."""
+    load(engine)
+    batch = receive(engine, make_record(), make_record())
+    assert whole(engine, batch, at_most=1) is None
+    assert whole(engine, batch._replace(batch_id=batch.batch_id + 1)) is None
+    assert walk_one(engine, batch) == ["done"]
+    assert whole(engine, batch) is None
+    again = receive(engine, make_record())
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE batches SET resends = 1 WHERE id = :id"), {"id": again.batch_id})
+    assert whole(engine, again) is None
+
+
+def walk_one(engine, batch):
+    return walk(engine, batch, (Step.NORMALIZE,))
+
+
+def test_a_record_that_is_tried_again_is_tried_by_its_own_step(engine):
+    """A bug was set aside in a small batch; released, its batch goes step by step, and the failure ends as resolved."""
+    load(engine)
+    batch = receive(engine, make_record(), make_record())
+
+    def bug_in_first(connection, span):
+        from pipeline.batches.isolation import bug  # noqa: PLC0415
+
+        works(engine)[Step.CLASSIFY](connection, span)
+        connection.execute(text("DELETE FROM dispositions WHERE call_id = :id"), {"id": span.first})
+        return [bug(span.first, KeyError("first"))]
+
+    assert whole(engine, batch, classify=bug_in_first) is not None
+    assert rows(engine, "SELECT step, state FROM failures") == [("classify", "open")]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE failures SET retry_at = now()"))
+        assert retry_due_bugs(connection, limit=10) == 1
+    assert whole(engine, batch) is None
+    assert walk_overdue(engine) == 1
+    assert rows(engine, "SELECT step, state FROM failures") == [("classify", "resolved")]
+    assert rows(engine, "SELECT count(*) FROM ledger") == [(2,)]
+    assert sheet(engine).closes
+
+
+def test_two_at_once_work_one_after_the_other(engine):
+    """The same message delivered twice: the second waits for the first, and finds nothing to do."""
+    load(engine)
+    batch = receive(engine, make_record())
+    answers = []
+    with engine.begin() as connection:
+        lock_step(connection, batch.batch_id, Step.BILL)
+        threads = [threading.Thread(target=lambda: answers.append(whole(engine, batch))) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert sorted(answer is None for answer in answers) == [False, True]
+    assert rows(engine, "SELECT count(*) FROM ledger") == [(1,)]

@@ -1,0 +1,19 @@
+"""What is said of the environment and of the code."""
+
+from __future__ import annotations
+
+from pipeline.doctor.rules.variables import judge_copies
+from pipeline.doctor.rules.verdict import Level
+
+
+def test_a_second_copy_of_the_code_is_told(tmp_path):
+    """A checkout in the working folder, where another one is installed."""
+    installed, checkout = tmp_path / "site-packages" / "pipeline", tmp_path / "checkout" / "pipeline"
+    for folder in (installed, checkout):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("")
+    (verdict,) = judge_copies(installed, checkout.parent)
+    assert verdict.level is Level.WARNING
+    assert str(checkout) in verdict.says
+    assert not [*judge_copies(checkout, checkout.parent)], "a checkout with an editable install is the one copy"
+    assert not [*judge_copies(installed, tmp_path)]
