@@ -119,20 +119,27 @@ def get_logger(name: str) -> Logger:
 class BrokerChatter(logging.Filter):
     """Lets through Celery's first line of a broker outage and the line of its end, and none of the tries between.
 
-    Celery and kombu tell of each try to reconnect, from several places, for as long as it takes.
+    Celery, kombu and Flower tell of each try to reconnect, from several places, for as long as it takes.
     """
 
     LOGGERS = ("celery.worker.consumer", "celery.beat", "celery.worker.control", "kombu.", "celery.worker.pidbox")
     NOT_MEANT = ("celery.app.base", "Direct exchanges are not supported with native delayed delivery")
     """Of a message whose worker was killed, sent again a second later: the worker that takes it waits, as is meant."""
     OUTAGE = ("Cannot connect", "Connection to broker lost", "Connection error", "connection error")
+    FLOWERS = ("Failed to capture events", "Failed to enable events", "Inspect method")
+    FLOWERS_QUIET_SECONDS = 60.0
+    """Flower says nothing when it is back; it tries every five seconds, so after this silence it is a new outage."""
 
     def __init__(self) -> None:
         super().__init__()
         self._away = False
+        self._flowers_last = float("-inf")
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether to write the line."""
+        if record.name.startswith("flower.") and record.getMessage().startswith(self.FLOWERS):
+            since, self._flowers_last = record.created - self._flowers_last, record.created
+            return since > self.FLOWERS_QUIET_SECONDS
         if not record.name.startswith(self.LOGGERS):
             return not (record.name == self.NOT_MEANT[0] and record.getMessage().startswith(self.NOT_MEANT[1]))
         text = record.getMessage()

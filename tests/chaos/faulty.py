@@ -31,9 +31,9 @@ POINTS = {
     # the ingestor
     "before the claim": ("pipeline.dialler.cdr_list", "CdrList.claim", "before"),
     "between claim and settle": ("pipeline.dialler.cdr_list", "CdrList.claim", "after"),
-    "inside the settling transaction": ("pipeline.ingest.loop", "settle", "after"),
-    "between settle and drop": ("pipeline.ingest.loop", "Ingestor._let_go", "before"),
-    "between drop and publish": ("pipeline.ingest.loop", "Ingestor._let_go", "after"),
+    "inside the settling transaction": ("pipeline.ingest.settling", "settle", "after"),
+    "between settle and drop": ("pipeline.ingest.settling", "Settling._let_go", "before"),
+    "between drop and publish": ("pipeline.ingest.settling", "Settling._let_go", "after"),
     "after the ingestor published": ("pipeline.ingestor", "send_step", "after"),
     # a worker with a small batch, which goes through all steps at once
     "message taken, small batch not begun": ("pipeline.tasks.flow", "run_all_steps", "before"),
@@ -102,7 +102,7 @@ def _never_suspicious(real: Callable[..., Any]) -> Callable[..., Any]:
 # What a guard is taken out by: module, name, and what stands in its place.
 GUARDS: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
     "recovery of orphan claims": [("pipeline.ingest.loop", "Ingestor.recover", lambda _: _nothing)],
-    "the claim as the batch's identity": [("pipeline.ingest.loop", "settle", lambda _: _settle_without_gate)],
+    "the claim as the batch's identity": [("pipeline.ingest.settling", "settle", lambda _: _settle_without_gate)],
     "the reconciler": [("pipeline.batches.reconcile", "take_overdue", lambda _: lambda *_, **__: [])],
     "the key (source, call_ref)": [
         ("pipeline.calls.normalize", "copy_calls", _insert_every_record),

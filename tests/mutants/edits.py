@@ -26,6 +26,7 @@ STEPS = "tests/integration/batches/test_steps.py"
 RELEASES = "tests/integration/batches/test_releases.py"
 CAREFUL = "tests/integration/batches/test_in_parts.py"
 QUEUE = "tests/integration/recordings/test_queue.py"
+AT_REST = "tests/integration/ingest/test_at_rest.py"
 GOES_ON = "tests/integration/ingest/test_goes_on.py"
 BALANCE = "tests/integration/balance/test_balance.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
@@ -41,22 +42,22 @@ MUTANTS = (
     Mutant(
         "nobody takes up the claims of the dead",
         "pipeline/ingest/loop.py",
-        "if time.monotonic() >= self._recover_at:",
-        "if False:",
+        "        self.recover()\n",
+        "",
         f"{INGESTOR}::test_it_recovers_first_thing",
     ),
     Mutant(
         "no bound on unfinished batches",
-        "pipeline/ingest/loop.py",
-        "if self._unfinished.batches >= self._pace.max_unfinished:",
-        "if self._unfinished.batches < 0:",
+        "pipeline/ingest/rules/pace.py",
+        "if batches >= self.max_unfinished:",
+        "if batches < 0:",
         f"{INGESTOR}::test_it_stops_claiming_while_too_much_is_unfinished",
     ),
     Mutant(
         "no probation for a new list",
-        "pipeline/ingest/loop.py",
-        "if self._trusted else self._pace.probation_records",
-        "if self._trusted else self._pace.max_unfinished_records",
+        "pipeline/ingest/rules/pace.py",
+        "if trusted else self.probation_records",
+        "if trusted else self.max_unfinished_records",
         f"{INGESTOR}::test_a_list_not_known_yet_is_taken_up_slowly",
     ),
     Mutant(
@@ -131,11 +132,45 @@ MUTANTS = (
     ),
     Mutant(
         "a claim whose answer was lost waits for the next round",
-        "pipeline/ingest/loop.py",
-        "            # A claim whose answer was lost on the way is in the register.\n"
-        "            self._recover_at = 0.0\n",
-        "",
+        "pipeline/ingest/rules/states.py",
+        "(State.ASKING, Event.KEPT): State.RECOVERING,",
+        "(State.ASKING, Event.KEPT): State.CLAIMING,",
         f"{GOES_ON}::test_a_claim_whose_answer_was_lost_is_settled_as_soon_as_redis_answers",
+    ),
+    Mutant(
+        "claimed though a stop stands",
+        "pipeline/ingest/loop.py",
+        "if look.stop is None and limit > 0:",
+        "if limit > 0:",
+        f"{AT_REST}::test_a_stop_that_somebody_else_raised_is_seen",
+    ),
+    Mutant(
+        "at rest nobody looks",
+        "pipeline/ingest/loop.py",
+        "if self._gate.due() or self._list.waiting()",
+        "if self._list.waiting()",
+        f"{AT_REST}::test_bad_records_stop_it_though_nothing_more_comes",
+    ),
+    Mutant(
+        "an empty list asks PostgreSQL at each poll",
+        "pipeline/ingest/rules/due.py",
+        "return now >= self._at",
+        "return True",
+        f"{AT_REST}::test_an_empty_list_is_polled_and_nothing_else_is_asked",
+    ),
+    Mutant(
+        "who is stopped lets the lease run out",
+        "pipeline/ingest/loop.py",
+        "held = self._list.hold_lease() if forbidden else True",
+        "held = True",
+        f"{AT_REST}::test_the_lease_is_renewed_in_every_state_that_leads",
+    ),
+    Mutant(
+        "an outage is over before the database has answered",
+        "pipeline/ingest/rules/states.py",
+        "(State.TELLING, Event.DONE): State.CLAIMING,",
+        "(State.TELLING, Event.DONE): State.POLLING,",
+        "tests/unit/ingest/test_states.py::test_an_outage_is_over_only_once_everything_answered",
     ),
     Mutant(
         "reopened batches hold up intake",

@@ -13,12 +13,12 @@ def put_by(page, tmp_path):
     """What the first shell commands of a page that reach the list put on it, byte for byte."""
     blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     last = next(place for place, block in enumerate(blocks) if "explain 845" in block)
-    definitions = [block for block in blocks[:last] if "RPUSH" in block]
+    definitions = [block for block in blocks[:last] if "pipeline.sandbox put" in block]
     commands = re.sub(r"^\. var/.*\n|^pipeline .*\n", "", "\n".join([*definitions, blocks[last]]), flags=re.MULTILINE)
-    # In place of redis-cli: its last argument, which is the element.
-    (tmp_path / "redis-cli").write_text('#!/bin/sh\nfor element; do :; done\nprintf %s "$element"\n')
-    (tmp_path / "redis-cli").chmod(0o755)
-    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "ENIGMA_REDIS_URL": "redis://localhost"}
+    # In place of Python: its last argument, which is the element.
+    (tmp_path / "python").write_text('#!/bin/sh\nfor element; do :; done\nprintf %s "$element"\n')
+    (tmp_path / "python").chmod(0o755)
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     return subprocess.run(["bash", "-euc", commands], env=env, capture_output=True, check=True).stdout
 
 

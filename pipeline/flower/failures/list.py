@@ -54,21 +54,8 @@ class ListHandler(TabHandler):
             wanted = filters.read_filter(given)
         except filters.FilterError as error:
             problems = error.problems
-        before, after = self.id_given("before"), self.id_given("after")
-
-        def find(connection: Connection) -> Listed:
-            sources, recent = known_sources(connection), recent_bulk_actions(connection, limit=5)
-            if wanted is None:  # what somebody did not ask for is not offered to be acted on
-                return Listed(Page([], newer=False, older=False), 0, Stats([], 0), sources, recent)
-            return Listed(
-                page_failures(connection, wanted, limit=PAGE, before=before, after=after),
-                count_failures(connection, wanted),
-                failure_stats(connection, wanted, limit=KINDS),
-                sources,
-                recent,
-            )
-
-        listed = await self.ask(find)
+        place = {"before": self.id_given("before"), "after": self.id_given("after")}
+        listed = await self.ask(lambda connection: _find(connection, wanted, **place))
         self.set_status(400 if problems else 422 if reason_missing else 200)
         states = ("open", "discarded") if wanted is None or wanted.states is None else wanted.states
         self.render(
@@ -83,7 +70,7 @@ class ListHandler(TabHandler):
             notice=self._notice(),
             reason_missing=reason_missing,
             ticked=ticked,
-            place={"before": before, "after": after},
+            place=place,
             can_act={"open": "open" in states, "discarded": "discarded" in states},
             longest_reason=LONGEST_REASON,
             **listed._asdict(),
@@ -96,6 +83,19 @@ class ListHandler(TabHandler):
         if not done or count is None:
             return None
         return f"{count} {'failure' if count == 1 else 'failures'} {done.popitem()[1]}."
+
+
+def _find(connection: Connection, wanted: FailureFilter | None, **place: int | None) -> Listed:
+    sources, recent = known_sources(connection), recent_bulk_actions(connection, limit=5)
+    if wanted is None:  # what nobody asked for is not offered to be acted on
+        return Listed(Page([], newer=False, older=False), 0, Stats([], 0), sources, recent)
+    return Listed(
+        page_failures(connection, wanted, limit=PAGE, **place),
+        count_failures(connection, wanted),
+        failure_stats(connection, wanted, limit=KINDS),
+        sources,
+        recent,
+    )
 
 
 class SelectedHandler(ListHandler):

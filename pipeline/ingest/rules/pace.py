@@ -1,8 +1,10 @@
-"""How fast an ingestor turns."""
+"""How fast an ingestor turns, and how much may be on its way."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from pipeline.ingest.rules.states import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,18 +22,66 @@ class Pace:
     probation_records: int = 500
     longest_linger: float = 0.05
     linger_per_unfinished: float = 0.01
-    idle_poll: float = 0.02
+    shortest_rest: float = 0.02
+    longest_rest: float = 0.1
+    rest_share: float = 0.005
+    look_every: float = 1.0
+    """Between two looks whether anything may be claimed while there is nothing; each renews the lease."""
     standby_poll: float = 1.0
     stopped_poll: float = 1.0
     outage_poll: float = 0.5
     recover_every: float = 5.0
+    """Also between two signs of life."""
     judge_every: float = 1.0
-    tell_every: float = 5.0
+
+    def wait(self, state: State) -> float:
+        """How long a state waits, but for a rest and for the linger after a batch, which depend."""
+        match state:
+            case State.FULL:
+                return self.longest_linger
+            case State.STANDING_BY:
+                return self.standby_poll
+            case State.STOPPED:
+                return self.stopped_poll
+            case State.OUTAGE:
+                return self.outage_poll
+        return 0.0
+
+    def rest(self, pause: float) -> float:
+        """How long to wait before an empty list is polled again: a small share of the time in which nothing came.
+
+        So a record waits no longer for a poll at any rate above one in four seconds; after a longer pause a little.
+
+        Args:
+            pause: seconds since the last batch.
+
+        >>> Pace().rest(1.0), Pace().rest(10.0), Pace().rest(3600.0)
+        (0.02, 0.05, 0.1)
+        """
+        return min(self.longest_rest, max(self.shortest_rest, self.rest_share * pause))
 
     def linger(self, unfinished: int) -> float:
         """How long to gather before the next claim.
+
+        Args:
+            unfinished: batches on their way.
 
         >>> Pace().linger(0), Pace().linger(2), Pace().linger(40)
         (0.0, 0.02, 0.05)
         """
         return min(self.longest_linger, self.linger_per_unfinished * unfinished)
+
+    def room(self, batches: int, records: int, *, trusted: bool) -> int:
+        """How many more records may be on their way; none when it is not above 0.
+
+        Args:
+            batches: on their way.
+            records: in those batches.
+            trusted: whether enough of the list has proved good.
+
+        >>> Pace().room(10, 400, trusted=False), Pace().room(10, 400, trusted=True), Pace().room(50, 50, trusted=True)
+        (100, 19600, 0)
+        """
+        if batches >= self.max_unfinished:
+            return 0
+        return (self.max_unfinished_records if trusted else self.probation_records) - records

@@ -29,7 +29,8 @@ from pipeline.failures.rules.change import Change
 from pipeline.failures.stats import failure_stats
 from pipeline.flower import overview
 from pipeline.flower.failures import one as failed_call
-from pipeline.ingest.loop import Ingestor, Turn
+from pipeline.ingest.loop import Ingestor
+from pipeline.ingest.rules.states import State
 from pipeline.monitoring.heartbeats import INGESTOR, beat
 from pipeline.record_ids import batch_of
 from pipeline.recordings.download import dispatch
@@ -119,8 +120,8 @@ def test_from_the_list_to_the_ledger(engines, servers, dialler_redis):
     ingestor = Ingestor(
         cdr_list, engines["cdr_ingest"], source="enigma", send=lambda batch: bool(sent.append(batch)) or True
     )
-    assert ingestor.run_once() is Turn.CLAIMED
-    assert ingestor.run_once() is Turn.EMPTY
+    assert ingestor.run_once() is State.DRAINING
+    assert ingestor.run_once() is State.RESTING
     cdr_list.close()
     walk(engines["cdr_work"], sent[0])
     assert dispatch(engines["cdr_work"], limits=Limits(8, 50), source=None) == []  # none is due yet
@@ -134,7 +135,7 @@ def test_an_ingestor_that_meets_bad_records_stops_itself(engines, servers, diall
     walk(engines["cdr_work"], receive(engines["cdr_ingest"], *[b"no call"] * 120))
     cdr_list = CdrList(servers.dialler_redis.url, LIST, owner="test")
     ingestor = Ingestor(cdr_list, engines["cdr_ingest"], source="enigma", send=lambda _: True)
-    assert ingestor.run_once() is Turn.STOPPED
+    assert ingestor.run_once() is State.STOPPED
     cdr_list.close()
 
 

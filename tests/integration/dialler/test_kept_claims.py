@@ -16,7 +16,8 @@ from pipeline.database.identity import database_identity
 from pipeline.database.migrations import upgrade
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.kept_claims import KeptClaims
-from pipeline.ingest.loop import Ingestor, Turn
+from pipeline.ingest.loop import Ingestor
+from pipeline.ingest.rules.states import State
 from pipeline.sandbox.servers import PostgresServer, RedisServer
 from tests.conftest import LIST
 from tests.factories import make_record
@@ -68,10 +69,10 @@ def test_what_the_new_database_lacks_is_settled_again(keeping, dialler_redis, en
     if not has_lmove:
         keeping._has_lmove = False
     dialler_redis.rpush(LIST, b"1", b"2")
-    assert ingestor_of(keeping, engine).run_once() is Turn.CLAIMED
+    assert ingestor_of(keeping, engine).run_once() is State.DRAINING
     standby = copy_of(engine, "taken_over")
     dialler_redis.rpush(LIST, b"3", b"4")
-    assert ingestor_of(keeping, engine).run_once() is Turn.CLAIMED
+    assert ingestor_of(keeping, engine).run_once() is State.DRAINING
     try:
         again = ingestor_of(keeping, standby)
         assert again.recover() == 2
@@ -100,7 +101,7 @@ def test_a_standby_that_takes_over_begins_a_timeline(keeping, dialler_redis, tmp
         subprocess.run(["cp", "-a", primary.data, tmp_path / "standby" / "data"], check=True)
         primary.start()
         dialler_redis.rpush(LIST, b"1", b"2")
-        assert ingestor_of(keeping, engine).run_once() is Turn.CLAIMED
+        assert ingestor_of(keeping, engine).run_once() is State.DRAINING
         with engine.connect() as connection:
             assert database_identity(connection) == first, "a restart changes nothing"
         engine.dispose()
@@ -117,7 +118,7 @@ def test_a_standby_that_takes_over_begins_a_timeline(keeping, dialler_redis, tmp
         now = eventually(identity)
         assert (now.rpartition("/")[0], now != first) == (first.rpartition("/")[0], True)
         assert raw(engine) == []
-        assert ingestor_of(keeping, engine).run_once() is Turn.EMPTY
+        assert ingestor_of(keeping, engine).run_once() is State.RESTING
         assert raw(engine) == [b"1", b"2"]
         engine.dispose()
 
@@ -155,7 +156,7 @@ def test_switched_off_nothing_is_kept_and_the_rest_goes(cdr_list, keeping, diall
     keeping.release_lease()
     dialler_redis.rpush(LIST, b"2")
     off = ingestor_of(cdr_list, engine)
-    assert off.run_once() is Turn.CLAIMED
+    assert off.run_once() is State.DRAINING
     off.recover()
     assert dialler_redis.keys("*settled*") == []
 
@@ -166,7 +167,7 @@ def test_while_the_database_is_away_nothing_is_let_go_of(servers, dialler_redis,
     dialler_redis.rpush(LIST, b"1")
     ingestor_of(held, engine).run_once()
     away = make_engine("postgresql+psycopg://postgres@127.0.0.1:1/nowhere", application="test")
-    assert ingestor_of(held, away).run_once() is Turn.OUTAGE
+    assert ingestor_of(held, away).run_once() is State.OUTAGE
     assert len(list(held.kept)) == 1
     held.close()
 
@@ -217,7 +218,7 @@ def test_a_user_that_may_not_rename_keeps_nothing(servers, dialler_redis, engine
         ingestor = ingestor_of(guest, engine)
         for _ in range(2):
             dialler_redis.rpush(LIST, make_record())
-            assert ingestor.run_once() is Turn.CLAIMED
+            assert ingestor.run_once() is State.DRAINING
         assert guest.open_claims() == []
         assert dialler_redis.keys("*:settled:*") == dialler_redis.keys("*:claim:*") == []
     finally:
@@ -225,17 +226,27 @@ def test_a_user_that_may_not_rename_keeps_nothing(servers, dialler_redis, engine
         dialler_redis.execute_command("ACL", "DELUSER", "guest")
 
 
-def test_with_no_memory_left_they_go_first(engine, tmp_path):
-    """A call that the dialler cannot put on its list is lost; what is kept is there only in case."""
+@pytest.mark.parametrize("pushed", [1, 0], ids=["a record waits", "the list is empty"])
+def test_with_no_memory_left_they_go_first(engine, tmp_path, pushed):
+    """A call that the dialler cannot put on its list is lost; what is kept is there only in case.
+
+    The push that took the last of the memory is on the list, so it is noticed at the next poll; where others took it,
+    at the next look.
+    """
     with RedisServer(tmp_path / "redis", appendonly=False) as server, redis.Redis.from_url(server.url) as client:
         held = CdrList(server.url, LIST, owner="test", keep_seconds=900)
         client.rpush(LIST, *([b"x" * 1_000] * 300))
         ingestor = ingestor_of(held, engine)
-        assert ingestor.run_once() is Turn.CLAIMED
+        assert ingestor.run_once() is State.DRAINING
+        if pushed:
+            client.rpush(LIST, make_record())
         client.config_set("maxmemory", client.info()["used_memory"] - 100_000)
-        assert ingestor.run_once() is Turn.OUTAGE
+        if pushed:
+            assert ingestor.run_once() is State.OUTAGE
+        else:
+            eventually(lambda: ingestor.run_once() is State.OUTAGE, seconds=3)
         assert client.keys("*settled*") == []
-        assert ingestor.run_once() is Turn.EMPTY
+        assert ingestor.run_once() is (State.DRAINING if pushed else State.RESTING)
         held.close()
 
 
@@ -249,7 +260,7 @@ def test_a_database_that_does_not_tell_is_used_all_the_same(keeping, dialler_red
     outsider = make_engine(url, application="test", pool_size=1)
     dialler_redis.rpush(LIST, make_record())
     try:
-        assert ingestor_of(keeping, outsider).run_once() is Turn.CLAIMED
+        assert ingestor_of(keeping, outsider).run_once() is State.DRAINING
         with outsider.connect() as connection:
             assert database_identity(connection) is None
     finally:

@@ -14,7 +14,8 @@ from pipeline.dialler.cdr_list import CdrList
 from pipeline.doctor.redis_facts import look_at_redis
 from pipeline.doctor.rules.redis_server import judge_claim_method
 from pipeline.doctor.rules.verdict import Level
-from pipeline.ingest.loop import Ingestor, Turn
+from pipeline.ingest.loop import Ingestor
+from pipeline.ingest.rules.states import State
 from tests.conftest import LIST
 from tests.factories import make_record
 
@@ -58,7 +59,7 @@ def test_the_ingestor_works_as_this_user(engine, guest_url, dialler_redis, end, 
     crashed = cdr_list.claim(2)
     assert crashed is not None
     ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda _: True)
-    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.CLAIMED, Turn.EMPTY]
+    assert [ingestor.run_once(), ingestor.run_once()] == [State.DRAINING, State.RESTING]
     assert cdr_list.waiting() == 0
     assert cdr_list.open_claims() == []
     assert len(list(cdr_list.kept)) == (2 if keep_seconds else 0)

@@ -12,7 +12,8 @@ from sqlalchemy.engine import make_url
 
 from pipeline.database.engine import driver_connection, make_engine
 from pipeline.dialler.cdr_list import CdrList
-from pipeline.ingest.loop import Ingestor, Turn
+from pipeline.ingest.loop import Ingestor
+from pipeline.ingest.rules.states import State
 from pipeline.monitoring import metrics
 from tests.conftest import LIST
 from tests.factories import make_record
@@ -38,7 +39,7 @@ def received(engine):
 def test_a_record_with_an_absurd_time_is_received(ingestor, dialler_redis, engine, counted):
     """The ends of the list are looked at before the first claim; what lies there cannot keep it from being claimed."""
     dialler_redis.rpush(LIST, make_record(), b'{"type": "cdr", "payload": {"dialed_at": %s}}' % (b"9" * 400))
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     assert received(engine) == 2
     assert counted.get_sample_value("cdr_list_oldest_age_seconds", {"source": "enigma"}) > 0
 
@@ -50,7 +51,7 @@ def test_a_look_that_is_refused_costs_only_the_look(servers, dialler_redis, engi
     guest = CdrList(servers.dialler_redis.url.replace("://", "://guest:pw@"), LIST, owner="guest")
     dialler_redis.rpush(LIST, make_record())
     try:
-        assert Ingestor(guest, engine, source="enigma", send=lambda batch: True).run_once() is Turn.CLAIMED
+        assert Ingestor(guest, engine, source="enigma", send=lambda batch: True).run_once() is State.DRAINING
     finally:
         guest.close()
         dialler_redis.execute_command("ACL", "DELUSER", "guest")
@@ -61,7 +62,7 @@ def test_a_sign_of_life_that_is_refused_costs_only_the_sign(ingestor, dialler_re
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE heartbeats ADD CHECK (who = 'nobody')"))
     dialler_redis.rpush(LIST, make_record())
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
 
 
 FOREIGN = {
@@ -89,7 +90,7 @@ def test_a_foreign_entry_in_the_register_is_passed_over(
     dialler_redis.rpush(LIST, b"orphan")
     cdr_list.claim(1)
     dialler_redis.rpush(LIST, make_record())
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     assert received(engine) == 2
     ingestor.recover()
     left = 0 if what == "no time" else 1
@@ -127,10 +128,10 @@ def test_nothing_moves_that_cannot_be_registered(servers, dialler_redis, engine)
     ingestor = Ingestor(guest, engine, source="enigma", send=lambda batch: True)
     dialler_redis.rpush(LIST, *([b"{}"] * 300))
     try:
-        assert [ingestor.run_once() for _ in range(3)] == [Turn.OUTAGE] * 3
+        assert [ingestor.run_once() for _ in range(3)] == [State.OUTAGE] * 3
         assert dialler_redis.llen(LIST) == 300
         dialler_redis.execute_command(*acl, "+hset")
-        assert ingestor.run_once() is Turn.CLAIMED
+        assert ingestor.run_once() is State.DRAINING
         assert received(engine) == 300
         assert guest.open_claims() == []
     finally:
@@ -175,7 +176,7 @@ def test_a_peer_frozen_in_the_middle_of_a_copy_does_not_stop_intake(ingestor, cd
     """Its claim waits, and is said to; new calls are received within seconds."""
     dialler_redis.rpush(LIST, make_record())
     began = time.monotonic()
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     assert time.monotonic() - began < 3
     assert received(engine) == 1
     assert cdr_list.open_claims() == [frozen.id]
@@ -235,22 +236,22 @@ def test_a_database_that_takes_no_writes_is_waited_for(ingestor, cdr_list, diall
     dialler_redis.rpush(LIST, make_record())
     with server.connect() as connection:
         connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = on"))
-        assert [ingestor.run_once() for _ in range(3)] == [Turn.OUTAGE] * 3
+        assert [ingestor.run_once() for _ in range(3)] == [State.OUTAGE] * 3
         assert dialler_redis.llen(LIST) == 1
         connection.execute(text(f"ALTER DATABASE {name} SET default_transaction_read_only = off"))
     server.dispose()
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
 
 
 def test_a_claim_whose_answer_was_lost_is_settled_as_soon_as_redis_answers(ingestor, servers, dialler_redis, engine):
     """The elements have moved, and the ingestor was told nothing: it looks at once, not when it is time again."""
-    assert ingestor.run_once() is Turn.EMPTY
+    assert ingestor.run_once() is State.RESTING
     other = CdrList(servers.dialler_redis.url, LIST, owner="test")
     dialler_redis.rpush(LIST, b"1")
     other.claim(1)  # as the script did whose answer is lost
     other.close()
     dialler_redis.set(LIST, "x")
-    assert ingestor.run_once() is Turn.OUTAGE
+    assert ingestor.run_once() is State.OUTAGE
     dialler_redis.delete(LIST)
-    assert ingestor.run_once() is Turn.EMPTY
+    assert ingestor.run_once() is State.RESTING
     assert received(engine) == 1

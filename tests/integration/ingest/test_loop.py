@@ -10,8 +10,9 @@ from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import set_aside
 from pipeline.database.engine import make_engine
 from pipeline.dialler.cdr_list import CdrList
-from pipeline.ingest.loop import Ingestor, Turn
+from pipeline.ingest.loop import Ingestor
 from pipeline.ingest.rules.pace import Pace
+from pipeline.ingest.rules.states import State
 from pipeline.ingest.stops import release_stop, standing_stop
 from pipeline.ingestor import pace_of
 from pipeline.settings import Settings
@@ -45,14 +46,14 @@ def test_a_turn_settles_what_waits_and_sends_one_message(ingestor, dialler_redis
     """Records are in the inbox as they came, the claim is gone, and one message names the batch."""
     elements = [b"\x00\xff not json", b"{}", b"{}", b"4"]
     dialler_redis.rpush(LIST, *elements)
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     stored = rows(engine, "SELECT record_id, raw FROM inbox ORDER BY record_id")
     assert [bytes(row.raw) for row in stored] == [b"4", b"{}", b"{}"]
     assert [(batch.source, batch.records) for batch in sent] == [("enigma", 3)]
     assert stored[0].record_id == sent[0].batch_id * 65_536
     assert dialler_redis.keys("*claim*") == []
-    assert ingestor.run_once() is Turn.CLAIMED
-    assert ingestor.run_once() is Turn.EMPTY
+    assert ingestor.run_once() is State.DRAINING
+    assert ingestor.run_once() is State.RESTING
 
 
 def test_a_claim_left_by_a_crash_is_settled_once(ingestor, cdr_list, dialler_redis, engine, sent):
@@ -101,7 +102,7 @@ def test_it_stops_claiming_while_too_much_is_unfinished(cdr_list, engine, dialle
         cdr_list, engine, source="enigma", send=lambda batch: True, pace=Pace(batch_size=1, max_unfinished=2)
     )
     dialler_redis.rpush(LIST, b"1", b"2", b"3")
-    assert [slow.run_once() for _ in range(3)] == [Turn.CLAIMED, Turn.CLAIMED, Turn.FULL]
+    assert [slow.run_once() for _ in range(3)] == [State.DRAINING, State.DRAINING, State.FULL]
     assert dialler_redis.llen(LIST) == 1
 
 
@@ -111,7 +112,7 @@ def test_ten_batches_are_on_their_way_at_most(cdr_list, engine, dialler_redis):
     ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True, pace=pace)
     walk(engine, receive(engine, *(make_record(call_ref=number) for number in range(100))))
     dialler_redis.rpush(LIST, *([b"x"] * 200))
-    assert [ingestor.run_once() for _ in range(11)] == [*[Turn.CLAIMED] * 10, Turn.FULL]
+    assert [ingestor.run_once() for _ in range(11)] == [*[State.DRAINING] * 10, State.FULL]
     assert dialler_redis.llen(LIST) == 100
 
 
@@ -120,8 +121,8 @@ def test_with_the_database_away_nothing_is_claimed(cdr_list, dialler_redis):
     away = make_engine("postgresql+psycopg://postgres@127.0.0.1:1/nowhere", application="test")
     ingestor = Ingestor(cdr_list, away, source="enigma", send=lambda batch: True)
     dialler_redis.rpush(LIST, b"1")
-    assert ingestor.run_once() is Turn.OUTAGE
-    assert ingestor.run_once() is Turn.OUTAGE
+    assert ingestor.run_once() is State.OUTAGE
+    assert ingestor.run_once() is State.OUTAGE
     assert dialler_redis.llen(LIST) == 1
     assert cdr_list.open_claims() == []
 
@@ -130,7 +131,7 @@ def test_with_the_broker_away_records_are_settled_all_the_same(cdr_list, engine,
     """The message is lost and the row is not: the reconciler will send it."""
     ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: False)
     dialler_redis.rpush(LIST, b"1")
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     assert rows(engine, "SELECT records, finished_at FROM batches") == [(1, None)]
 
 
@@ -138,18 +139,18 @@ def test_with_the_dialler_away_it_waits(engine):
     """An absent dialler is an outage, not an end."""
     nowhere = CdrList("redis://127.0.0.1:1/0", LIST, owner="test")
     ingestor = Ingestor(nowhere, engine, source="enigma", send=lambda batch: True)
-    assert ingestor.run_once() is Turn.OUTAGE
+    assert ingestor.run_once() is State.OUTAGE
 
 
 def test_a_second_ingestor_stands_by(ingestor, servers, engine, dialler_redis, sent):
     """The list allows one consumer: the second one claims nothing until the first is gone."""
     standby_list = CdrList(servers.dialler_redis.url, LIST, owner="standby")
     standby = Ingestor(standby_list, engine, source="enigma", send=lambda batch: True)
-    assert ingestor.run_once() is Turn.EMPTY
+    assert ingestor.run_once() is State.RESTING
     dialler_redis.rpush(LIST, b"1")
-    assert standby.run_once() is Turn.STANDBY
+    assert standby.run_once() is State.STANDING_BY
     ingestor._leave()
-    assert standby.run_once() is Turn.CLAIMED
+    assert standby.run_once() is State.DRAINING
     standby_list.close()
 
 
@@ -165,14 +166,14 @@ def test_the_fuse_blows_when_most_records_are_bad_and_a_person_resets_it(cdr_lis
     """Rather than empty the list into quarantine the ingestor stops claiming, until somebody releases it."""
     ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True, pace=Pace(batch_size=100))
     dialler_redis.rpush(LIST, *([b"rubbish"] * 300))
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     normalized(engine, bad=51)
-    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.STOPPED, Turn.STOPPED]
+    assert [ingestor.run_once(), ingestor.run_once()] == [State.STOPPED, State.STOPPED]
     assert dialler_redis.llen(LIST) == 200
     with engine.begin() as connection:
         assert standing_stop(connection, "enigma").reason.startswith("51 of the last 100 records were bad")
         assert release_stop(connection, "enigma", "thandi") is not None
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     assert dialler_redis.llen(LIST) == 100
 
 
@@ -187,7 +188,7 @@ def test_a_dialler_that_counts_from_one_again_is_stopped(cdr_list, engine, diall
         send=lambda batch: bool(walk(engine, batch, (Step.NORMALIZE,))),
         pace=Pace(batch_size=200),
     )
-    assert [ingestor.run_once() for _ in range(3)] == [Turn.CLAIMED, Turn.STOPPED, Turn.STOPPED]
+    assert [ingestor.run_once() for _ in range(3)] == [State.DRAINING, State.STOPPED, State.STOPPED]
     assert dialler_redis.llen(LIST) == 100
     with engine.begin() as connection:
         stop = standing_stop(connection, "enigma")
@@ -195,7 +196,7 @@ def test_a_dialler_that_counts_from_one_again_is_stopped(cdr_list, engine, diall
     assert "200 of the last 200 records" in stop.reason
     assert "ENIGMA_SOURCE" in stop.reason
     renamed = Ingestor(cdr_list, engine, source="enigma-2", send=lambda batch: True)
-    assert renamed.run_once() is Turn.CLAIMED
+    assert renamed.run_once() is State.DRAINING
 
 
 def test_some_conflicts_are_not_a_dialler_installed_anew(cdr_list, engine, dialler_redis):
@@ -204,7 +205,7 @@ def test_some_conflicts_are_not_a_dialler_installed_anew(cdr_list, engine, diall
     changed = [make_record(call_ref=number, number="0820009999") for number in range(1, 101)]
     walk(engine, receive(engine, *changed, *(make_record(call_ref=number) for number in range(101, 201))))
     ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
-    assert ingestor.run_once() is Turn.EMPTY
+    assert ingestor.run_once() is State.RESTING
 
 
 def test_half_bad_is_not_most(cdr_list, engine, dialler_redis):
@@ -213,17 +214,17 @@ def test_half_bad_is_not_most(cdr_list, engine, dialler_redis):
     dialler_redis.rpush(LIST, *([b"rubbish"] * 200))
     ingestor.run_once()
     normalized(engine, bad=50)
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
 
 
 def test_a_list_not_known_yet_is_taken_up_slowly(cdr_list, engine, dialler_redis):
     """Until enough records have proved good, only a few hundred are on their way."""
     ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
     dialler_redis.rpush(LIST, *([b"x"] * 2_000))
-    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.CLAIMED, Turn.FULL]
+    assert [ingestor.run_once(), ingestor.run_once()] == [State.DRAINING, State.FULL]
     assert dialler_redis.llen(LIST) == 1_500
     normalized(engine, bad=0)
-    assert ingestor.run_once() is Turn.CLAIMED
+    assert ingestor.run_once() is State.DRAINING
     assert dialler_redis.llen(LIST) == 0
 
 
@@ -231,9 +232,9 @@ def test_the_diallers_own_list_is_refused(cdr_list, engine, dialler_redis):
     """A list that holds the dialler's internal messages is left alone: eating them would stall its dialling."""
     dialler_redis.rpush(LIST, make_record(), b'{"type":"queue_calls","payload":{"rate":3,"ref":"spring"}}')
     ingestor = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
-    assert [ingestor.run_once(), ingestor.run_once()] == [Turn.STOPPED, Turn.STOPPED]
+    assert [ingestor.run_once(), ingestor.run_once()] == [State.STOPPED, State.STOPPED]
     assert dialler_redis.llen(LIST) == 2
     with engine.begin() as connection:
         release_stop(connection, "enigma", "thandi")
     again = Ingestor(cdr_list, engine, source="enigma", send=lambda batch: True)
-    assert again.run_once() is Turn.CLAIMED
+    assert again.run_once() is State.DRAINING

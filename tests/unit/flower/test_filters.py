@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.failures.listing import FailureFilter
-from pipeline.flower.failures.filters import CHOICES, NAMES, TEXTS, FilterError, as_query, read_filter
+from pipeline.flower.failures.filters import CHOICES, NAMES, TEXTS, FilterError, as_given, as_query, read_filter
 
 
 def test_nothing_asked_for_is_what_waits():
@@ -64,4 +64,11 @@ TYPED = st.characters(exclude_characters="\0", exclude_categories=["Cs"])
 def test_an_address_says_the_same_as_the_form(asked):
     """Whatever is typed comes back as it was out of the address."""
     assert dict(parse_qsl(as_query(asked), keep_blank_values=True)) == asked
-    read_filter(asked)
+    assert read_filter(as_given(read_filter(asked))) == read_filter(asked)
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    """By the names of the fields, which is where it is shown."""
+    with pytest.raises(FilterError) as refused:
+        read_filter({"class": "nope", "since": "yesterday", "text": "fine"})
+    assert list(refused.value.problems) == ["class", "since"]

@@ -63,6 +63,22 @@ def test_celery_does_not_ask_for_another_exchange():
     assert chatter.filter(record("pipeline.celery", said))
 
 
+def test_flower_says_once_that_the_broker_is_away():
+    """It tells of each try, from three places; it never says that the broker is back, so a silence ends the outage."""
+    chatter = BrokerChatter()
+    told = []
+    for at in (0, 0.01, 4, 5, 10, 15, 60, 200):
+        for text in (
+            "Failed to capture events: 'gone'",
+            "Failed to enable events: gone",
+            "Inspect method stats failed",
+        ):
+            line = record("flower.events", text)
+            line.created = at
+            told.append((at, chatter.filter(line)))
+    assert [at for at, written in told if written] == [0, 200]
+
+
 def test_other_lines_are_never_held_back():
     """Only what Celery says of its connection is thinned out."""
     chatter = BrokerChatter()

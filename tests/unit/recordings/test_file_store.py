@@ -215,12 +215,12 @@ def test_credentials_are_never_told(monkeypatch, tmp_path):
     """What an underlying library says is shown without any credential of ours."""
     store = RecordingStore(
         "memory://bucket",
-        storage_options={"key": "AKIAXYZ", "client_kwargs": {"secret": "hunter2"}, "use_ssl": "yes"},
+        storage_options={"key": "AKIAXYZ1", "client_kwargs": {"secret": "hunter22"}, "use_ssl": "yes"},
         spool=tmp_path,
     )
 
     def fail(*_: Any, **__: Any) -> None:
-        raise RuntimeError("403 for AKIAXYZ:hunter2, yes")
+        raise RuntimeError("403 for AKIAXYZ1:hunter22, yes")
 
     monkeypatch.setattr(store._files, "put_file", fail)
     with pytest.raises(StoreError) as caught:
