@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from pipeline.batches.rules.steps import MARK, UPSTREAM, Step
 from pipeline.batches.sources import known_sources
+from pipeline.monitoring.pending import PENDING
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,12 +22,14 @@ _LOOKED_AT = "1 hour"
 """Batches received in this time are looked at for what finished lately: the rest of them is a backlog of its own."""
 
 
-def _waits(step: Step) -> str:
+def _turn(step: Step) -> str:
     before = [f"{MARK[each]} IS NOT NULL" for each in Step if each in UPSTREAM[step]]
     return " AND ".join((*before, f"{MARK[step]} IS NULL"))
 
 
-_WAITS: Final = ", ".join(f"({place}, '{step.value}', {_waits(step)})" for place, step in enumerate(Step, 1))
+_BY_STEP: Final = ", ".join(
+    f"({place}, '{step.value}', {_turn(step)}, pending.{step.value})" for place, step in enumerate(Step, 1)
+)
 _STANDS_AT: Final = " ".join(f"WHEN {mark} IS NULL THEN '{step.value}'" for step, mark in MARK.items())
 
 
@@ -35,9 +38,20 @@ class Waiting(NamedTuple):
 
     step: str
     batches: int
+    """Batches whose turn it is at this step, or that hold a record which waits for it."""
     records: int
+    """Those of their records that wait for it: of a batch that was opened again for one, that one."""
     oldest_at: datetime
-    """When the oldest of these records was received."""
+    """When the oldest of these batches was received."""
+
+
+class Backlog(NamedTuple):
+    """What waits, altogether and step by step."""
+
+    records: int
+    """As many as the balance sheet calls pending. One that waits for two steps is counted at both, and here once."""
+    steps: list[Waiting]
+    """In the order of the flow; a step for which nothing waits is left out."""
 
 
 class Standing(NamedTuple):
@@ -46,6 +60,7 @@ class Standing(NamedTuple):
     batch_id: int
     source: str
     records: int
+    """All it holds: what waits of them is not counted here, so that this is told whatever table is locked or broken."""
     step: str
     """The step it stands at."""
     resends: int
@@ -60,33 +75,64 @@ class Throughput(NamedTuple):
     finished: list[float]
 
 
-def backlog(connection: Connection) -> list[Waiting]:
-    """What waits for each step whose turn it is; a step for which nothing waits is left out."""
+def backlog(connection: Connection, *, source: str | None = None) -> Backlog:
+    """What waits, in whole and for each step.
+
+    Args:
+        connection: the caller's transaction.
+        source: one dialler; None all.
+    """
     rows = connection.execute(
         text(
-            "SELECT step, count(*) AS batches, sum(records) AS records, min(received_at) AS oldest_at "
-            "FROM batches CROSS JOIN LATERAL (VALUES "
-            f"{_WAITS}) AS steps (place, step, waits) "
-            "WHERE finished_at IS NULL AND waits GROUP BY place, step ORDER BY place"
-        )
-    )
-    return [Waiting(row.step, row.batches, int(row.records), row.oldest_at) for row in rows]
-
-
-def standing_batches(connection: Connection, *, limit: int) -> list[Standing]:
-    """Batches that were sent again without moving, those that were sent the most often first."""
-    rows = connection.execute(
-        text(
-            f"SELECT id AS batch_id, source, records, CASE {_STANDS_AT} END AS step, resends, due_at "
-            "FROM batches WHERE finished_at IS NULL AND resends > 0 ORDER BY resends DESC, id LIMIT :limit"
+            f"WITH pending AS MATERIALIZED (SELECT * FROM ({PENDING}) AS unfinished "
+            "  WHERE cast(:source AS text) IS NULL OR source = :source) "
+            "SELECT 0 AS place, NULL AS step, count(*) AS batches, coalesce(sum(waiting), 0) AS records, "
+            "  min(received_at) AS oldest_at FROM pending "
+            "UNION ALL SELECT place, step, count(*), sum(steps.records), min(received_at) "
+            f"FROM pending CROSS JOIN LATERAL (VALUES {_BY_STEP}) AS steps (place, step, turn, records) "
+            "WHERE turn OR steps.records > 0 GROUP BY place, step ORDER BY place"
         ),
-        {"limit": limit},
+        {"source": source},
+    ).all()
+    steps = [Waiting(row.step, row.batches, int(row.records), row.oldest_at) for row in rows[1:]]
+    return Backlog(int(rows[0].records), steps)
+
+
+_STANDING: Final = (
+    "FROM batches WHERE finished_at IS NULL AND resends > 0 AND (cast(:source AS text) IS NULL OR source = :source)"
+)
+
+
+def standing_batches(connection: Connection, *, limit: int, source: str | None = None) -> list[Standing]:
+    """Batches that were sent again without moving, those that were sent the most often first.
+
+    Args:
+        connection: the caller's transaction.
+        limit: the most to list.
+        source: one dialler; None all.
+    """
+    rows = connection.execute(
+        text(
+            f"SELECT id AS batch_id, source, records, CASE {_STANDS_AT} END AS step, resends, due_at {_STANDING} "
+            "ORDER BY resends DESC, id LIMIT :limit"
+        ),
+        {"limit": limit, "source": source},
     )
     return [Standing(*row) for row in rows]
 
 
-def throughput(connection: Connection) -> Throughput:
-    """How many records a second came in, and how many were done with, over the last ten minutes."""
+def count_standing(connection: Connection, *, source: str | None = None) -> int:
+    """How many batches stand still, of one dialler or of all."""
+    return int(connection.execute(text(f"SELECT count(*) {_STANDING}"), {"source": source}).scalar_one())
+
+
+def throughput(connection: Connection, *, source: str | None = None) -> Throughput:
+    """How many records a second came in, and how many were done with, over the last ten minutes.
+
+    Args:
+        connection: the caller's transaction.
+        source: one dialler; None all.
+    """
     rows = connection.execute(
         text(
             "WITH lately AS (SELECT records, received_at, finished_at FROM batches "
@@ -99,7 +145,7 @@ def throughput(connection: Connection) -> Throughput:
             "FROM seen WHERE at > now() - make_interval(secs => :span) GROUP BY 1, 2"
         ),
         {
-            "sources": known_sources(connection),
+            "sources": known_sources(connection) if source is None else [source],
             "seconds": BUCKET_SECONDS,
             "span": BUCKET_SECONDS * BUCKETS,
         },

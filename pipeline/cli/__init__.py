@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from pipeline.cli import balance, database, doctor, explain, failures, ingest, recordings, report, stops, tariffs
+from pipeline.cli import (
+    balance,
+    batches,
+    database,
+    doctor,
+    explain,
+    failures,
+    ingest,
+    recordings,
+    report,
+    stops,
+    tariffs,
+)
 from pipeline.cli.health import health
 from pipeline.cli.quote import quote
 from pipeline.cli.rerate import rerate
@@ -73,6 +85,7 @@ app.command("quote")(quote)
 app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
+app.add_typer(batches.app, name="batches")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
 app.add_typer(recordings.app, name="recordings")

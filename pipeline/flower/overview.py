@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import text
 from tornado import web
 
-from pipeline.balance.sheet import balance_sheet
-from pipeline.batches.backlog import BUCKET_SECONDS, backlog, standing_batches, throughput
 from pipeline.batches.progress import send_at_next_look
-from pipeline.batches.rules.steps import Step
 from pipeline.database.audit import record_action
-from pipeline.flower.handlers import RefusalError, TabHandler, engine
-from pipeline.ingest.stops import standing_stops
+from pipeline.flower import figures
+from pipeline.flower.failures import words
+from pipeline.flower.figures import SharedAnswer
+from pipeline.flower.handlers import RefusalError, TabHandler
+from pipeline.flower.task_errors import errors_of
 from pipeline.logs.rules.visible import visible_values
-from pipeline.recordings.listing import recordings_by_state
-from pipeline.recordings.pauses import standing
+from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from sqlalchemy import Connection
 
 WINDOWS: dict[str, timedelta | None] = {
@@ -34,40 +29,23 @@ WINDOWS: dict[str, timedelta | None] = {
 }
 """What the balance can be of: what was received in this time."""
 
-BALANCE_SECONDS = 120
-"""The longest a balance may take."""
+PLACES = {
+    "received": "taken from the dialler's list",
+    "processed": "a call that has all it is owed",
+    "duplicate": "sent again with the same content",
+    "quarantined": "cannot be read as a call, or differs from one that is stored",
+    "failed": "a call that a step set aside, mostly for want of a rate",
+    "discarded": "given up by a person",
+    "pending": "on its way",
+}
+"""The lines of the balance, as a newcomer may read them."""
 
-
-class SharedAnswer:
-    """An answer that is shown to everybody who asks, and asked for anew only after a while.
-
-    A costly question is asked by one at a time, and rests ten times as long as it took: watching costs the database a
-    tenth of one core at most.
-
-    Args:
-        seconds: how long an answer is good for at least.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._answer: dict[str, Any] | None = None
-        self._good_until = 0.0
-        self._lock = asyncio.Lock()
-
-    async def get(self, ask: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
-        """The answer, at most as old as it may be; ``ask`` finds a new one."""
-        async with self._lock:
-            if self._answer is None or time.monotonic() >= self._good_until:
-                began = time.monotonic()
-                self._answer = await ask() | {"as_of": datetime.now(tz=UTC).isoformat()}
-                ended = time.monotonic()
-                self._good_until = ended + max(self._seconds, 10 * (ended - began))
-            return self._answer
-
-
-MOVING = SharedAnswer(2.0)
+SOURCES = SharedAnswer(5.0)
+MOVING: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(2.0))
+WAITING: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(2.0))
+BALANCES: dict[tuple[str, str], SharedAnswer] = defaultdict(lambda: SharedAnswer(10.0))
+"""Each by its dialler, of which there are few; empty is all of them."""
 RECORDINGS = SharedAnswer(15.0)
-BALANCES = {window: SharedAnswer(10.0) for window in WINDOWS}
 
 
 class OverviewHandler(TabHandler):
@@ -76,26 +54,62 @@ class OverviewHandler(TabHandler):
     @web.authenticated
     def get(self) -> None:
         """Show it."""
-        self.render("pipeline.html", windows=list(WINDOWS), steps=[step.value for step in Step], why_not=self.why_not)
+        self.render(
+            "pipeline.html",
+            windows=list(WINDOWS),
+            places=PLACES,
+            steps=words.STEPS,
+            classes=words.CLASSES,
+            zone=current_settings().pipeline_timezone,
+            why_not=self.why_not,
+        )
 
 
 class FiguresHandler(TabHandler):
-    """The page's figures."""
+    """The page's figures, in parts that do not wait for each other."""
 
     @web.authenticated
     async def get(self) -> None:
-        """Answer with JSON: what moves, or with ``balance=WINDOW`` the balance of what was received in that time."""
+        """Answer with JSON: the part named by ``of``, or with ``balance=WINDOW`` the balance of that time.
+
+        ``source`` narrows each to one dialler.
+        """
+        source, part = self.get_argument_as_typed("source"), self.get_argument_as_typed("of")
         window = self.get_argument_as_typed("balance")
-        if not window:
-            moving = await MOVING.get(lambda: self.ask(_moving))
-            recordings = await RECORDINGS.get(lambda: self.ask(_recordings))
-            self.write(visible_values(moving) | {"recordings": recordings["recordings"]})
-        elif window in WINDOWS:
-            span = WINDOWS[window]
-            since = None if span is None else datetime.now(tz=UTC) - span
-            self.write(await BALANCES[window].get(lambda: self.in_a_thread(lambda: _balance(since))))
+        known = (await SOURCES.get(lambda: self.ask(lambda connection: {"sources": figures.sources(connection)})))[
+            "sources"
+        ]
+        if source and source not in known:
+            raise RefusalError(404, "Nothing is known of a dialler of that name.")
+        one = source or None
+        if window:
+            self.write(await self._balance(window, one))
+        elif not part:
+            answer = await MOVING[source].get(lambda: self.ask(lambda connection: self._moving(connection, one)))
+            self.write(visible_values({**answer, "sources": known}))
+        elif part == "waiting":
+            self.write(await WAITING[source].get(lambda: self.in_a_thread(lambda: figures.waiting(one))))
+        elif part == "recordings":
+            self.write(visible_values(await RECORDINGS.get(lambda: self.in_a_thread(figures.recordings))))
         else:
+            raise RefusalError(400, "of is waiting or recordings.")
+
+    def _moving(self, connection: Connection, source: str | None) -> dict[str, Any]:
+        answer = figures.moving(connection, source)
+        if answer["standing"]:
+            errors = errors_of(self.application.events.state, {batch["batch_id"] for batch in answer["standing"]})
+            for batch in answer["standing"]:
+                if error := errors.get(batch["batch_id"]):
+                    batch["error"], batch["task_url"] = error.says, self.reverse_url("task", error.task_id)
+        return answer
+
+    async def _balance(self, window: str, source: str | None) -> dict[str, Any]:
+        if window not in WINDOWS:
             raise RefusalError(400, f"balance is one of {', '.join(WINDOWS)}.")
+        span = WINDOWS[window]
+        since = None if span is None else datetime.now(tz=UTC) - span
+        answer = BALANCES[window, source or ""]
+        return await answer.get(lambda: self.in_a_thread(lambda: figures.balance(source, since)))
 
 
 class SendAgainHandler(TabHandler):
@@ -113,49 +127,5 @@ class SendAgainHandler(TabHandler):
             return found
 
         if not await self.ask(send_again, writes=True):
-            raise RefusalError(404, f"There is no unfinished batch {batch_id}.")
+            raise RefusalError(404, f"There is no unfinished batch {batch_id}: it has gone on, or was never there.")
         self.redirect(self.reverse_url("pipeline"))
-
-
-def _moving(connection: Connection) -> dict[str, Any]:
-    now = datetime.now(tz=UTC)
-    moved = throughput(connection)
-    return {
-        "backlog": [
-            {
-                "step": waiting.step,
-                "batches": waiting.batches,
-                "records": waiting.records,
-                "oldest_seconds": max(0.0, (now - waiting.oldest_at).total_seconds()),
-            }
-            for waiting in backlog(connection)
-        ],
-        "standing": [
-            {**batch._asdict(), "due_at": batch.due_at.isoformat()} for batch in standing_batches(connection, limit=20)
-        ],
-        "received": moved.received,
-        "finished": moved.finished,
-        "bucket_seconds": BUCKET_SECONDS,
-        "stops": [
-            {"source": stop.source, "kind": stop.kind, "reason": stop.reason} for stop in standing_stops(connection)
-        ],
-        "pauses": [
-            {"source": pause.source, "kind": str(pause.kind), "reason": pause.reason, "until": pause.until.isoformat()}
-            for pause in standing(connection)
-        ],
-    }
-
-
-def _recordings(connection: Connection) -> dict[str, Any]:
-    return {"recordings": recordings_by_state(connection)}
-
-
-def _balance(since: datetime | None) -> dict[str, Any]:
-    with engine().connect() as connection:
-        connection.execute(text(f"SET statement_timeout = '{BALANCE_SECONDS}s'"))
-        connection.commit()
-        try:
-            return {**balance_sheet(connection, since=since).as_dict()}
-        finally:
-            connection.execute(text("RESET statement_timeout"))
-            connection.commit()

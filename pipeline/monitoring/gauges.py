@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.monitoring.pending import PENDING
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
@@ -44,11 +46,16 @@ QUERIES: Final = (
         "batches",
         (
             StateMetric("cdr_unfinished_batches", ("source",), "Batches with a step to be done."),
-            StateMetric("cdr_unfinished_records", ("source",), "Records of those batches."),
             StateMetric("cdr_oldest_unfinished_seconds", ("source",), "Seconds since the oldest of them was received."),
         ),
-        "SELECT source, count(*), sum(records), extract(epoch FROM now() - min(received_at)) "
+        "SELECT source, count(*), extract(epoch FROM now() - min(received_at)) "
         "FROM batches WHERE finished_at IS NULL GROUP BY source",
+    ),
+    # By itself: it is the dearer one when thousands of batches were opened again, and alerts need the one above.
+    GaugeQuery(
+        "waiting records",
+        (StateMetric("cdr_unfinished_records", ("source",), "Records of those batches that wait for a step."),),
+        f"SELECT source, sum(waiting) FROM ({PENDING}) AS pending GROUP BY source",
     ),
     GaugeQuery(
         "received",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import BigInteger, and_, cast, exists, func, insert, or_, select, text, update
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from pipeline.database.audit import record_action
 from pipeline.database.narrowing import word
@@ -16,6 +17,28 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection
+
+
+class LastRun(NamedTuple):
+    """A run of ``pipeline recordings verify``; instants are aware."""
+
+    source: str
+    who: str
+    began_at: datetime
+    ended_at: datetime | None
+    """None: it is under way, or was interrupted."""
+
+
+def last_verifications(connection: Connection) -> list[LastRun]:
+    """The last run over each dialler's files; those of older code, which kept to no one dialler, are left out."""
+    runs = recording_verifications.c
+    rows = connection.execute(
+        select(runs.source, runs.who, runs.began_at, runs.ended_at)
+        .ext(distinct_on(runs.source))
+        .where(runs.source.is_not(None))
+        .order_by(runs.source, runs.id.desc())
+    )
+    return [LastRun(*row) for row in rows]
 
 
 def begin_verification(

@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
-from pipeline.batches.backlog import backlog
 from pipeline.ingest.stops import raise_stop
 from tests.factories import make_record
+from tests.functional import looking
 from tests.functional.conftest import TARIFF, as_new, balance, eventually, hurry, load_tariff
 
 expect.set_options(timeout=30_000)
@@ -29,9 +29,12 @@ def failures(engine, state="open"):
         return connection.scalar(text("SELECT count(*) FROM failures WHERE state = :state"), {"state": state})
 
 
-def stands_before(engine, step):
+def stands_before_classify(engine):
+    """By the batch's marks: what waits cannot be counted while a table is missing."""
     with engine.connect() as connection:
-        return [waiting.step for waiting in backlog(connection)] == [step]
+        return connection.scalar(
+            text("SELECT count(*) FROM batches WHERE normalized_at IS NOT NULL AND classified_at IS NULL")
+        )
 
 
 def answers(url):
@@ -285,41 +288,123 @@ def test_flowers_own_pages_work_under_the_policies(everything, page, push):
 
 
 def test_the_pipeline_tab_moves_by_itself(everything, engine, page, push):
-    """The balance, what came in and what was finished, and the recordings, without reloading the page."""
+    """The balance, what came in and was finished, and the recordings, without reloading; of all diallers or of one."""
     open_tab(page, everything, "/pipeline")
     expect(page.locator("#closes")).to_contain_text("It closes")
     push(*(make_record(call_ref=ref) for ref in range(30)))
-    expect(page.locator("#balance")).to_contain_text(re.compile(r"processed\s*30 records"))
+    processed = page.locator("#balance tr[data-place=processed] td")
+    expect(processed).to_have_text("30")
     expect(page.locator("#recordings")).to_contain_text("30")
     expect(page.locator("#finished-now")).to_contain_text("at most 3")
+    expect(page.locator("#finished text")).to_have_count(6)
     with engine.begin() as connection:
         raise_stop(connection, "other", "wrong_list", "the list carries <b>queue_calls</b>")
-    expect(page.locator("#standing")).to_contain_text(
-        "The ingestor of other has stopped claiming: the list carries <b>queue_calls</b>"
-    )
+    standing = page.locator("#standing")
+    expect(standing).to_contain_text("The ingestor of other has stopped claiming: the list carries <b>queue_calls</b>")
+    expect(standing.locator("code")).to_have_text("pipeline stops release --source other")
+    page.evaluate("document.querySelector('#standing > *').id = 'said-once'")
+    before = page.locator("#as-of").text_content()
+    expect(page.locator("#as-of")).not_to_have_text(before)
+    expect(page.locator("#said-once")).to_have_count(1)  # a screen reader is not told anew what stands as it stood
+    page.get_by_label("dialler").select_option("other")
+    expect(processed).to_have_text("0")
+    expect(page).to_have_url(re.compile(r"/pipeline\?source=other$"))
+    page.reload()
+    expect(page.get_by_label("dialler")).to_have_value("other")
+    page.get_by_label("dialler").select_option("enigma")
+    expect(processed).to_have_text("30")
+    expect(standing).to_be_empty()
+
+
+def test_a_count_leads_to_the_failed_calls_it_counts(everything, engine, page, push):
+    """By class, with the dialler that is looked at; and from the balance."""
+    push(make_record(call_ref=1, call_time=-1), make_record(call_ref=2), make_record(call_ref=3, call_time=-1))
+    eventually(lambda: failures(engine) == 2, check=everything.check)
+    open_tab(page, everything, "/pipeline?source=enigma")
+    expect(page.locator("#balance tr[data-place=quarantined] a")).to_have_text("2")
+    page.get_by_role("link", name="2: show the failed calls of class data").click()
+    expect(page.locator("#total")).to_contain_text("2 failures match")
+    expect(page).to_have_url(re.compile(r"class=data&source=enigma"))
 
 
 def test_a_batch_that_stands_still_is_seen_and_sent_again(everything, engine, page, push):
-    """A step's table is missing: the tab says where the batch stands, and sends it again once it is back."""
+    """A step's table is missing: the tab says where the batch stands and why, and sends it again once it is back."""
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE dispositions RENAME TO elsewhere"))
-    push(make_record(call_ref=7))
-    open_tab(page, everything, "/pipeline")
-    eventually(lambda: stands_before(engine, "classify"), check=everything.check)
-    hurry(everything)
-    standing = page.locator("#standing-batches")
-    expect(standing).to_contain_text("classify")
+    try:
+        push(make_record(call_ref=7))
+        open_tab(page, everything, "/pipeline")
+        eventually(lambda: stands_before_classify(engine), check=everything.check)
+        hurry(everything)
+        standing = page.locator("#standing-batches")
+        expect(standing).to_contain_text("waits: the database is away")
+        expect(standing.get_by_role("link")).to_have_attribute("href", re.compile(r"/task/[0-9a-f-]{36}$"))
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text("ALTER TABLE elsewhere RENAME TO dispositions"))
     with engine.begin() as connection:
-        connection.execute(text("ALTER TABLE elsewhere RENAME TO dispositions"))
         connection.execute(text("UPDATE batches SET due_at = now() + interval '1 hour'"))
     standing.get_by_role("button", name="Send again now").click()
     eventually(lambda: balance(everything)["charged"] == {"ZAR": "0.81"}, check=everything.check)
-    expect(page.locator("#balance")).to_contain_text("0.81 ZAR")
+    expect(page.locator("#charged")).to_contain_text("0.81 ZAR")
     expect(standing).to_be_hidden()
+
+
+@pytest.fixture
+def a_batch_that_stands(everything, engine):
+    """One that nobody will take up before the test is over, and then it is gone."""
+    with engine.begin() as connection:
+        batch_id = connection.scalar(
+            text(
+                "INSERT INTO batches (claim, source, records, due_at, resends) "
+                "VALUES (gen_random_uuid(), 'enigma', 1, now() + interval '1 hour', 4) RETURNING id"
+            )
+        )
+    yield
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM batches WHERE id = :id"), {"id": batch_id})
+
+
+def test_the_tabs_are_for_everybody(everything, engine, page, push, a_batch_that_stands):
+    """Checked by axe, in both themes and at both widths: names, contrast, headings, targets, nothing off the screen."""
+    load_tariff(everything, NARROW)
+    push(*(make_record(call_ref=ref, ref="spring") for ref in range(845, 852)))
+    push(make_record(call_ref=901, call_time=-5, ref="autumn"), make_record(call_ref=902))
+    eventually(lambda: failures(engine) == 9, check=everything.check)
+    push(make_record(call_ref=902, call_time=7))
+    eventually(lambda: failures(engine) == 10, check=everything.check)
+    with engine.begin() as connection:
+        raise_stop(connection, "north", "fuse", "74 of the last 100 records were bad, the last one: payload is missing")
+        connection.execute(
+            text(
+                "INSERT INTO recording_pauses (source, kind, reason, since, until, call_id) "
+                "VALUES ('enigma', 'refused', '401 Unauthorized', now(), now() + interval '1 hour', 1)"
+            )
+        )
+        of_class = dict(connection.execute(text("SELECT class, max(id) FROM failures GROUP BY 1")).all())
+    pages = {
+        "failed-calls": "/failed-calls",
+        "failure": f"/failed-calls/{of_class['data']}",
+        "conflict": f"/failed-calls/{of_class['conflict']}",
+        "bulk": "/failed-calls/bulk?action=discard",
+        "refused": "/failed-calls/bulk?action=nothing",
+        "pipeline": "/pipeline",
+    }
+    found = []
+    for name, path in pages.items():
+        open_tab(page, everything, path)
+        if name == "pipeline":
+            expect(page.locator("#standing-batches")).to_be_visible()
+            expect(page.locator("#recordings")).to_contain_text("scheduled")
+        found += looking.problems(page, name)
+        found += [f"{name}: {each}" for each in looking.lost_on_the_way(page)]
+    assert not found, "\n".join(found)
 
 
 def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path):
     """The tab as README shows it; with CDR_SCREENSHOTS set to a folder it is kept there."""
+    push(*(make_record(call_ref=ref) for ref in range(1_000, 1_240)))
+    eventually(lambda: balance(everything)["processed"]["records"] == 240, check=everything.check)
     load_tariff(everything, NARROW)
     push(*(make_record(call_ref=ref, ref="spring") for ref in range(845, 852)))
     push(make_record(call_ref=901, call_time=-5, ref="autumn"), b'{"type": "cdr", "payload"', make_record(call_ref=902))
@@ -327,8 +412,11 @@ def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path):
     push(make_record(call_ref=902, call_time=7))
     eventually(lambda: failures(engine) == 11, check=everything.check)
     folder = Path(os.environ.get("CDR_SCREENSHOTS", tmp_path))
-    for name, shown in (("failed-calls", "#failures-table tbody tr:nth-child(11)"), ("pipeline", "#balance tr")):
+    for name, shown in (("failed-calls", "#failures-table tbody tr:nth-child(11)"), ("pipeline", "#closes.cdr-good")):
         open_tab(page, everything, f"/{name}")
         page.locator(shown).first.wait_for()
+        if name == "pipeline" and "CDR_SCREENSHOTS" in os.environ:
+            page.set_viewport_size({"width": 1400, "height": 1000})
+            expect(page.locator("#recordings")).to_contain_text(re.compile(r"\d{3}"))
         page.screenshot(path=folder / f"{name}.png")
         assert (folder / f"{name}.png").stat().st_size > 20_000

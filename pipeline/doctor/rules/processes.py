@@ -99,16 +99,17 @@ def judge_stops(stops: Sequence[Standing]) -> Iterator[Verdict]:
         yield problem(
             "stops",
             f"the ingestor of {stop.source} claims nothing since {stop.stopped_at:%Y-%m-%d %H:%M} UTC: {stop.reason}",
-            _remedy(stop),
+            remedy_of(stop.kind, stop.source),
         )
 
 
-def _remedy(stop: Standing) -> str:
-    if stop.kind == "conflicts":
+def remedy_of(kind: str, source: str) -> str:
+    """What to do about a stop of this kind of a dialler's ingestor; a command stands in backticks."""
+    if kind == "conflicts":
         return (
             "Give the dialler a new ENIGMA_SOURCE: deploy/README.md, CdrIngestorStopped, has what to do with the rest."
         )
-    return f"Mend it; when the list is right, `pipeline stops release --source {stop.source}`."
+    return f"Mend it; when the list is right, `pipeline stops release --source {source}`."
 
 
 def judge_pauses(pauses: Sequence[Waiting]) -> Iterator[Verdict]:

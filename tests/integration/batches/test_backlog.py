@@ -6,10 +6,13 @@ from sqlalchemy import text
 
 from pipeline.batches.backlog import BUCKET_SECONDS, BUCKETS, backlog, throughput
 from pipeline.batches.rules.steps import Step
+from pipeline.batches.set_aside import release
 from pipeline.batches.sources import known_sources
+from pipeline.failures.operator import accept
+from pipeline.monitoring.pending import PENDING
 from pipeline.recordings.listing import recordings_by_state
 from tests.factories import make_record
-from tests.integration.flow import load, receive, walk
+from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue
 
 
 def test_each_batch_waits_for_the_step_whose_turn_it_is(engine):
@@ -21,7 +24,8 @@ def test_each_batch_waits_for_the_step_whose_turn_it_is(engine):
     ):
         walk(engine, batch, steps)
     with engine.connect() as connection:
-        waiting = backlog(connection)
+        whole, waiting = backlog(connection)
+    assert whole == 6
     assert [(each.step, each.batches, each.records) for each in waiting] == [
         ("normalize", 1, 1),
         ("classify", 1, 2),
@@ -29,6 +33,68 @@ def test_each_batch_waits_for_the_step_whose_turn_it_is(engine):
         ("schedule_recordings", 1, 3),
     ]
     assert all(each.oldest_at.utcoffset() is not None for each in waiting)
+
+
+def waits(engine, source=None):
+    """How many records wait at all, and how many for which step; the balance sheet says the same of all of them."""
+    with engine.connect() as connection:
+        whole, steps = backlog(connection, source=source)
+    if source is None:
+        assert sheet(engine).pending.records == whole
+    return whole, {each.step: each.records for each in steps}
+
+
+def test_a_batch_opened_again_counts_what_is_tried_again_only(engine):
+    """What was set aside in a batch of twenty is retried: nothing else of it waits, at this step or a later one."""
+    batch = receive(engine, *(make_record() for _ in range(17)), b"rubbish", make_record(call_time=-1), make_record())
+    walk(engine, batch)
+    assert waits(engine) == (0, {})
+    load(engine)  # what had no rate is tried again
+    assert waits(engine) == (18, {"bill": 18})
+    walk(engine, batch, (Step.BILL,))
+    assert waits(engine) == (0, {})
+    with engine.begin() as connection:
+        release(connection, [rows(engine, "SELECT min(id) FROM failures WHERE step = 'normalize'")[0][0]])
+    assert waits(engine) == (1, {"normalize": 1})
+
+
+def test_a_record_goes_from_step_to_step_by_itself(engine):
+    """Half of a batch is ahead of the rest: each record waits for its own next step, and once on the whole."""
+    load(engine)
+    first = receive(engine, make_record(call_ref=1), make_record(call_ref=2, call_time=0), make_record(call_ref=1))
+    assert waits(engine) == (3, {"normalize": 3})
+    walk(engine, first, (Step.NORMALIZE,))
+    assert waits(engine) == (2, {"classify": 2})
+    walk(engine, first, (Step.CLASSIFY,))
+    assert waits(engine) == (2, {"bill": 2, "schedule_recordings": 2})
+    walk(engine, first, (Step.SCHEDULE_RECORDINGS,))
+    assert waits(engine) == (2, {"bill": 2})
+    receive(engine, make_record(), source="north")
+    assert waits(engine, source="north") == (1, {"normalize": 1})
+    assert waits(engine)[0] == 3
+
+
+def test_a_charge_that_was_taken_back_waits_to_be_made_anew(engine):
+    """A conflict that was accepted: one call of the batch waits to be billed, though a line of it is in the ledger."""
+    load(engine)
+    batch = receive(engine, *(make_record(call_ref=ref) for ref in range(5)))
+    walk(engine, batch)
+    second = receive(engine, make_record(call_ref=3, call_time=600))
+    walk(engine, second)
+    [(failure,)] = rows(engine, "SELECT id FROM failures WHERE class = 'conflict'")
+    accept(engine, failure, who="tests")
+    whole, steps = waits(engine)
+    assert whole >= 1
+    assert sum(steps.values()) < 5
+    assert walk_overdue(engine)
+    assert waits(engine) == (0, {})
+
+
+def test_the_steps_of_the_count_are_those_of_the_table(engine):
+    """A step that is added to the one table must be counted, too."""
+    with engine.connect() as connection:
+        columns = connection.execute(text(PENDING)).keys()
+    assert {step.value for step in Step} <= set(columns)
 
 
 def test_throughput_counts_records_of_every_source_by_when(engine):
@@ -57,4 +123,4 @@ def test_recordings_are_counted_by_state(engine):
     walk(engine, receive(engine, make_record(), make_record()))
     with engine.connect() as connection:
         assert recordings_by_state(connection) == {"scheduled": 2}
-        assert backlog(connection) == []
+        assert backlog(connection) == (0, [])

@@ -7,6 +7,7 @@ import json
 import pytest
 from sqlalchemy import text
 
+from pipeline.batches.rules.steps import Step
 from tests.factories import make_record
 from tests.integration.flow import load, receive, walk, walk_overdue
 from tests.warm import warm
@@ -136,3 +137,33 @@ def test_accepting_one_of_many_conflicts_asks_again(pipeline, engine):
     assert pipeline("failures", "accept", first, stdin="y\n").returncode == 0
     done = pipeline("failures", "accept", second)
     assert (done.returncode, done.stderr) == (0, ""), "ten may be corrections"
+
+
+def test_a_batch_that_stands_still_is_listed_and_sent_again(pipeline, engine):
+    """What waits is told as the balance counts it; exit code 1 while a batch stands, and for one that there is not."""
+    load(engine)
+    batch = receive(engine, make_record(), make_record(), b"rubbish")
+    walk(engine, batch, (Step.NORMALIZE,))
+    listed = pipeline("batches", "list")
+    assert (listed.returncode, listed.stdout.splitlines()[0]) == (0, "2 records wait.")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE batches SET resends = 3, due_at = now() + interval '1 hour'"))
+    listed = pipeline("batches", "list", "--json")
+    found = json.loads(listed.stdout)
+    assert listed.returncode == 1
+    assert (found["waiting"], [step["step"] for step in found["steps"]]) == (2, ["classify"])
+    assert [(each["batch_id"], each["records"], each["step"]) for each in found["standing"]] == [
+        (batch.batch_id, 3, "classify")
+    ]
+    assert "Batches that stand still" in pipeline("batches", "list").stdout
+    assert pipeline("batches", "list", "--source", "north").stdout == "0 records wait.\n"
+    sent = pipeline("batches", "send", str(batch.batch_id), "--who", "ann")
+    assert sent.returncode == 0, sent.stderr
+    assert walk_overdue(engine) == 1
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT who, action FROM actions")).all() == [("ann", "batch sent again")]
+    again = pipeline("batches", "send", str(batch.batch_id))
+    assert (again.returncode, again.stderr.splitlines()[0]) == (
+        1,
+        f"Error: there is no unfinished batch {batch.batch_id}",
+    )

@@ -9,6 +9,7 @@ from sqlalchemy import text
 from pipeline.batches.counting import duplicates_noticed_now, receipt_to_charge_seconds
 from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
+from pipeline.batches.set_aside import release
 from pipeline.ingest.stops import raise_stop
 from pipeline.monitoring.exporter import KEEP_SECONDS, StateCollector
 from pipeline.monitoring.gauges import QUERIES
@@ -43,6 +44,9 @@ def test_states_are_those_of_the_rows(engine, registry):
     load(engine)
     walk(engine, receive(engine, make_record(), make_record(), b"rubbish"))
     receive(engine, make_record(), make_record(), source="north")
+    walk(engine, receive(engine, b"rubbish", b"rubbish", b"rubbish", source="south"))
+    with engine.begin() as connection:
+        release(connection, [rows(engine, "SELECT min(id) FROM failures WHERE source = 'south'")[0][0]])
     reconcile(engine, limit=1, resend_after_seconds=1, who="tests")
     with engine.begin() as connection:
         raise_stop(connection, "north", "fuse", "bad")
@@ -56,6 +60,7 @@ def test_states_are_those_of_the_rows(engine, registry):
 
     assert value("cdr_unfinished_batches", source="north") == 1
     assert value("cdr_unfinished_records", source="north") == 2
+    assert value("cdr_unfinished_records", source="south") == 1
     assert 0 <= value("cdr_oldest_unfinished_seconds", source="north") < 60
     assert value("cdr_unfinished_batches", source="enigma") is None
     assert value("cdr_open_failures", **{"source": "enigma", "step": "normalize", "class": "data"}) == 1
