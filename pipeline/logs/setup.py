@@ -113,7 +113,7 @@ class BrokerChatter(logging.Filter):
     OUTAGE = ("Cannot connect", "Connection to broker lost", "Connection error", "connection error")
     FLOWERS = ("Failed to capture events", "Failed to enable events", "Inspect method")
     FLOWERS_QUIET_SECONDS = 60.0
-    """Flower says nothing when it is back, and tries every five seconds: after this silence an outage is a new one."""
+    """Flower says nothing when it is back; it tries every five seconds, so after this silence it is a new outage."""
 
     def __init__(self) -> None:
         super().__init__()
