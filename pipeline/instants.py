@@ -60,6 +60,14 @@ class Clock:
             raise ValueError(f"must be {FORMS}, got {text!r}") from None
         raise ValueError(f"must be in {self.zone}, in UTC or with an offset such as +02:00, got {text!r}")
 
+    def typed(self, at: datetime) -> str:
+        """An instant as a browser's field for date and time holds it, in this zone and without it.
+
+        >>> Clock("Africa/Johannesburg").typed(datetime(2026, 11, 24, 19, 0, 5, tzinfo=UTC))
+        '2026-11-24T21:00:05'
+        """
+        return f"{at.astimezone(self._zone):%Y-%m-%dT%H:%M:%S}"
+
     def show(self, at: datetime | None, *, seconds: bool = True) -> str:
         """An instant with its zone; nothing for none.
 

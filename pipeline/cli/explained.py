@@ -101,7 +101,7 @@ def _where(history: History, times: Clock) -> str:
         return f"stored as {found.path}{differs}"
     if found.state in {"scheduled", "downloading"}:
         due = f", next try at {times.show(found.due_at)}" if found.due_at else ""
-        return f"not here yet: {found.reason or 'it was not tried so far'}{due}"
+        return f"not here yet: {(found.reason or 'it was not tried so far').rstrip('.')}{due}"
     return f"{found.state}: {found.reason}"
 
 

@@ -26,6 +26,7 @@ from pipeline.doctor.broker_checks import check_broker, check_workers
 from pipeline.doctor.rules import cdr_list, database, outside, processes, redis_server, variables
 from pipeline.doctor.rules.verdict import Verdict, first_line, problem, unknown
 from pipeline.ingest.stops import standing_stops
+from pipeline.instants import Clock
 from pipeline.logs.rules.secrets import is_unmistakable, secret_values, secrets_of
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
 from pipeline.recordings import pauses
@@ -115,19 +116,22 @@ def _tables(connection: sqlalchemy.Connection) -> Verdict:
 
 
 def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterator[Verdict]:
+    clock = Clock(settings.pipeline_timezone)
     yield processes.judge_reconciler(next(iter(signs_of(connection, RECONCILER)), None))
     yield from processes.judge_other_ingestors(settings.enigma_source, signs_of(connection, INGESTOR))
     yield from processes.judge_stops(
         [
             processes.Standing(stop.source, stop.kind, stop.reason, stop.stopped_at)
             for stop in standing_stops(connection)
-        ]
+        ],
+        clock,
     )
     yield from processes.judge_pauses(
         [
             processes.Waiting(pause.source, pause.kind, pause.reason, pause.since, pause.until)
             for pause in pauses.standing(connection)
-        ]
+        ],
+        clock,
     )
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
     yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)

@@ -15,6 +15,7 @@ from tornado.web import HTTPError
 
 from pipeline.database.engine import is_outage, make_engine
 from pipeline.flower.guard import credentials
+from pipeline.instants import Clock
 from pipeline.logs.rules.visible import visible, visible_lines
 from pipeline.settings import current_settings
 
@@ -71,7 +72,13 @@ class TabHandler(BaseHandler):  # type: ignore[misc]
 
     def get_template_namespace(self) -> dict[str, Any]:
         """Flower's, and how our templates show what they are given (see ``OverlayLoader``)."""
-        return {**super().get_template_namespace(), "shown": shown, "lines": lines, "typed": xhtml_escape}
+        ours = {"shown": shown, "lines": lines, "typed": xhtml_escape, "clock": self.clock}
+        return {**super().get_template_namespace(), **ours}
+
+    @property
+    def clock(self) -> Clock:
+        """The zone that times are typed and shown in."""
+        return Clock(current_settings().pipeline_timezone)
 
     def check_xsrf_cookie(self) -> None:
         """Flower's check, and its refusal of other sites even where nobody has to log in."""

@@ -182,7 +182,7 @@ def test_a_filter_that_cannot_be_lists_nothing(everything, engine, page, push):
     eventually(lambda: failures(engine) == 1, check=everything.check)
     open_tab(page, everything, "/failed-calls?class=data&since=yesterday")
     expect(page.get_by_label("failed since")).to_have_accessible_description(
-        "since is a date and time in UTC, such as 2026-03-31T14:30; yesterday is none"
+        "since is a date and time in Africa/Johannesburg, such as 2026-03-31T14:30; yesterday is none"
     )
     assert page.locator("#failures-table, [id$=-all], [id$=-selected]").count() == 0
     assert page.get_by_label("class").input_value() == "data"

@@ -146,7 +146,7 @@ def test_the_look_at_the_sql_finds_what_it_should():
     assert Use("recordings", "recordings/operator.py", "recordings", writes=True) in uses
 
 
-PURE = re.compile(r"pipeline(\.\w+)*\.rules(\.\w+)*|pipeline\.errors|pipeline\.record_ids")
+PURE = re.compile(r"pipeline(\.\w+)*\.rules(\.\w+)*|pipeline\.(errors|instants|record_ids)")
 PURE_FOREIGN = {"msgspec", "phonenumbers"}
 IMPURE_STANDARD = {"asyncio", "os", "random", "socket", "subprocess", "threading", "time", "urllib.request"}
 

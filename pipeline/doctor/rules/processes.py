@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
+    from pipeline.instants import Clock
     from pipeline.monitoring.rules.signs import Sign
 
 LATE_SECONDS: Final = 30.0
@@ -91,14 +92,15 @@ def judge_other_ingestors(source: str, signs: Sequence[Sign]) -> Iterator[Verdic
             yield ok(check, f"{sign.who} drains its list")
 
 
-def judge_stops(stops: Sequence[Standing]) -> Iterator[Verdict]:
-    """What stands against claiming."""
+def judge_stops(stops: Sequence[Standing], clock: Clock) -> Iterator[Verdict]:
+    """What stands against claiming; times are the clock's."""
     if not stops:
         yield ok("stops", "no ingestor is stopped")
     for stop in stops:
         yield problem(
             "stops",
-            f"the ingestor of {stop.source} claims nothing since {stop.stopped_at:%Y-%m-%d %H:%M} UTC: {stop.reason}",
+            f"the ingestor of {stop.source} claims nothing since {clock.show(stop.stopped_at, seconds=False)}: "
+            f"{stop.reason}",
             remedy_of(stop.kind, stop.source),
         )
 
@@ -112,7 +114,7 @@ def remedy_of(kind: str, source: str) -> str:
     return f"Mend it; when the list is right, `pipeline stops release --source {source}`."
 
 
-def judge_pauses(pauses: Sequence[Waiting]) -> Iterator[Verdict]:
+def judge_pauses(pauses: Sequence[Waiting], clock: Clock) -> Iterator[Verdict]:
     """What stands against fetching recordings. It is tried again by itself, and calls are billed meanwhile."""
     if not pauses:
         yield ok("recordings", "no dialler's recordings are paused")
@@ -120,8 +122,8 @@ def judge_pauses(pauses: Sequence[Waiting]) -> Iterator[Verdict]:
         judge = warning if pause.kind == "throttled" else problem
         yield judge(
             "recordings",
-            f"those of {pause.source} wait since {pause.since:%Y-%m-%d %H:%M} UTC, the next try is at "
-            f"{pause.until:%H:%M:%S}: {pause.reason.rstrip('.')}",
+            f"those of {pause.source} wait since {clock.show(pause.since, seconds=False)}, the next try is at "
+            f"{clock.show(pause.until)}: {pause.reason.rstrip('.')}",
             f"{PAUSED[pause.kind]} Then `pipeline recordings resume --source {pause.source}` tries all at once.",
         )
 

@@ -120,7 +120,7 @@ class BulkHandler(TabHandler):
         given = self.given(filters.NAMES)
         try:
             action = asked_action(self)
-            return action, given, open_to(action, filters.read_filter(given))
+            return action, given, open_to(action, filters.read_filter(given, self.clock))
         except filters.FilterError as error:
             raise RefusalError(400, str(error)) from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlencode
 
@@ -13,6 +12,9 @@ from pipeline.failures.listing import FailureFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from pipeline.instants import Clock
 
 States = Literal["waiting", "open", "retrying", "resolved", "discarded", "any"]
 
@@ -54,16 +56,21 @@ class FilterError(PipelineError):
         self.problems = problems
 
 
-def read_filter(given: Mapping[str, str]) -> FailureFilter:
+def read_filter(given: Mapping[str, str], clock: Clock) -> FailureFilter:
     """What an address asks for; what is empty or absent does not narrow.
+
+    Args:
+        given: by the names in an address.
+        clock: the zone of instants that name none.
 
     Raises:
         FilterError: choices are none of those there are, or instants are none.
 
-    >>> read_filter({"class": "data", "text": "call_time"}).contains
+    >>> from pipeline.instants import Clock
+    >>> read_filter({"class": "data", "text": "call_time"}, Clock("UTC")).contains
     'call_time'
     """
-    if problems := dict(_problems(given)):
+    if problems := dict(_problems(given, clock)):
         raise FilterError(problems)
     state = given.get("state") or "waiting"
     texts: dict[str, Any] = {field: given[name] for name, field in TEXTS.items() if given.get(name)}
@@ -71,8 +78,8 @@ def read_filter(given: Mapping[str, str]) -> FailureFilter:
         failure_class=given.get("class") or None,
         step=given.get("step") or None,
         states={"waiting": _WAITING, "any": None}.get(state, (state,)),
-        since=_instant(given.get("since")),
-        until=_instant(given.get("until")),
+        since=_instant(given.get("since"), clock),
+        until=_instant(given.get("until"), clock),
         **texts,
     )
 
@@ -89,6 +96,18 @@ def as_given(wanted: FailureFilter) -> dict[str, str]:
     given |= {name: getattr(wanted, field) for name, field in TEXTS.items()}
     given |= {name: at and at.isoformat() for name in INSTANTS if (at := getattr(wanted, name)) is not None}
     return {name: value for name, value in given.items() if value}
+
+
+def as_fields(given: Mapping[str, str], clock: Clock) -> dict[str, str]:
+    """What the fields of the form hold: instants as a browser writes them, in the zone of the clock.
+
+    >>> from pipeline.instants import Clock
+    >>> as_fields({"since": "2026-03-31T14:30Z", "until": "soon"}, Clock("Africa/Johannesburg"))
+    {'since': '2026-03-31T16:30:00', 'until': 'soon'}
+    """
+    problems = dict(_problems(given, clock))
+    instants = {name: given[name] for name in INSTANTS if given.get(name) and name not in problems}
+    return {**given, **{name: clock.typed(clock.read(text)) for name, text in instants.items()}}
 
 
 def as_query(given: Mapping[str, str], **others: object) -> str:
@@ -110,7 +129,7 @@ def in_words(given: Mapping[str, str]) -> str:
     return ", ".join(f"{LABELS.get(name, name)} {given[name]}" for name in NAMES if given.get(name))
 
 
-def _problems(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _problems(given: Mapping[str, str], clock: Clock) -> Iterator[tuple[str, str]]:
     for name, choices in CHOICES.items():
         if given.get(name) and given[name] not in choices:
             yield name, f"is one of {', '.join(choices)}"
@@ -119,13 +138,10 @@ def _problems(given: Mapping[str, str]) -> Iterator[tuple[str, str]]:
             yield name, "cannot hold the character NUL"
     for name in INSTANTS:
         try:
-            _instant(given.get(name))
+            _instant(given.get(name), clock)
         except ValueError:
-            yield name, "is a date and time in UTC, such as 2026-03-31T14:30"
+            yield name, f"is a date and time in {clock.zone}, such as 2026-03-31T14:30"
 
 
-def _instant(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    instant = datetime.fromisoformat(text)
-    return instant if instant.tzinfo is not None else instant.replace(tzinfo=UTC)
+def _instant(text: str | None, clock: Clock) -> datetime | None:
+    return clock.read(text) if text else None

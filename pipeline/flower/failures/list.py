@@ -51,7 +51,7 @@ class ListHandler(TabHandler):
         problems: Mapping[str, str] = {}
         wanted: FailureFilter | None = None
         try:
-            wanted = filters.read_filter(given)
+            wanted = filters.read_filter(given, self.clock)
         except filters.FilterError as error:
             problems = error.problems
         place = {"before": self.id_given("before"), "after": self.id_given("after")}
@@ -61,6 +61,7 @@ class ListHandler(TabHandler):
         self.render(
             "failed_calls.html",
             given=given,
+            fields=filters.as_fields(given, self.clock),
             problems=problems,
             choices=filters.CHOICES,
             labels=filters.LABELS,

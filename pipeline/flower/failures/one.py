@@ -54,7 +54,7 @@ class DetailHandler(TabHandler):
     ) -> None:
         """Show a failure, with what was wrong with an attempt at it: the action, and the text that was tried."""
         given = self.given(filters.NAMES)
-        seen = await self.ask(lambda connection: _see(connection, failure_id, _wanted(given)))
+        seen = await self.ask(lambda connection: _see(connection, failure_id, self._wanted(given)))
         if seen is None:
             raise RefusalError(404, f"There is no failure {failure_id}.")
         failure = seen.failure
@@ -79,6 +79,13 @@ class DetailHandler(TabHandler):
             longest_reason=LONGEST_REASON,
             **seen._asdict(),
         )
+
+    def _wanted(self, given: dict[str, str]) -> FailureFilter:
+        """The list one came from; the one without a filter where that is none."""
+        try:
+            return filters.read_filter(given, self.clock)
+        except filters.FilterError:
+            return FailureFilter()
 
 
 class StateHandler(TabHandler):
@@ -148,14 +155,6 @@ def _see(connection: Connection, failure_id: int, wanted: FailureFilter) -> Seen
     if call is not None and _is_being_charged(call):
         coming = charge_to_come(connection, call.call._asdict(), timezone=timezone)
     return Seen(failure, call, beside(connection, wanted, failure.id), stakes[0] if stakes else None, coming)
-
-
-def _wanted(given: dict[str, str]) -> FailureFilter:
-    """The list one came from; the one without a filter where that is none."""
-    try:
-        return filters.read_filter(given)
-    except filters.FilterError:
-        return FailureFilter()
 
 
 def _call_of(connection: Connection, failure: FailureDetail) -> History | None:

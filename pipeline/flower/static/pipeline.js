@@ -180,7 +180,7 @@
       : "It does not close: " + sheet.violations.map((each) => `${each.rule} (${number.format(each.count)})`).join("; ") +
         ". The command balance says which.");
     closes.className = sheet.closes ? "cdr-good" : "cdr-late";
-    const since = SPANS[window] ? {since: new Date(Date.parse(sheet.as_of) - SPANS[window] * 1000).toISOString().slice(0, 16)} : {};
+    const since = SPANS[window] ? {since: new Date(Date.parse(sheet.as_of) - SPANS[window] * 1000).toISOString().slice(0, 16) + "Z"} : {};
     for (const row of document.querySelectorAll("#balance tr")) {
       const place = row.dataset.place, count = sheet[place].records;
       if (!changed(`balance ${place}`, [window, count])) continue;

@@ -17,9 +17,11 @@ from pipeline.doctor.rules.processes import (
     judge_stops,
 )
 from pipeline.doctor.rules.verdict import Level
+from pipeline.instants import Clock
 from pipeline.monitoring.rules.signs import Sign
 from pipeline.recordings.rules.outcome import PauseKind
 
+CLOCK = Clock("Africa/Johannesburg")
 QUEUES = ["cdr.bill", "recordings.enigma"]
 
 
@@ -61,9 +63,9 @@ def test_other_diallers_ingestors_are_known_by_their_signs():
 
 def test_a_stop_is_told_with_its_release():
     """And none is fine."""
-    (none,) = judge_stops([])
+    (none,) = judge_stops([], CLOCK)
     assert none.level is Level.OK
-    (stop,) = judge_stops([Standing("north", "fuse", "51 of the last 100", datetime(2026, 11, 23, tzinfo=UTC))])
+    (stop,) = judge_stops([Standing("north", "fuse", "51 of the last 100", datetime(2026, 11, 23, tzinfo=UTC))], CLOCK)
     assert stop.level is Level.PROBLEM
     assert "pipeline stops release --source north" in stop.remedy
 
@@ -81,13 +83,17 @@ def test_a_pause_is_told_with_what_ends_it(kind, level):
     """Every kind there is."""
     assert {each.value for each in PauseKind} == PAUSED.keys()
     since = datetime(2026, 11, 24, 9, tzinfo=UTC)
-    (verdict,) = judge_pauses([Waiting("north", kind, "401 Unauthorized.", since, since + timedelta(minutes=5))])
+    pause = Waiting("north", kind, "401 Unauthorized.", since, since + timedelta(minutes=5))
+    (verdict,) = judge_pauses([pause], CLOCK)
     assert verdict.level is level
-    assert "those of north wait since 2026-11-24 09:00 UTC, the next try is at 09:05:00: 401" in verdict.says
+    assert (
+        "those of north wait since 2026-11-24 11:00 SAST, the next try is at 2026-11-24 11:05:00 SAST: 401"
+        in verdict.says
+    )
     assert "pipeline recordings resume --source north" in verdict.remedy
 
 
 def test_no_pause_is_well():
     """It is said, so that one knows it was looked at."""
-    (verdict,) = judge_pauses([])
+    (verdict,) = judge_pauses([], CLOCK)
     assert verdict.level is Level.OK
