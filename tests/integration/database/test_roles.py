@@ -540,9 +540,15 @@ def test_accepting_waits_for_the_steps_of_the_call(standing, step):
             accept_by_hand(connection, conflict)
 
 
-@pytest.mark.parametrize("table", metadata.tables)
+@pytest.mark.parametrize("role", ["cdr_read", "cdr_flower", "cdr_ingest"])
+def test_secrets_of_subscribers_are_for_those_who_deliver(standing, role):
+    refused(standing[role], "SELECT settings FROM subscriber_secrets")
+    rows(standing["cdr_work"], "SELECT settings FROM subscriber_secrets")
+
+
+@pytest.mark.parametrize("table", [name for name in metadata.tables if name != "subscriber_secrets"])
 def test_a_reader_only_reads(standing, table):
-    """Every table, and nothing else of it."""
+    """Every table but that of secrets, and nothing else of it."""
     reader = standing["cdr_read"]
     rows(reader, f"SELECT count(*) FROM {table}")
     for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}", f"INSERT INTO {table} DEFAULT VALUES"):
