@@ -59,7 +59,7 @@ class Feed:
         self.options: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str = "one", *, from_start: bool = True, **changes: Any) -> None:
-        wanted = {"sources": ("*",), "campaigns": ("*",), "kinds": KINDS, "dispositions": None}
+        wanted: dict[str, Any] = {"sources": ("*",), "campaigns": ("*",), "kinds": KINDS, "dispositions": None}
         wanted |= {each: changes.pop(each) for each in tuple(changes) if each in wanted}
         given = {"shape": "thin", "ordering": "none", "settings": {}, "secrets": {}, "sink": "test"} | changes
         new = subscribers.NewSubscriber(name, wanted=Filter(**wanted), **given)
