@@ -22,6 +22,7 @@ from pipeline.feed.rules.event import KINDS, Event, event_id
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
 from pipeline.feed.sinks import check_settings, open_sink
+from pipeline.feed.sinks.base import SettingError
 from pipeline.feed.subscribers import NewSubscriber, SubscriberError, names_of
 from pipeline.logs.rules.secrets import secrets_of
 from pipeline.settings import current_settings
@@ -189,7 +190,7 @@ def _said() -> Iterator[None]:
     """What is wrong with what was asked for is a sentence."""
     try:
         yield
-    except SubscriberError as error:
+    except (SubscriberError, SettingError) as error:
         complain(str(error))
         raise typer.Exit(WRONG) from None
 

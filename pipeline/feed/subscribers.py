@@ -111,7 +111,7 @@ def check(new: NewSubscriber) -> None:
     """
     if not _NAME.fullmatch(new.name):
         raise SubscriberError(
-            f"the name must be at most 48 lower-case letters, digits, - and _, and begin with none of the last two, "
+            f"the name must be at most 48 small letters, digits, - and _, and begin with none of the last two, "
             f"got {new.name!r}"
         )
     _among("--kind", new.wanted.kinds, KINDS)

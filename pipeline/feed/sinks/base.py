@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from pipeline.feed.rules.event import Event
 
 
+class SettingError(PipelineError):
+    """A setting of a sink is missing, or cannot be what it is set to."""
+
+
 class Refusal(NamedTuple):
     """An event that the other side would not have."""
 
