@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import redis
 import yaml
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -27,6 +28,14 @@ from pipeline.failures.leafing import page_failures
 from pipeline.failures.listing import FailureFilter, read_failure
 from pipeline.failures.rules.change import Change
 from pipeline.failures.stats import failure_stats
+from pipeline.feed import subscribers
+from pipeline.feed.deliver import deliver
+from pipeline.feed.retention import drop_old, expire
+from pipeline.feed.rules.event import KINDS
+from pipeline.feed.rules.filter import Filter
+from pipeline.feed.sequence import place
+from pipeline.feed.sinks import open_sink
+from pipeline.feed.sinks.base import RefusedError
 from pipeline.flower import overview
 from pipeline.flower.failures import one as failed_call
 from pipeline.ingest.loop import Ingestor
@@ -538,6 +547,34 @@ def test_accepting_waits_for_the_steps_of_the_call(standing, step):
         connection.execute(text("SET LOCAL lock_timeout = '50ms'"))
         with pytest.raises(DBAPIError, match="lock timeout"):
             accept_by_hand(connection, conflict)
+
+
+def test_the_owner_subscribes_somebody_and_workers_deliver(charged, servers):
+    """Positions, lease, delivery, refusal, retention: all under the workers' role."""
+    settings = {"url": servers.broker.url, "list": "roles:crm"}
+    wanted = Filter(("*",), ("*",), KINDS)
+    new = subscribers.NewSubscriber("crm", "redis-list", settings, {"end": "left"}, wanted, "thin", "none")
+    with charged["owner"].begin() as connection:
+        subscribers.add(connection, new, who="ann", from_start=True)
+    worker = charged["cdr_work"]
+    assert place(worker)
+    assert deliver(worker, "crm", open_sink=open_sink, seconds=5).delivered
+    with redis.Redis.from_url(servers.broker.url) as client:
+        assert client.delete("roles:crm")
+
+    def refuses(*args, **options):
+        sink = open_sink(*args, **options)
+        sink.deliver = raise_refused
+        return sink
+
+    def raise_refused(events):
+        raise RefusedError("too large")
+
+    with charged["owner"].begin() as connection:
+        connection.execute(text("UPDATE subscribers SET position = 0, token = gen_random_uuid()"))
+    assert deliver(worker, "crm", open_sink=refuses, seconds=5).refused
+    assert drop_old(worker, days=1) == 0
+    assert expire(worker) == []
 
 
 @pytest.mark.parametrize("role", ["cdr_read", "cdr_flower", "cdr_ingest"])

@@ -18,10 +18,14 @@ from pipeline.failures.operator import accept
 from pipeline.feed import subscribers
 from pipeline.feed.cursors import take
 from pipeline.feed.retention import drop_old, expire
-from pipeline.feed.rules.event import CORRECTED, FINISHED, RECEIVED
+from pipeline.feed.rules.event import CORRECTED, ENDED, FINISHED, RECEIVED
 from pipeline.feed.sequence import place
+from pipeline.recordings.operator import retry
+from pipeline.recordings.rows import claim, settle, take_due
+from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, RecordingState
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, walk, walk_overdue, works
+from tests.integration.recording_rows import change, scheduled
 from tests.patience import eventually
 
 
@@ -374,3 +378,43 @@ def test_steps_of_a_batch_that_is_done_again_tell_nothing_twice(engine, feed):
     walk(engine, batch)
     assert walk(engine, batch) == ["done before"] * len(Step)
     assert feed.deliver().delivered == 1
+
+
+def end(engine, call_id, state, reason):
+    with engine.begin() as connection:
+        held = claim(connection, call_id, source="enigma", lease_seconds=10, dispatched_at=None)
+        assert held is not None
+        assert settle(connection, held, Decision(state, reason, attempts=1), None)
+
+
+def test_each_end_of_a_recording_is_one_event(engine, feed):
+    """Also that of one that an operator had tried again; a try that is not the last is none."""
+    feed.add(kinds=(ENDED,), shape="call", fields=("recording",))
+    [call_id] = scheduled(engine, "7")
+    with engine.begin() as connection:
+        held = claim(connection, call_id, source="enigma", lease_seconds=10, dispatched_at=None)
+        assert held is not None
+        later = Decision(RecordingState.SCHEDULED, "not yet", attempts=1, wait_seconds=0)
+        assert settle(connection, held, later, None)
+    feed.deliver()
+    assert feed.refs() == []
+    end(engine, call_id, RecordingState.ABSENT, "there is none")
+    feed.deliver()
+    with engine.begin() as connection:
+        retry(connection, who="thandi", reason=None)
+    end(engine, call_id, RecordingState.FAILED, "broken")
+    feed.deliver()
+    assert feed.refs() == [(ENDED, "7"), (ENDED, "7")]
+    assert len({each["id"] for each in feed.got()}) == 2
+    assert [json.loads(each["body"])["data"]["recording"]["state"] for each in feed.got()] == ["absent", "failed"]
+
+
+def test_a_recording_that_is_given_up_for_its_workers_is_told(engine, feed):
+    feed.add(kinds=(ENDED,))
+    scheduled(engine, "7")
+    for _ in range(LOST_AT_MOST):
+        change(engine, "state = 'downloading', due_at = now() - interval '1 s'")
+        with engine.begin() as connection:
+            take_due(connection, "enigma", limit=10, redispatch_after_seconds=10)
+    feed.deliver()
+    assert feed.refs() == [(ENDED, "7")]
