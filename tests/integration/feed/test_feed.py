@@ -14,7 +14,7 @@ from pipeline.batches.run import run_all_steps
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import rerate
 from pipeline.billing.tariff_cache import TariffCache
-from pipeline.failures.operator import accept
+from pipeline.failures.operator import accept, edit
 from pipeline.feed import subscribers
 from pipeline.feed.cursors import take
 from pipeline.feed.retention import drop_old, expire
@@ -24,7 +24,7 @@ from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import claim, settle, take_due
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, RecordingState
 from tests.factories import make_record
-from tests.integration.flow import load, receive, rows, walk, walk_overdue, works
+from tests.integration.flow import NOW, load, receive, rows, walk, walk_overdue, works
 from tests.integration.recording_rows import change, scheduled
 from tests.patience import eventually
 
@@ -153,6 +153,32 @@ def test_what_waited_is_told_when_it_is_done(engine, feed):
     assert walk_overdue(engine)
     feed.deliver()
     assert feed.refs() == [(FINISHED, "uk"), (FINISHED, "waits")]
+
+
+def test_what_waited_is_told_although_nobody_knows_any_more_what_did(engine, feed):
+    """The row that says it is past its retention, or the batch was finished by a version that wrote none."""
+    load(engine, b"prefix,rate_per_minute\n44,1\n")
+    walk(engine, receive(engine, make_record(call_ref="waits"), make_record(call_ref="uk", number="+447700900123")))
+    with engine.begin() as connection:
+        connection.execute(text("DELETE FROM feed"))
+    feed.add(kinds=(FINISHED,))
+    load(engine, b"prefix,rate_per_minute\n27,1\n44,1\n")
+    assert walk_overdue(engine)
+    feed.deliver()
+    assert feed.refs() == [(FINISHED, "waits")]
+
+
+def test_a_record_that_is_mended_is_a_finished_call(engine, feed):
+    """Once, whatever was done to others of its batch before and after."""
+    load(engine)
+    feed.add(kinds=(FINISHED,))
+    broken = [make_record(call_ref=ref, call_time=-1) for ref in ("1", "2")]
+    walk(engine, receive(engine, make_record(call_ref="0"), *broken))
+    for failure_id, ref in rows(engine, "SELECT id, call_ref FROM failures ORDER BY id"):
+        edit(engine, failure_id, make_record(call_ref=ref), who="thandi", region="ZA", now=NOW)
+        assert walk_overdue(engine)
+        feed.deliver()
+    assert feed.refs() == [(FINISHED, "0"), (FINISHED, "1"), (FINISHED, "2")]
 
 
 def test_an_accepted_conflict_is_one_event_and_comes_when_it_is_charged(engine, feed):
