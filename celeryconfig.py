@@ -111,7 +111,7 @@ task_routes = {
 # No tick expires, for a worker whose clock is ahead would drop them all; the scheduler lets few of them wait.
 beat_schedule = {
     "reconcile": {"task": "pipeline.reconcile", "schedule": timedelta(seconds=2)},
-    "dispatch recordings": {"task": "recordings.dispatch", "schedule": timedelta(seconds=1)},
+    "dispatch recordings": {"task": "recordings.dispatch", "schedule": timedelta(seconds=2)},
     "clean up each dialler's recordings": {
         "task": "recordings.keep",
         "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat

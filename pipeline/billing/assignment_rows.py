@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
+
+from pipeline.database.engine import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,19 +25,24 @@ def version_ids_in_force(connection: Connection, campaigns: Iterable[str]) -> di
 
     A campaign has the tariff assigned to it, else the one assigned to everything, else `default`.
     """
-    rows = connection.execute(
-        text(
-            "SELECT c.ref, v.id FROM unnest(cast(:campaigns AS text[])) AS c (ref) "
-            "LEFT JOIN tariff_assignments AS own ON own.campaign_ref = c.ref "
-            "LEFT JOIN tariff_assignments AS other ON other.campaign_ref = :everything "
-            "JOIN tariffs AS t ON t.id = coalesce(own.tariff_id, other.tariff_id, "
-            "                                     (SELECT id FROM tariffs WHERE name = :default)) "
-            "CROSS JOIN LATERAL (SELECT id FROM tariff_versions WHERE tariff_id = t.id "
-            "                    ORDER BY version DESC LIMIT 1) AS v"
-        ),
-        {"campaigns": list(campaigns), "everything": EVERYTHING, "default": DEFAULT_TARIFF},
+    return dict(
+        execute(
+            connection,
+            _IN_FORCE,
+            {"campaigns": list(campaigns), "everything": EVERYTHING, "default": DEFAULT_TARIFF},
+        ).fetchall()
     )
-    return {row.ref: row.id for row in rows}
+
+
+_IN_FORCE: Final = """
+SELECT c.ref, v.id FROM unnest(%(campaigns)s::text[]) AS c (ref)
+LEFT JOIN tariff_assignments AS own ON own.campaign_ref = c.ref
+LEFT JOIN tariff_assignments AS other ON other.campaign_ref = %(everything)s::text
+JOIN tariffs AS t ON t.id = coalesce(own.tariff_id, other.tariff_id,
+                                     (SELECT id FROM tariffs WHERE name = %(default)s::text))
+CROSS JOIN LATERAL (SELECT id FROM tariff_versions WHERE tariff_id = t.id ORDER BY version DESC LIMIT 1) AS v
+"""
+"""Of the step bill, hence past SQLAlchemy."""
 
 
 def assign(connection: Connection, campaign: str, tariff_id: int, *, assigned_by: str) -> bool:

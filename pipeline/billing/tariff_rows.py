@@ -11,6 +11,7 @@ from pipeline.billing.assignment_rows import assignments
 from pipeline.billing.rate_rows import insert_rates
 from pipeline.billing.rules.rating import DurationBasis, Rounding
 from pipeline.billing.rules.terms import TariffTerms
+from pipeline.database.engine import execute
 from pipeline.database.narrowing import narrow
 from pipeline.database.tables import rates, tariff_versions, tariffs
 
@@ -192,7 +193,7 @@ _ZONES_IN_FORCE = text(
 
 def use_tariffs(connection: Connection) -> None:
     """Say that this transaction rates calls, until its end; many may at once."""
-    connection.execute(text(f"SELECT pg_advisory_xact_lock_shared({_TARIFFS_IN_USE})"))
+    execute(connection, f"SELECT pg_advisory_xact_lock_shared({_TARIFFS_IN_USE})", {})
 
 
 def wait_for_ratings(connection: Connection) -> datetime:

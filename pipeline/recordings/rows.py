@@ -6,11 +6,12 @@ All times are the database's, so that machines whose clocks differ agree on what
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import Double, and_, case, cast, exists, extract, func, not_, or_, select, text, update
 
 from pipeline.calls.rules.cdr import NAMELESS
+from pipeline.database.engine import execute
 from pipeline.database.feed_log import tell
 from pipeline.database.narrowing import narrow
 from pipeline.database.tables import calls, recording_pauses, recordings
@@ -109,30 +110,27 @@ def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int
 
     A call that came without a call_ref ends here: nothing can be asked.
     """
-    result = connection.execute(
-        _SCHEDULE, {**span.bounds, "delay": delay_seconds, "no_call_ref": NO_CALL_REF, "nameless": NAMELESS}
-    )
-    return int(result.rowcount)
+    values = {**span.bounds, "delay": delay_seconds, "no_call_ref": NO_CALL_REF, "nameless": NAMELESS}
+    return execute(connection, _SCHEDULE, values).rowcount
 
 
-# SQL: a batch's rows in one statement, by the range of their key in each table.
-_SCHEDULE = text(
-    "INSERT INTO recordings "
-    "  (call_id, source, call_ref, dialed_at, state, reason, due_at, counts_from, ended_at) "
-    "SELECT calls.id, calls.source, calls.call_ref, calls.dialed_at, "
-    "       CASE WHEN nameless THEN 'absent' ELSE 'scheduled' END, "
-    "       CASE WHEN nameless THEN :no_call_ref END, "
-    "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
-    "       CASE WHEN NOT nameless THEN now() + make_interval(secs => :delay) END, "
-    "       CASE WHEN nameless THEN now() END "
-    "FROM calls JOIN dispositions ON dispositions.call_id = calls.id, "
-    "     LATERAL (SELECT starts_with(calls.call_ref, :nameless) AS nameless) AS named "
-    "WHERE calls.id BETWEEN :first AND :last AND dispositions.call_id BETWEEN :first AND :last "
-    "  AND dispositions.can_have_audio "
-    "  AND NOT EXISTS (SELECT FROM recordings AS known WHERE known.call_id = calls.id "
-    "                  AND known.call_id BETWEEN :first AND :last) "
-    "ON CONFLICT (call_id) DO NOTHING"
-)
+_SCHEDULE: Final = """
+INSERT INTO recordings (call_id, source, call_ref, dialed_at, state, reason, due_at, counts_from, ended_at)
+SELECT calls.id, calls.source, calls.call_ref, calls.dialed_at,
+       CASE WHEN nameless THEN 'absent' ELSE 'scheduled' END,
+       CASE WHEN nameless THEN %(no_call_ref)s::text END,
+       CASE WHEN NOT nameless THEN now() + make_interval(secs => %(delay)s::float8) END,
+       CASE WHEN NOT nameless THEN now() + make_interval(secs => %(delay)s::float8) END,
+       CASE WHEN nameless THEN now() END
+FROM calls JOIN dispositions ON dispositions.call_id = calls.id,
+     LATERAL (SELECT starts_with(calls.call_ref, %(nameless)s::text) AS nameless) AS named
+WHERE calls.id BETWEEN %(first)s AND %(last)s AND dispositions.call_id BETWEEN %(first)s AND %(last)s
+  AND dispositions.can_have_audio
+  AND NOT EXISTS (SELECT FROM recordings AS known WHERE known.call_id = calls.id
+                  AND known.call_id BETWEEN %(first)s AND %(last)s)
+ON CONFLICT (call_id) DO NOTHING
+"""
+"""A batch's rows in one statement, by the range of their key in each table; of a step, hence past SQLAlchemy."""
 
 
 def take_due(connection: Connection, source: str, *, limit: int, redispatch_after_seconds: float) -> list[DueRecording]:

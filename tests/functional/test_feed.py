@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import redis
 from sqlalchemy import create_engine, text
@@ -40,4 +42,7 @@ def test_an_unchanged_reader_gets_every_element_once(stack, dialler, crm, server
         received = list(connection.scalars(text("SELECT raw FROM inbox ORDER BY record_id")))
     engine.dispose()
     assert sorted(crm.lrange(LIST, 0, -1)) == sorted(received)
-    eventually(lambda: "active" in stack.run("pipeline", "subscriber", "list").stdout, seconds=10)
+    assert stack.run("pipeline", "health", "feed", "--ready").returncode == 0
+    [shown] = json.loads(stack.run("pipeline", "subscriber", "list", "--json").stdout)
+    assert (shown["state"], shown["delivered"], shown["misses"]) == ("active", 2 * CALLS, 0)
+    assert shown["behind_since"] is None or shown["rows_behind"]

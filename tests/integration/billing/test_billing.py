@@ -26,6 +26,7 @@ from pipeline.billing.tariff_cache import TariffCache
 from pipeline.billing.tariff_rows import list_versions
 from pipeline.calls.rules.disposition import Disposition
 from pipeline.cli import app
+from pipeline.database.engine import driver_connection
 from pipeline.errors import DataError
 from tests.factories import DIALED_AT, make_record
 from tests.integration.flow import receive, rows, sheet, tariff_in_force, walk, walk_overdue
@@ -115,6 +116,11 @@ class TestWorkedNumbers:
         """No connect fee without a second of talk, and a reason in place of a line of zero."""
         load(engine, "27,0.60,0.20", columns="prefix,rate_per_minute,connect_fee")
         assert bill(engine, {"call_time": 0}) == ["zero_seconds"]
+
+
+def counted(execute, asked):
+    """The same, and what is asked is written down."""
+    return lambda *args, **options: asked.append(args) or execute(*args, **options)
 
 
 class TestAssigning:
@@ -210,8 +216,8 @@ class TestAssigning:
         with engine.begin() as connection:
             tariff_in_force(cache, connection)
             asked = []
-            execute = connection.execute
-            monkeypatch.setattr(connection, "execute", lambda *args: asked.append(args) or execute(*args))
+            for asks in (connection, driver_connection(connection)):
+                monkeypatch.setattr(asks, "execute", counted(asks.execute, asked))
             for version_id in cache.in_force(connection, campaigns).values():
                 cache.version(connection, version_id)
         assert len(asked) == 2

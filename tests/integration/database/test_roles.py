@@ -36,7 +36,7 @@ from pipeline.feed.rules.filter import Filter
 from pipeline.feed.sequence import place
 from pipeline.feed.sinks import open_sink
 from pipeline.feed.sinks.base import RefusedError
-from pipeline.flower import overview
+from pipeline.flower import figures
 from pipeline.flower.failures import one as failed_call
 from pipeline.ingest.loop import Ingestor
 from pipeline.ingest.rules.states import State
@@ -159,7 +159,7 @@ def test_the_reconciler_works_under_the_workers_role(charged):
 def test_flower_reads_all_that_its_tabs_show(charged, monkeypatch):
     """Lists, counts, one failure with its call and charge, what moves, the balance."""
     flower = charged["cdr_flower"]
-    monkeypatch.setattr(overview, "engine", lambda: flower)
+    monkeypatch.setattr(figures, "engine", lambda: flower)
     with flower.begin() as connection:
         connection.execute(text("SET TRANSACTION READ ONLY"))
         assert len(page_failures(connection, FailureFilter(), limit=50).failures) == 3
@@ -171,9 +171,11 @@ def test_flower_reads_all_that_its_tabs_show(charged, monkeypatch):
         call = failed_call._call_of(connection, conflict)
         assert call is not None
         assert len(call.charges) == 1
-        assert overview._moving(connection)["backlog"] == []
-        assert overview._recordings(connection)["recordings"]
-    assert overview._balance(None)["closes"]
+        assert figures.sources(connection) == ["enigma"]
+        assert figures.moving(connection, None)["standing"] == []
+    assert figures.waiting(None)["steps"] == []
+    assert figures.recordings()["recordings"]
+    assert figures.balance(None, None)["closes"]
 
 
 def test_flower_does_all_that_its_buttons_do(charged):
