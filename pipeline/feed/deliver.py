@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.database.engine import is_outage
+from pipeline.errors import PipelineError
 from pipeline.feed import cursors
 from pipeline.feed.cursors import LEASE_SECONDS, Cursor
 from pipeline.feed.reading import Wanted, read_part
@@ -62,11 +63,11 @@ class Delivery(NamedTuple):
     hole: tuple[int, int] | None = None
 
 
-class _Ended(Exception):  # noqa: N818 - it ends the walk, and is no error
-    """Nothing more is to be delivered this time."""
+class _EndedError(PipelineError):
+    """Nothing more is to be delivered this time; nobody sees it but `deliver`."""
 
     def __init__(self, outcome: str, reason: str | None = None, hole: tuple[int, int] | None = None) -> None:
-        super().__init__(outcome)
+        super().__init__(reason or outcome)
         self.outcome, self.reason, self.hole = outcome, reason, hole
 
 
@@ -96,7 +97,7 @@ def deliver(
         try:
             with contextlib.closing(_opened(lease, open_sink)) as sink:
                 outcome = walk.go(sink, until=time.monotonic() + seconds)
-        except _Ended as ended:
+        except _EndedError as ended:
             return Delivery(ended.outcome, walk.delivered, walk.refused, ended.reason, ended.hole)
         except SinkAwayError as error:
             return walk.missed(error)
@@ -138,7 +139,7 @@ class _Walk:
 
     def __init__(self, engine: Engine, lease: Lease, chance: Callable[[], float]) -> None:
         self._engine, self._lease, self._chance = engine, lease, chance
-        self._cursor = lease.cursor
+        self._cursor = self._taken = lease.cursor
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
         self.delivered = self.refused = 0
 
@@ -184,12 +185,13 @@ class _Walk:
                 f"the sink says that it took position {known[0]}, and the newest is {newest}: was the database "
                 "restored, or is it another one's? Remove the subscriber, and add it with a list of its own"
             )
-        self._cursor = Cursor(*known)
-        self._advance(self._cursor)
+        self._taken = Cursor(*known)
 
     def _give(self, sink: Sink, part: Part) -> None:
-        """Hand over a part; what is refused is halved until the event is found."""
-        waiting = [self._admitted(part.events)]
+        """Hand over a part, but for what the sink has; what is refused is halved until the event is found."""
+        fresh = [event for event in part.events if event[:2] > self._taken]
+        uncounted = len(part.events) - len(fresh)
+        waiting = [self._admitted(fresh)]
         while waiting:
             events = waiting.pop(0)
             try:
@@ -205,6 +207,7 @@ class _Walk:
                 taken = 0
             else:
                 taken = len(events)
+            taken, uncounted = taken + uncounted, 0
             self.delivered += taken
             if waiting:
                 self._advance(Cursor(*events[-1][:2]) if events else self._cursor, delivered=taken)
@@ -239,19 +242,19 @@ class _Walk:
             goes_on = cursors.advance(connection, self._lease, to, delivered=delivered, filtered=filtered)
         self._cursor = to
         if not goes_on:
-            raise _Ended("stopped")
+            raise _EndedError("stopped")
 
     def _stand(self, reason: str) -> None:
         wait = wait_seconds(self._lease.misses + 1, chance=self._chance())
         with self._engine.begin() as connection:
             cursors.miss(connection, self._lease, reason, wait_seconds=wait)
-        raise _Ended("stands", reason)
+        raise _EndedError("stands", reason)
 
     def _expire(self, hole: tuple[int, int]) -> None:
         reason = f"it fell behind the retention of the feed: positions {hole[0]} to {hole[1]} are gone"
         with self._engine.begin() as connection:
             cursors.end(connection, self._lease, "expired", reason, hole)
-        raise _Ended("expired", reason, hole)
+        raise _EndedError("expired", reason, hole)
 
 
 def masked(text: str, settings: Mapping[str, Any]) -> str:

@@ -61,7 +61,7 @@ def test_the_end_is_a_setting(engine, subscribed, crm):
     assert [crm.brpop([LIST], timeout=1)[1] for _ in elements] == elements
 
 
-def test_a_crash_between_the_push_and_our_cursor_repeats_nothing(engine, subscribed, crm):
+def test_a_crash_between_the_push_and_our_cursor_repeats_nothing(engine, feed, subscribed, crm):
     subscribed()
     elements = [make_record() for _ in range(3)]
     receive(engine, *elements)
@@ -81,6 +81,7 @@ def test_a_crash_between_the_push_and_our_cursor_repeats_nothing(engine, subscri
         bring(engine, opener=dies)
     assert bring(engine).outcome == "up to date"
     assert crm.lrange(LIST, 0, -1) == elements
+    assert feed.show("crm").delivered == 3
 
 
 def test_two_that_believe_they_may_push_once(engine, subscribed, crm, servers):
@@ -167,3 +168,16 @@ def test_a_setting_that_cannot_be_is_said(changes, said):
         open_sink("redis-list", {"url": "redis://h/0", "list": "l"} | changes, subscriber="crm")
     with pytest.raises(SettingError, match="no sink 'pigeon'"):
         open_sink("pigeon", {}, subscriber="crm")
+
+
+def test_a_list_that_knows_a_later_position_than_there_is_stands(engine, feed, subscribed, crm):
+    """The database was restored to an earlier day: its new positions are not those that the list has."""
+    subscribed()
+    receive(engine, make_record())
+    bring(engine)
+    [cursor] = list(crm.scan_iter(match="*:feed:*"))
+    crm.set(cursor, "900 0")
+    receive(engine, make_record())
+    delivery = bring(engine)
+    assert (delivery.outcome, delivery.delivered) == ("stands", 0)
+    assert "was the database restored" in feed.show("crm").last_error
