@@ -86,7 +86,7 @@ _exchange = Exchange("pipeline", type="direct")
 _queue_arguments = None if _redis_broker else {"x-queue-type": "quorum"}
 task_queues = [
     Queue(name, _exchange, routing_key=name, queue_arguments=_queue_arguments)
-    for name in (*QUEUE.values(), "pipeline")  # `celery worker --queues steps` reads those of the steps
+    for name in (*QUEUE.values(), "pipeline", "feed")  # `celery worker --queues steps` reads those of the steps
 ]
 # Each dialler's recordings have a queue of their own: only workers of that ENIGMA_SOURCE can reach it and know its
 # password. By the alias, `celery worker --queues recordings` reads that of the worker's own dialler.
@@ -103,6 +103,9 @@ task_routes = {
     "recordings.clean_partials": {"queue": _recordings},
     "pipeline.reconcile": {"queue": "pipeline"},
     "pipeline.act_in_bulk": {"queue": "pipeline"},
+    "feed.sequence": {"queue": "feed"},
+    "feed.deliver": {"queue": "feed"},
+    "feed.keep": {"queue": "pipeline"},
 }
 
 # No tick expires, for a worker whose clock is ahead would drop them all; the scheduler lets few of them wait.
@@ -113,9 +116,13 @@ beat_schedule = {
         "task": "recordings.keep",
         "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat
     },
+    "drop what is past the feed's retention": {"task": "feed.keep", "schedule": timedelta(hours=1)},
 }
 # A hundred thousand ticks a day would be all that Flower remembers.
-task_annotations = {name: {"send_events": False} for name in ("pipeline.reconcile", "recordings.dispatch")}
+task_annotations = {
+    name: {"send_events": False}
+    for name in ("pipeline.reconcile", "recordings.dispatch", "feed.sequence", "feed.deliver")
+}
 beat_scheduler = "pipeline.worker.liveness:LivingScheduler"
 beat_max_loop_interval = 1
 

@@ -34,7 +34,7 @@ wait_for_login()
 app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
-    include=["pipeline.tasks.flow", "pipeline.tasks.recordings", "pipeline.tasks.failures"],
+    include=["pipeline.tasks.flow", "pipeline.tasks.recordings", "pipeline.tasks.failures", "pipeline.tasks.feed"],
 )
 app.clock = Clock()
 app.config_from_object("celeryconfig")

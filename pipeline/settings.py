@@ -180,6 +180,8 @@ class Settings(BaseSettings):
         dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)
     ] = {}
     """What fsspec is told about the store, as JSON: credentials, endpoint, server-side encryption."""
+    feed_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
+    """How long the feed is kept for subscribers that lag; who falls behind is told which positions are gone."""
     pipeline_region: Annotated[str, BeforeValidator(_in_capitals), AfterValidator(_region)] = "ZA"
     """The region national numbers belong to."""
     pipeline_currency: Annotated[str, BeforeValidator(_in_capitals), AfterValidator(_currency)] = "ZAR"

@@ -112,38 +112,71 @@ def step_held(connection: Connection, batch_id: int, step: Step) -> Iterator[Non
 
 def mark_done(connection: Connection, batch_id: int, step: Step, *, resend_after_seconds: float) -> Progress:
     """Mark a step done for the whole batch, finish the batch when it was the last, and say what is left."""
-    row = execute(connection, _MARK_DONE[step], {"id": batch_id, "resend_after": resend_after_seconds}).fetchone()
+    return _mark(connection, _MARK_DONE[step], batch_id, resend_after_seconds)
+
+
+def mark_all_done(connection: Connection, batch_id: int, *, resend_after_seconds: float) -> Progress:
+    """Mark every step done for the whole batch, which finishes it."""
+    return _mark(connection, _MARK_ALL_DONE, batch_id, resend_after_seconds)
+
+
+def _mark(connection: Connection, statement: LiteralString, batch_id: int, resend_after_seconds: float) -> Progress:
+    values = {"id": batch_id, "first": first_record(batch_id), "last": last_record(batch_id)}
+    row = execute(connection, statement, {**values, "resend_after": resend_after_seconds}).fetchone()
     assert row is not None
-    return _progress(row)
+    *marked, finished_again = row
+    if finished_again:
+        execute(connection, _TELL_AGAIN, values)
+    return _progress(marked)
+
+
+_OF_ITS_RECORDS: Final[LiteralString] = "record_id BETWEEN %(first)s AND %(last)s"
+
+
+def _marking(assignments: LiteralString) -> LiteralString:
+    # A batch that is finished for the first time is a row of the feed, in the same statement: it costs no round trip.
+    # Its records that wait for something are left out of it.
+    return (
+        f"marked AS (UPDATE batches SET {assignments}, "
+        "  due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 WHERE id = %(id)s "
+        f"  RETURNING {_COLUMNS}, finished_at IS NOT NULL AS finished, reopened_at IS NOT NULL AS again), "
+        "fed AS (INSERT INTO feed (kind, source, batch_id, left_out) SELECT 'call.finished', source, id, nullif("
+        f"  ARRAY(SELECT record_id FROM failures WHERE {_OF_ITS_RECORDS} AND state <> 'resolved'), '{{}}') "
+        "  FROM marked WHERE finished AND NOT again) "
+        f"SELECT {_COLUMNS}, finished AND again FROM marked"
+    )
 
 
 def _mark_done(step: Step) -> LiteralString:
     # However the step came to its end, nothing of being careful with it is left for the next time it is done.
     forgotten: LiteralString = f"DELETE FROM probes WHERE batch_id = %(id)s AND step = '{step.value}'"
     others: LiteralString = " AND ".join(f"{column} IS NOT NULL" for other, column in MARK.items() if other is not step)
-    return (
-        f"WITH forgotten AS ({forgotten}) UPDATE batches SET {MARK[step]} = clock_timestamp(), "
-        f"finished_at = CASE WHEN {others} THEN clock_timestamp() END, "
-        "due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 "
-        f"WHERE id = %(id)s RETURNING {_COLUMNS}"
-    )
+    finished: LiteralString = f"finished_at = CASE WHEN {others} THEN clock_timestamp() END"
+    return f"WITH forgotten AS ({forgotten}), " + _marking(f"{MARK[step]} = clock_timestamp(), {finished}")
 
 
 _MARK_DONE: Final = {step: _mark_done(step) for step in Step}
+_MARK_ALL_DONE: Final[LiteralString] = "WITH " + _marking(
+    ", ".join(f"{column} = clock_timestamp()" for column in (*MARK.values(), "finished_at"))
+)
 
-
-def mark_all_done(connection: Connection, batch_id: int, *, resend_after_seconds: float) -> Progress:
-    """Mark every step done for the whole batch, which finishes it."""
-    row = execute(connection, _MARK_ALL_DONE, {"id": batch_id, "resend_after": resend_after_seconds}).fetchone()
-    assert row is not None
-    return _progress(row)
-
-
-_MARK_ALL_DONE: Final[LiteralString] = (
-    "UPDATE batches SET "
-    + ", ".join(f"{column} = clock_timestamp()" for column in (*MARK.values(), "finished_at"))
-    + ", due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 "
-    f"WHERE id = %(id)s RETURNING {_COLUMNS}"
+# A batch that was reopened: a row names those of the records left out that are done since. Where no row says what was
+# left out (it was made by older code, or is past its retention) all that ever waited are named: told twice, by the same
+# event id, rather than not at all. One that was reopened before it was ever finished is told as a whole.
+_TOLD: Final[LiteralString] = "FROM feed WHERE batch_id = %(id)s AND kind ="
+_TELL_AGAIN: Final[LiteralString] = (
+    "INSERT INTO feed (kind, source, batch_id, left_out, named) "
+    "SELECT 'call.finished', source, id, nullif(waiting, '{}'), named "
+    "FROM (SELECT source, id, waiting, CASE "
+    f"       WHEN EXISTS (SELECT {_TOLD} 'call.received') AND NOT EXISTS (SELECT {_TOLD} 'call.finished') THEN NULL "
+    f"       ELSE ARRAY(SELECT record_id FROM failures WHERE {_OF_ITS_RECORDS} AND state = 'resolved' "
+    "                   AND record_id = ANY(coalesce("
+    f"                    (SELECT coalesce(left_out, '{{}}') {_TOLD} 'call.finished' ORDER BY feed.id DESC LIMIT 1), "
+    "                     ARRAY[record_id])) EXCEPT SELECT unnest(waiting)) END AS named "
+    "      FROM batches, LATERAL (SELECT ARRAY("
+    f"       SELECT record_id FROM failures WHERE {_OF_ITS_RECORDS} AND state <> 'resolved') AS waiting) AS failed "
+    "      WHERE id = %(id)s) AS finished "
+    "WHERE named IS NULL OR named <> '{}'"
 )
 
 

@@ -23,6 +23,7 @@ from pipeline.billing.rules.tariff_file import read_tariff
 from pipeline.billing.rules.terms import AS_BEFORE, LoadedTariff
 from pipeline.billing.tariff_rows import version_by_id
 from pipeline.database.audit import record_action
+from pipeline.database.feed_log import tell
 from pipeline.errors import NoRateError
 from pipeline.record_ids import batch_of
 
@@ -191,4 +192,5 @@ def _write(connection: Connection, call_ids: Sequence[int], tariffs: Tariffs, *,
     lines = [change.after._replace(rerate_id=rerate_id) for change in changes if isinstance(change.after, Line)]
     insert_lines(connection, lines)
     insert_uncharged(connection, [change.after for change in changes if isinstance(change.after, Uncharged)])
+    tell(connection, "call.corrected", [(change.before.call.call_id, rerate_id) for change in changes])
     return len(changes)

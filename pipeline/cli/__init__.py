@@ -19,6 +19,7 @@ from pipeline.cli import (
     recordings,
     report,
     stops,
+    subscriber,
     tariffs,
 )
 from pipeline.cli.health import health
@@ -91,6 +92,7 @@ app.add_typer(failures.app, name="failures")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")
+app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(tariffs.app, name="tariff")
 
 

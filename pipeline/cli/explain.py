@@ -9,12 +9,12 @@ import typer
 from pipeline.cli.common import AsJson, Utc, clock, database
 from pipeline.cli.exits import FOUND
 from pipeline.cli.explained import parts_of
-from pipeline.cli.history import as_dict
 from pipeline.cli.output import complain, console, print_heading, print_json
 from pipeline.cli.tables import Table
 from pipeline.logs.rules.visible import visible
 from pipeline.lookup.history import history_of, sources_of
 from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
+from pipeline.lookup.told import as_dict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pipeline.cli.history import events, net_charge
+from pipeline.lookup.told import events, net_charge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 def health(
     process: Annotated[
         str,
-        typer.Argument(help="ingestor, worker, recordings, beat or flower; or a worker's --hostname up to the @."),
+        typer.Argument(
+            help="ingestor, worker, recordings, feed, beat or flower; or a worker's --hostname up to the @."
+        ),
     ],
     within: Annotated[float, typer.Option(help="Seconds its last sign of life may be old.")] = ALIVE_WITHIN_SECONDS,
     progress: Annotated[

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-ALL = tuple(metadata.tables)
+HUSHED = ("subscriber_secrets",)
+"""For nobody but the owner and whoever delivers."""
+ALL = tuple(name for name in metadata.tables if name not in HUSHED)
 SIGNS_OF_LIFE = ("heartbeats",)
 """Whoever works leaves one."""
 
@@ -36,6 +38,11 @@ class Role(NamedTuple):
 
 
 _REOPENED = ", ".join((*MARK.values(), "finished_at", "due_at", "resends", "reopened_at"))
+_FED = "kind, source, batch_id, call_id, revision, left_out, named"
+_DELIVERED = (
+    "state, state_since, state_reason, position, place, leased_by, leased_until, misses, due_at, last_error, "
+    "last_error_at, delivered, filtered, refused, delivered_at, hole_from, hole_to"
+)
 _LINE = ", ".join(column.name for column in ledger.columns if column.name != "entered_at")
 _SAID = "who, action, record_id, detail"
 _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_OF_LIFE}
@@ -50,17 +57,21 @@ ROLES = {
             "INSERT": ("inbox",),
             "INSERT (claim, source, records, due_at)": ("batches",),
             "INSERT (source, kind, reason)": ("stops",),
+            "INSERT (kind, source, batch_id)": ("feed",),
             **_SIGN,
         },
     ),
     "cdr_work": Role(  # worker and recordings
         {
-            "SELECT": ALL,
+            "SELECT": (*ALL, *HUSHED),
             "INSERT": (
                 *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
-                *("recording_pauses", "recording_pace", "recording_stores"),
+                *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals"),
             ),
             f"INSERT ({_LINE})": ("ledger",),
+            f"INSERT ({_FED})": ("feed",),
+            "UPDATE (position)": ("feed",),
+            f"UPDATE ({_DELIVERED})": ("subscribers",),
             f"INSERT ({_SAID})": ("actions",),
             "UPDATE": (
                 *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),
@@ -68,7 +79,7 @@ ROLES = {
             ),
             f"UPDATE ({_REOPENED})": ("batches",),
             "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
-            "DELETE": ("probes", "recording_pauses"),
+            "DELETE": ("probes", "recording_pauses", "feed", "feed_refusals"),
             **_SIGN,
         },
         # Both look for somebody who has asked for it.
@@ -81,6 +92,7 @@ ROLES = {
             f"INSERT ({_SAID})": ("actions",),
             "INSERT (action, wanted, who, reason, total)": ("bulk_actions",),
             "INSERT (record_id, revision, raw, edited_by)": ("edits",),
+            f"INSERT ({_FED})": ("feed",),
             "UPDATE (state, retry_at)": ("failures",),
             f"UPDATE ({_REOPENED})": ("batches",),
             "DELETE": ("probes",),

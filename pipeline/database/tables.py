@@ -519,3 +519,103 @@ bulk_actions = Table(
     Column("ended_at", AWARE),
     Index("bulk_actions_underway_idx", "moved_at", postgresql_where=text("ended_at IS NULL")),
 )
+
+# What happened to calls, a row a batch and kind, or one for a single call; written in the transaction in which it
+# happened. Its position is given afterwards, by one sequencer, when it can be seen by all (pipeline/feed/sequence.py).
+feed = Table(
+    "feed",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("position", BigInteger, unique=True),
+    Column(
+        "kind",
+        Text,
+        one_of("kind", "call.received", "call.finished", "call.corrected", "recording.ended"),
+        nullable=False,
+    ),
+    Column("source", Text, nullable=False),
+    # All of a batch, or one call.
+    Column("batch_id", BigInteger),
+    Column("call_id", BigInteger, CheckConstraint("(batch_id IS NULL) <> (call_id IS NULL)", name="about")),
+    # Which of its kind about the same call: the id of the rerate's action or of the accepted record, a try's number.
+    Column("revision", BigInteger, nullable=False, server_default=text("0")),
+    # Of a batch: the records that this is not about, for they wait for something; or the only ones that it is about.
+    Column("left_out", ARRAY(BigInteger)),
+    Column("named", ARRAY(BigInteger)),
+    Column("at", AWARE, nullable=False, server_default=text("clock_timestamp()")),
+    Index(None, "batch_id", postgresql_where=text("batch_id IS NOT NULL")),
+    Index("feed_unplaced_idx", "id", postgresql_where=text("position IS NULL")),
+    Index(None, "at", postgresql_using="brin"),
+    postgresql_with={"fillfactor": "80"},
+)
+
+# Who gets what of the feed, and how far each is. All that is no secret; those are in a table that few may read.
+subscribers = Table(
+    "subscribers",
+    metadata,
+    Column("name", Text, primary_key=True),
+    # Tells it from another of the same name that was removed before: a sink may keep a cursor of its own.
+    Column("token", Uuid, nullable=False),
+    Column("sink", Text, nullable=False),
+    Column("settings", JSONB, nullable=False),
+    # The filter; `*` is all of them. Nothing is delivered of what is not named; no list of dispositions is all.
+    Column("sources", ARRAY(Text), nullable=False),
+    Column("campaigns", ARRAY(Text), nullable=False),
+    Column("kinds", ARRAY(Text), nullable=False),
+    Column("dispositions", ARRAY(Text)),
+    Column("fields", ARRAY(Text)),
+    Column("shape", Text, one_of("shape", "raw", "call", "thin"), nullable=False),
+    Column("ordering", Text, one_of("ordering", "strict", "per call", "none"), nullable=False),
+    Column("state", Text, one_of("state", "active", "paused", "expired", "disabled"), nullable=False),
+    # Since when it is in that state, and why.
+    Column("state_since", AWARE, nullable=False, server_default=NOW),
+    Column("state_reason", Text),
+    # The last event that it has taken, or that was passed over.
+    Column("position", BigInteger, nullable=False),
+    Column("place", Integer, nullable=False),
+    # Who delivers to it at the moment, and until when nobody else may.
+    Column("leased_by", Uuid),
+    Column("leased_until", AWARE),
+    # How often in a row it took nothing, when to try again, and what was wrong.
+    Column("misses", Integer, nullable=False, server_default=text("0")),
+    Column("due_at", AWARE, nullable=False, server_default=NOW),
+    Column("last_error", Text),
+    Column("last_error_at", AWARE),
+    Column("delivered", BigInteger, nullable=False, server_default=text("0")),
+    Column("filtered", BigInteger, nullable=False, server_default=text("0")),
+    Column("refused", BigInteger, nullable=False, server_default=text("0")),
+    Column("delivered_at", AWARE),
+    # The positions that were gone before it had them, since it was last made to go on behind them.
+    Column("hole_from", BigInteger),
+    Column("hole_to", BigInteger),
+    Column("created_at", AWARE, nullable=False, server_default=NOW),
+    Column("created_by", Text, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# What a sink's settings hold that nobody may see: passwords, keys, URLs with one in them.
+subscriber_secrets = Table(
+    "subscriber_secrets",
+    metadata,
+    Column("name", Text, ForeignKey("subscribers.name", ondelete="CASCADE"), primary_key=True),
+    Column("settings", JSONB, nullable=False),
+)
+
+# Events that a subscriber's other side would not have.
+feed_refusals = Table(
+    "feed_refusals",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subscriber", Text, ForeignKey("subscribers.name", ondelete="CASCADE"), nullable=False),
+    Column("position", BigInteger, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("event_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("call_ref", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("refused_at", AWARE, nullable=False, server_default=NOW),
+    UniqueConstraint("subscriber", "position", "place"),
+    Index(None, "subscriber", "source", "call_ref"),
+)

@@ -13,6 +13,7 @@ from pipeline.dialler.cdr_list import CdrList
 from pipeline.doctor import redis_facts
 from pipeline.doctor.rules import other_broker, processes, redis_server
 from pipeline.doctor.rules.verdict import Verdict, ok, unknown
+from pipeline.feed.cursors import anybody
 from pipeline.recordings.keepers import sources_with_recordings_waiting
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def check_workers(settings: Settings) -> Iterator[Verdict]:
         yield unknown("workers", "the broker does not answer")
         return
     workers = {name: [queue["name"] for queue in queues] for name, queues in answers.items()}
-    needed = [queue.name for queue in app.conf.task_queues]
+    needed = [queue.name for queue in app.conf.task_queues if queue.name != "feed" or _anybody_subscribed(settings)]
     needed += [name for name in _other_recordings_queues(settings) if name not in needed]
     yield from processes.judge_queues(needed, workers)
 
@@ -96,6 +97,17 @@ def _leave_no_trace(connection: Connection, exchange: str) -> None:
             channel.keyprefix_queue % (exchange,)
         ):
             channel.client.zrem(channel.keyprefix_binding_deadlines, exchange)
+
+
+def _anybody_subscribed(settings: Settings) -> bool:
+    engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
+    try:
+        with engine.connect() as connection:
+            return anybody(connection)
+    except SQLAlchemyError:
+        return False
+    finally:
+        engine.dispose()
 
 
 def _other_recordings_queues(settings: Settings) -> list[str]:

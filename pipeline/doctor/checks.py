@@ -8,6 +8,7 @@ import os
 import queue
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -23,8 +24,9 @@ from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.doctor import database_facts, redis_facts
 from pipeline.doctor.broker_checks import check_broker, check_workers
-from pipeline.doctor.rules import cdr_list, database, outside, processes, redis_server, variables
+from pipeline.doctor.rules import cdr_list, database, outside, processes, redis_server, subscribers, variables
 from pipeline.doctor.rules.verdict import Verdict, first_line, problem, unknown
+from pipeline.feed.subscribers import all_subscribers
 from pipeline.ingest.stops import standing_stops
 from pipeline.instants import Clock
 from pipeline.logs.rules.secrets import is_unmistakable, secret_values, secrets_of
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
+    from pipeline.feed.subscribers import Subscriber
     from pipeline.settings import Settings
 
 DEADLINE_SECONDS: Final = 15.0
@@ -133,8 +136,17 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
         ],
         clock,
     )
+    yield from subscribers.judge_subscribers([_standing(each) for each in all_subscribers(connection)])
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
     yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
+
+
+def _standing(each: Subscriber) -> subscribers.Standing:
+    now = datetime.now(tz=UTC)
+    behind = 0.0 if each.behind_since is None else (now - each.behind_since).total_seconds()
+    since = (now - each.state_since).total_seconds()
+    reason, error = each.state_reason, each.last_error
+    return subscribers.Standing(each.name, each.state, reason, since, each.misses, error, behind, each.refused)
 
 
 def check_store(settings: Settings) -> Iterator[Verdict]:

@@ -11,6 +11,7 @@ from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import Waiting, release
 from pipeline.calls.rules.cdr import read_cdr
 from pipeline.database.audit import record_actions
+from pipeline.database.feed_log import tell
 from pipeline.errors import DataError
 from pipeline.failures.rules.change import CannotChangeError, Change, changed
 from pipeline.record_ids import batch_of
@@ -42,18 +43,19 @@ def accept_page(connection: Connection, bulk: BulkAction, page: Sequence[Failure
     reopen_all(connection, {(batch_of(call_id), Step.CLASSIFY) for call_id in calls.values()})
     still_open = connection.execute(
         text(
-            "SELECT f.id FROM failures AS f WHERE f.id = ANY(cast(:ids AS bigint[])) AND f.state = 'open' "
+            "SELECT f.id, f.record_id FROM failures AS f WHERE f.id = ANY(cast(:ids AS bigint[])) AND f.state = 'open' "
             "AND f.class = 'conflict' AND EXISTS (SELECT FROM conflicts WHERE conflicts.record_id = f.record_id) "
             "ORDER BY f.id FOR UPDATE"
         ),
         {"ids": list(calls)},
     )
-    ids = list(still_open.scalars())
-    for failure_id in ids:
+    chosen = still_open.all()
+    for failure_id, _ in chosen:
         connection.execute(
             text("SELECT accept_conflict_in_bulk(:bulk, :failure)"), {"bulk": bulk.id, "failure": failure_id}
         )
-    return len(ids)
+    tell(connection, "call.corrected", [(calls[failure_id], record_id) for failure_id, record_id in chosen])
+    return len(chosen)
 
 
 def edit_page(connection: Connection, bulk: BulkAction, page: Sequence[Failure], *, region: str, now: datetime) -> int:

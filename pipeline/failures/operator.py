@@ -11,6 +11,7 @@ from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import release
 from pipeline.calls.rules.cdr import read_cdr
 from pipeline.database.audit import record_actions
+from pipeline.database.feed_log import tell
 from pipeline.errors import PipelineError
 from pipeline.failures.conflicts import accept_conflict, read_conflict
 from pipeline.failures.listing import FailureFilter, list_failures
@@ -161,7 +162,9 @@ def accept(engine: Engine, failure_id: int, *, who: str) -> Accepted:
         if conflict.is_read:
             reopen(connection, batch_of(conflict.call_id), Step.CLASSIFY)
             _open_failure(connection, failure_id, lock=True)  # after the steps, as everybody; and it may be gone by now
-            return accept_conflict(connection, failure_id, who)
+            accepted = accept_conflict(connection, failure_id, who)
+            tell(connection, "call.corrected", [(conflict.call_id, conflict.record_id)])
+            return accepted
         release(connection, [failure_id])
         record_actions(connection, who, "retry", [conflict.record_id])
     raise RefusedError(

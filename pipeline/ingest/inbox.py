@@ -45,7 +45,8 @@ def settle(
         "  ON CONFLICT (claim) DO NOTHING RETURNING id), "
         "settled AS ("
         "  INSERT INTO inbox (record_id, raw) SELECT batch.id * %(places)s + place - 1, raw "
-        "  FROM batch, unnest(%(elements)b::bytea[]) WITH ORDINALITY AS claimed (raw, place)) "
+        "  FROM batch, unnest(%(elements)b::bytea[]) WITH ORDINALITY AS claimed (raw, place)), "
+        "fed AS (INSERT INTO feed (kind, source, batch_id) SELECT 'call.received', %(source)s, id FROM batch) "
         "SELECT id FROM batch",
         {
             "claim": claim,

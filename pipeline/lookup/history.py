@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, tuple_
 
 from pipeline.database import tables
 from pipeline.database.narrowing import among
@@ -14,6 +15,7 @@ from pipeline.record_ids import batch_of
 from pipeline.recordings.rules.row import RecordingOfCall
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from sqlalchemy import ColumnElement, Connection, Table
@@ -175,39 +177,63 @@ def history_of(connection: Connection, call_ref: str, source: str) -> History:
         sqlalchemy.exc.NoResultFound: it has no such call.
     """
     calls = tables.calls.c
-    ours = (calls.call_ref == call_ref) & (calls.source == source)
-    keys = connection.execute(select(calls.id, calls.normalized_at, calls.content_hash).where(ours)).one()
-    call_id = int(keys.id)
-    replaced = _replaced(connection, call_id)
-    records = [call_id, *(version.record_id for version in replaced)]
-    failures = tables.failures.c
-    # A record that is in conflict with the call never became one: it is known by what it calls itself.
-    failed = among(failures.record_id, records) | ((failures.call_ref == call_ref) & (failures.source == source))
-    return History(
-        call_id,
-        keys.normalized_at,
-        bytes(keys.content_hash),
-        _rows(connection, CallRow, tables.calls, ours)[0],
-        _rows(connection, BatchRow, tables.batches, among(tables.batches.c.id, [batch_of(each) for each in records])),
-        _one(connection, DispositionRow, tables.dispositions, tables.dispositions.c.call_id == call_id),
-        _lines(connection, call_id),
-        _one(connection, UnchargedRow, tables.uncharged, tables.uncharged.c.call_id == call_id),
-        _recording(connection, call_id),
-        _rows(connection, FailureRow, tables.failures, failed),
-        _rows(connection, DuplicateRow, tables.duplicates, tables.duplicates.c.call_id == call_id),
-        _rows(connection, ActionRow, tables.actions, among(tables.actions.c.record_id, records)),
-        replaced,
-    )
+    call_id = connection.scalars(select(calls.id).where(calls.call_ref == call_ref, calls.source == source)).one()
+    return histories_of(connection, [call_id])[call_id]
 
 
-def _replaced(connection: Connection, call_id: int) -> list[Version]:
+def histories_of(connection: Connection, call_ids: Sequence[int]) -> dict[int, History]:
+    """Some calls with all that followed from them, by their ids; a query a table, however many they are."""
+    of = tables.calls.c
+    keys = {
+        row.id: row
+        for row in connection.execute(
+            select(of.id, of.normalized_at, of.content_hash).where(among(of.id, list(call_ids))).order_by(of.id)
+        )
+    }
+    ids = list(keys)
+    calls = _one_each(connection, CallRow, tables.calls, of.id, ids)
+    replaced = _replaced(connection, ids)
+    records = {call_id: [call_id, *(version.record_id for version in replaced[call_id])] for call_id in ids}
+    owners = {record_id: call_id for call_id, each in records.items() for record_id in each}
+    batches = _batches(connection, owners)
+    dispositions = _one_each(connection, DispositionRow, tables.dispositions, tables.dispositions.c.call_id, ids)
+    charges = _lines(connection, ids)
+    uncharged = _one_each(connection, UnchargedRow, tables.uncharged, tables.uncharged.c.call_id, ids)
+    recordings = _recordings(connection, ids)
+    failures = _failures(connection, owners, calls)
+    duplicates = _rows(connection, DuplicateRow, tables.duplicates, tables.duplicates.c.call_id, ids)
+    actions = _rows(connection, ActionRow, tables.actions, tables.actions.c.record_id, list(owners))
+    return {
+        call_id: History(
+            call_id,
+            row.normalized_at,
+            bytes(row.content_hash),
+            calls[call_id],
+            batches[call_id],
+            dispositions.get(call_id),
+            charges[call_id],
+            uncharged.get(call_id),
+            recordings.get(call_id),
+            failures[call_id],
+            duplicates[call_id],
+            [action for record_id in records[call_id] for action in actions[record_id]],
+            replaced[call_id],
+        )
+        for call_id, row in keys.items()
+    }
+
+
+def _replaced(connection: Connection, call_ids: Sequence[int]) -> dict[int, list[Version]]:
     of = tables.revisions.c
     rows = connection.execute(
-        select(of.replaced, of.record_id, of.accepted_by, of.accepted_at)
-        .where(of.call_id == call_id)
+        select(of.call_id, of.replaced, of.record_id, of.accepted_by, of.accepted_at)
+        .where(among(of.call_id, call_ids))
         .order_by(of.accepted_at, of.record_id)
     )
-    return [_version(*row) for row in rows]
+    found: dict[int, list[Version]] = defaultdict(list)
+    for call_id, *version in rows:
+        found[call_id].append(_version(*version))
+    return found
 
 
 def _version(replaced: dict[str, Any], record_id: int, accepted_by: str, accepted_at: datetime) -> Version:
@@ -221,38 +247,78 @@ def _instant(said: str) -> datetime:
     return datetime.fromisoformat(said).astimezone(UTC)
 
 
-def _recording(connection: Connection, call_id: int) -> RecordingOfCall | None:
+def _batches(connection: Connection, owners: Mapping[int, int]) -> dict[int, list[BatchRow]]:
+    of = tables.batches.c
+    wanted = sorted({batch_of(record_id) for record_id in owners})
+    found = {each[0]: each[1][0] for each in _rows(connection, BatchRow, tables.batches, of.id, wanted).items()}
+    batches: dict[int, dict[int, BatchRow]] = defaultdict(dict)
+    for record_id, call_id in sorted(owners.items()):
+        if (batch := found.get(batch_of(record_id))) is not None:
+            batches[call_id][batch.id] = batch
+    return defaultdict(list, {call_id: list(each.values()) for call_id, each in batches.items()})
+
+
+def _recordings(connection: Connection, call_ids: Sequence[int]) -> dict[int, RecordingOfCall]:
     of = tables.recordings.c
-    columns = select(*(of[each.name] for each in fields(RecordingOfCall)))
-    row = connection.execute(columns.where(of.call_id == call_id)).one_or_none()
-    return None if row is None else RecordingOfCall(*row)
+    columns = select(of.call_id, *(of[each.name] for each in fields(RecordingOfCall)))
+    rows = connection.execute(columns.where(among(of.call_id, call_ids)))
+    return {call_id: RecordingOfCall(*row) for call_id, *row in rows}
 
 
-def _lines(connection: Connection, call_id: int) -> list[LineRow]:
+def _failures(
+    connection: Connection, owners: Mapping[int, int], calls: Mapping[int, CallRow]
+) -> dict[int, list[FailureRow]]:
+    # A record that is in conflict with a call never became one: it is known by what it calls itself.
+    of = tables.failures.c
+    named = {(call.call_ref, call.source): call_id for call_id, call in calls.items()}
+    rows = connection.execute(
+        select(of.call_ref, of.source, *(of[name] for name in FailureRow._fields))
+        .where(among(of.record_id, list(owners)) | tuple_(of.call_ref, of.source).in_(list(named)))
+        .order_by(of.id)
+    )
+    found: dict[int, list[FailureRow]] = defaultdict(list)
+    for call_ref, source, *row in rows:
+        failure = FailureRow(*row)
+        owner = owners.get(failure.record_id)
+        found[named[call_ref, source] if owner is None else owner].append(failure)
+    return found
+
+
+def _lines(connection: Connection, call_ids: Sequence[int]) -> dict[int, list[LineRow]]:
     ledger, versions, tariffs = tables.ledger, tables.tariff_versions, tables.tariffs
     of_the_line = [ledger.c[name] for name in LineRow._fields[:-2]]
     query = (
-        select(*of_the_line, tariffs.c.name, versions.c.version)
+        select(ledger.c.call_id, *of_the_line, tariffs.c.name, versions.c.version)
         .select_from(
             ledger.outerjoin(versions, versions.c.id == ledger.c.tariff_version_id).outerjoin(
                 tariffs, tariffs.c.id == versions.c.tariff_id
             )
         )
-        .where(ledger.c.call_id == call_id)
-        .order_by(ledger.c.revision, ledger.c.kind)
+        .where(among(ledger.c.call_id, call_ids))
+        .order_by(ledger.c.call_id, ledger.c.revision, ledger.c.kind)
     )
-    return [LineRow._make(row) for row in connection.execute(query)]
+    found: dict[int, list[LineRow]] = defaultdict(list)
+    for call_id, *line in connection.execute(query):
+        found[call_id].append(LineRow._make(line))
+    return found
 
 
 Row = TypeVar("Row", bound=tuple[object, ...])
 
 
-def _rows(connection: Connection, row: type[Row], table: Table, condition: ColumnElement[bool]) -> list[Row]:
+def _rows(
+    connection: Connection, row: type[Row], table: Table, key: ColumnElement[int], values: Sequence[int]
+) -> dict[int, list[Row]]:
+    """The rows whose key is one of these, by it; an empty list where there is none."""
     names: tuple[str, ...] = row._fields  # type: ignore[attr-defined]  # a NamedTuple's
-    query: Select[tuple[object, ...]] = select(*(table.c[name] for name in names)).where(condition)
-    return [row(*found) for found in connection.execute(query.order_by(*table.primary_key.columns))]
+    query: Select[tuple[Any, ...]] = select(key.label("key"), *(table.c[name] for name in names))
+    found: dict[int, list[Row]] = defaultdict(list)
+    for value, *rest in connection.execute(query.where(among(key, values)).order_by(*table.primary_key.columns)):
+        found[value].append(row(*rest))
+    return found
 
 
-def _one(connection: Connection, row: type[Row], table: Table, condition: ColumnElement[bool]) -> Row | None:
-    found = _rows(connection, row, table, condition)
-    return found[0] if found else None
+def _one_each(
+    connection: Connection, row: type[Row], table: Table, key: ColumnElement[int], values: Sequence[int]
+) -> dict[int, Row]:
+    return {value: found[0] for value, found in _rows(connection, row, table, key, values).items()}

@@ -123,6 +123,21 @@ QUERIES: Final = (
         "SELECT currency, sum(amount), count(*) FROM ledger GROUP BY 1",
     ),
     GaugeQuery(
+        "subscribers",
+        (
+            StateMetric(
+                "cdr_subscriber_behind_rows",
+                ("subscriber", "state"),
+                "Rows of the feed, each a batch or a call, that wait for a subscriber.",
+            ),
+            StateMetric(
+                "cdr_subscriber_behind_seconds", ("subscriber", "state"), "Age of the oldest of them; 0 without any."
+            ),
+        ),
+        "SELECT name, state, count(feed.id), coalesce(extract(epoch FROM clock_timestamp() - min(at)), 0) "
+        "FROM subscribers LEFT JOIN feed ON feed.position > subscribers.position GROUP BY 1, 2",
+    ),
+    GaugeQuery(
         "database",
         (StateMetric("cdr_database_bytes", (), "Size of the database."),),
         "SELECT pg_database_size(current_database())",

@@ -75,6 +75,12 @@ CHARGE_SECONDS: Final = Metric(
     "Seconds from the settling of a batch to the commit of its charges, once a batch; not for batches tried again.",
     (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600),
 )
+DELIVERED: Final = Metric(
+    "counter", "cdr_delivered_events_total", ("subscriber",), "Events of the feed that a subscriber took."
+)
+REFUSED_EVENTS: Final = Metric(
+    "counter", "cdr_refused_events_total", ("subscriber",), "Events that a subscriber's other side would not have."
+)
 RESENT: Final = Metric(
     "counter", "cdr_resent_batches_total", ("source",), "Batches the reconciler sent again: their message seemed lost."
 )
@@ -193,7 +199,7 @@ def serve(registry: Any, address: str, port: int) -> Any:
     return server
 
 
-PORT_OF: Final = {"ingestor": 0, "worker": 1, "recordings": 2, "beat": 3}
+PORT_OF: Final = {"ingestor": 0, "worker": 1, "recordings": 2, "beat": 3, "feed": 4}
 """Added to PIPELINE_METRICS_PORT, so that the processes of one machine can share their environment."""
 
 

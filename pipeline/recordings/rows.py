@@ -12,12 +12,13 @@ from sqlalchemy import Double, and_, case, cast, exists, extract, func, not_, or
 
 from pipeline.calls.rules.cdr import NAMELESS
 from pipeline.database.engine import execute
+from pipeline.database.feed_log import tell
 from pipeline.database.narrowing import narrow
 from pipeline.database.tables import calls, recording_pauses, recordings
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, LOST_WAIT_SECONDS, RecordingState, may_move
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection
@@ -151,6 +152,7 @@ def take_due(connection: Connection, source: str, *, limit: int, redispatch_afte
             "lost_at_most": LOST_AT_MOST,
         },
     ).all()
+    _tell_ended(connection, [(row[0], row[3]) for row in rows if row.fate == "ends"])
     going = sorted((row for row in rows if row.fate == "goes"), key=lambda row: (row[4], row[0]))
     return [DueRecording(*row[:4]) for row in going]
 
@@ -280,8 +282,16 @@ def settle(connection: Connection, held: Claim, decision: Decision, stored: Stor
             **(stored._asdict() if stored else dict.fromkeys(StoredFile._fields)),
         )
         .where(*_ours(held))
+        .returning(recordings.c.ended_at)
     )
-    return bool(result.rowcount)
+    ours = result.one_or_none()
+    if ours is not None and ours.ended_at is not None:
+        _tell_ended(connection, [(held.call_id, ours.ended_at)])
+    return ours is not None
+
+
+def _tell_ended(connection: Connection, ended: Iterable[tuple[int, datetime]]) -> None:
+    tell(connection, "recording.ended", [(call_id, int(at.timestamp() * 1_000)) for call_id, at in ended])
 
 
 def _ours(held: Claim) -> tuple[ColumnElement[bool], ...]:

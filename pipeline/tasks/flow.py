@@ -26,6 +26,7 @@ from pipeline.monitoring import metrics
 from pipeline.recordings import download as recording_steps
 from pipeline.settings import current_settings
 from pipeline.tasks.failures import act_in_bulk
+from pipeline.tasks.feed import look_after_feed, wake_feed
 from pipeline.tasks.resources import engine
 from pipeline.worker.walked import Walked, say_walked
 
@@ -122,6 +123,8 @@ def walk(step: Step, batch: Batch) -> str:
     if result.progress is not None:
         for following in result.steps_after(step):
             send_step(following, result.progress.batch)
+        if step is Step.NORMALIZE or not result.progress.undone:
+            wake_feed()
     counted.done(result, engine())
     note(set_aside=result.set_aside)
     if result.progress is None:
@@ -138,6 +141,7 @@ def walk_whole(batch: Batch) -> str | None:
     )
     if done is None:
         return None
+    wake_feed()
     progress, steps = done
     first, *others = steps.items()
     for step, (seconds, aside) in steps.items():
@@ -179,6 +183,7 @@ def reconcile() -> str:
     note(resent=len(due.overdue), released=due.released, idle=not due.overdue and not due.released)
     for bulk_id in bulk.standing(engine(), after_seconds=RESEND_AFTER_SECONDS):
         act_in_bulk.send(bulk_id=bulk_id)
+    look_after_feed()
     return f"done: {len(due.overdue)} batches sent again, {due.released} failures released"
 
 

@@ -16,9 +16,10 @@ from pipeline.recordings import download as recording_steps
 from pipeline.recordings import retention as recording_keeping
 from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.keepers import KEEPER, take_sources_to_keep
-from pipeline.recordings.rules.outcome import RetryPolicy
+from pipeline.recordings.rules.outcome import RecordingState, RetryPolicy
 from pipeline.recordings.rules.pace import Limits
 from pipeline.settings import current_settings
+from pipeline.tasks.feed import wake_feed
 from pipeline.tasks.resources import engine
 from pipeline.worker.liveness import underway
 
@@ -58,6 +59,8 @@ def download_recording(call_id: int, source: str, call_ref: str, dispatched_at: 
     if outcome.pause_ended:
         pause = outcome.pause_ended
         log.warning("recordings_resumed", source=own, kind=pause.kind, since=pause.since.isoformat())
+    if outcome.state is not None and outcome.state is not RecordingState.SCHEDULED:
+        wake_feed()
     send_downloads(own)
     return str(outcome)
 

@@ -41,16 +41,25 @@ WRITERS = {
     "heartbeats": {"monitoring"},
     "actions": {"database"},  # pipeline/database/audit.py, for all
     "bulk_actions": {"failures"},
+    "feed": {
+        "database",
+        "batches",
+        "ingest",
+        "feed",
+    },  # what happens is told where it happens; feed places and drops it
+    "subscribers": {"feed"},
+    "subscriber_secrets": {"feed"},
+    "feed_refusals": {"feed"},
 }
 """The rooms that write each table."""
 
 READERS = {
-    "batches": {"batches", "failures", "ingest"},
-    "inbox": {"calls", "failures", "ingest"},
+    "batches": {"batches", "failures", "ingest", "feed"},
+    "inbox": {"calls", "failures", "ingest", "feed"},
     "edits": {"calls", "failures"},
-    "calls": {"batches", "billing", "calls", "failures", "recordings"},
+    "calls": {"batches", "billing", "calls", "failures", "recordings", "feed"},
     "duplicates": {"batches", "calls"},
-    "dispositions": {"billing", "calls", "recordings"},
+    "dispositions": {"billing", "calls", "recordings", "feed"},
     "recordings": {"recordings"},
     "recording_pauses": {"recordings"},
     "recording_pace": {"recordings"},
@@ -70,6 +79,10 @@ READERS = {
     "heartbeats": {"monitoring"},
     "actions": {"database", "failures"},
     "bulk_actions": {"failures"},
+    "feed": {"batches", "feed"},
+    "subscribers": {"feed"},
+    "subscriber_secrets": {"feed"},
+    "feed_refusals": {"feed"},
 }
 """The rooms that read each table; those in ``READS_ALL`` besides."""
 

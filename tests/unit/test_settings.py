@@ -55,6 +55,7 @@ NUMBERS = {
     "RECORDINGS_RATE": "a number above 0 to 10,000",
     "RECORDINGS_RETRY_SECONDS": "a number above 0 to 3,600",
     "RECORDINGS_GIVE_UP_HOURS": "a number above 0 to 10,000",
+    "FEED_RETENTION_DAYS": "a whole number from 1 to 3,650",
     "RECORDINGS_RETENTION_DAYS": "a whole number from 1 to 36,500",
     "PIPELINE_BATCH_SIZE": "a whole number from 1 to 20,000",
     "PIPELINE_MAX_UNFINISHED_BATCHES": "a whole number from 1 to 10,000",

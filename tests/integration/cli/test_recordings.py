@@ -13,8 +13,8 @@ from typer.testing import CliRunner
 
 from pipeline.batches.rules.batch import Batch
 from pipeline.cli import app
-from pipeline.cli.history import events
 from pipeline.lookup.history import history_of
+from pipeline.lookup.told import events
 from pipeline.record_ids import first_record
 from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import retention as keeping

@@ -9,8 +9,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.cli.history import events
 from pipeline.lookup.history import history_of
+from pipeline.lookup.told import events
 from tests.integration.recording_rows import BATCH, change, scheduled
 
 DATA = bytes(range(256)) * 9_000

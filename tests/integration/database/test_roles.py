@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import redis
 import yaml
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -27,6 +28,14 @@ from pipeline.failures.leafing import page_failures
 from pipeline.failures.listing import FailureFilter, read_failure
 from pipeline.failures.rules.change import Change
 from pipeline.failures.stats import failure_stats
+from pipeline.feed import subscribers
+from pipeline.feed.deliver import deliver
+from pipeline.feed.retention import drop_old, expire
+from pipeline.feed.rules.event import KINDS
+from pipeline.feed.rules.filter import Filter
+from pipeline.feed.sequence import place
+from pipeline.feed.sinks import open_sink
+from pipeline.feed.sinks.base import RefusedError
 from pipeline.flower import figures
 from pipeline.flower.failures import one as failed_call
 from pipeline.ingest.loop import Ingestor
@@ -542,9 +551,43 @@ def test_accepting_waits_for_the_steps_of_the_call(standing, step):
             accept_by_hand(connection, conflict)
 
 
-@pytest.mark.parametrize("table", metadata.tables)
+def test_the_owner_subscribes_somebody_and_workers_deliver(charged, servers):
+    """Positions, lease, delivery, refusal, retention: all under the workers' role."""
+    settings = {"url": servers.broker.url, "list": "roles:crm"}
+    wanted = Filter(("*",), ("*",), KINDS)
+    new = subscribers.NewSubscriber("crm", "redis-list", settings, {"end": "left"}, wanted, "thin", "none")
+    with charged["owner"].begin() as connection:
+        subscribers.add(connection, new, who="ann", from_start=True)
+    worker = charged["cdr_work"]
+    assert place(worker)
+    assert deliver(worker, "crm", open_sink=open_sink, seconds=5).delivered
+    with redis.Redis.from_url(servers.broker.url) as client:
+        assert client.delete("roles:crm")
+
+    def refuses(*args, **options):
+        sink = open_sink(*args, **options)
+        sink.deliver = raise_refused
+        return sink
+
+    def raise_refused(events):
+        raise RefusedError("too large")
+
+    with charged["owner"].begin() as connection:
+        connection.execute(text("UPDATE subscribers SET position = 0, token = gen_random_uuid()"))
+    assert deliver(worker, "crm", open_sink=refuses, seconds=5).refused
+    assert drop_old(worker, days=1) == 0
+    assert expire(worker) == []
+
+
+@pytest.mark.parametrize("role", ["cdr_read", "cdr_flower", "cdr_ingest"])
+def test_secrets_of_subscribers_are_for_those_who_deliver(standing, role):
+    refused(standing[role], "SELECT settings FROM subscriber_secrets")
+    rows(standing["cdr_work"], "SELECT settings FROM subscriber_secrets")
+
+
+@pytest.mark.parametrize("table", [name for name in metadata.tables if name != "subscriber_secrets"])
 def test_a_reader_only_reads(standing, table):
-    """Every table, and nothing else of it."""
+    """Every table but that of secrets, and nothing else of it."""
     reader = standing["cdr_read"]
     rows(reader, f"SELECT count(*) FROM {table}")
     for statement in (f"DELETE FROM {table}", f"TRUNCATE {table}", f"INSERT INTO {table} DEFAULT VALUES"):

@@ -13,7 +13,7 @@ from pipeline.monitoring import metrics
 from pipeline.monitoring.gauges import QUERIES
 
 STATES = [metric for query in QUERIES for metric in query.metrics]
-BOUNDED = {"source", "step", "class", "state", "currency", "kind", "name", "task", "outcome"}
+BOUNDED = {"source", "step", "class", "state", "currency", "kind", "name", "task", "outcome", "subscriber"}
 """Names that are few by nature."""
 
 

@@ -1,0 +1,1 @@
+"""What happened to calls, brought to all who subscribed to it: positions, cursors, filters, deliveries."""

@@ -1,0 +1,247 @@
+"""The events of the feed behind a cursor: a bounded part of them, filtered, in a subscriber's shape."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.calls.rules.raw_record import decode_record
+from pipeline.errors import DataError
+from pipeline.feed.cursors import Cursor
+from pipeline.feed.rules.event import LAST_PLACE, RECEIVED, content_revision, event_id
+from pipeline.feed.rules.shape import CALL, RAW, Subject, shaped
+from pipeline.lookup.history import histories_of
+from pipeline.lookup.told import as_dict
+from pipeline.record_ids import first_record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+    from pipeline.feed.rules.event import Event
+    from pipeline.feed.rules.filter import Filter
+
+ROWS_AT_ONCE: Final = 200
+"""The most rows of the feed that one part goes through."""
+
+LARGEST_BYTES: Final = 2**20
+"""A record beyond it is not looked into for its campaign."""
+
+
+class Row(NamedTuple):
+    """One row of the feed that has a position."""
+
+    position: int
+    kind: str
+    source: str
+    batch_id: int | None
+    call_id: int | None
+    revision: int
+    left_out: list[int] | None
+    named: list[int] | None
+    at: datetime
+    records: int
+    """How many places it has."""
+
+
+class Span(NamedTuple):
+    """Some records of one row."""
+
+    row: Row
+    first: int
+    last: int
+
+    def holds(self, record_id: int) -> bool:
+        """Whether the row is about this record of its span."""
+        if self.row.named is not None:
+            return record_id in self.row.named
+        return self.row.left_out is None or record_id not in self.row.left_out
+
+
+class Part(NamedTuple):
+    """What comes next for a subscriber."""
+
+    events: list[Event]
+    filtered: int
+    behind: Cursor
+    """Where the cursor is when these were taken."""
+    hole: tuple[int, int] | None = None
+    """The positions that are gone; then there is nothing else."""
+    is_last: bool = False
+    """Whether nothing stood behind it."""
+
+
+class Wanted(NamedTuple):
+    """What a subscriber gets, and how."""
+
+    filter: Filter
+    shape: str
+    fields: Sequence[str] | None = None
+
+
+def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: int) -> Part:
+    """The events behind a cursor, as many as one delivery may hold.
+
+    Args:
+        connection: the database.
+        cursor: the last event that was taken or passed over.
+        wanted: what is let through, and its shape.
+        most: the most records to look at, and so the most events.
+    """
+    rows = _rows(connection, cursor)
+    if rows and rows[0].position > cursor.position + 1:
+        first = cursor.position + (cursor.place == LAST_PLACE)
+        return Part([], 0, cursor, hole=(first, rows[0].position - 1))
+    if rows and rows[0].position == cursor.position + 1 and cursor.place != LAST_PLACE:
+        return Part([], 0, cursor, hole=(cursor.position, cursor.position))
+    spans, behind = _spans(rows, cursor, wanted.filter, most)
+    subjects, filtered = _subjects(connection, spans, wanted)
+    calls: dict[int, dict[str, Any]] = {}
+    if wanted.shape == CALL:
+        ids = sorted({each.record_id for each in subjects if each.subject.kind != RECEIVED})
+        calls = {call_id: as_dict(history) for call_id, history in histories_of(connection, ids).items()}
+    events = [
+        shaped(
+            each.subject,
+            wanted.shape,
+            raw=each.raw,
+            call=None if each.subject.kind == RECEIVED else calls.get(each.record_id),
+            fields=wanted.fields,
+        )
+        for each in subjects
+    ]
+    is_last = len(rows) < ROWS_AT_ONCE and (not rows or behind == Cursor(rows[-1].position, LAST_PLACE))
+    return Part(events, filtered, behind, is_last=is_last)
+
+
+def _rows(connection: Connection, cursor: Cursor) -> list[Row]:
+    position = cursor.position + (cursor.place == LAST_PLACE)
+    found = connection.execute(_ROWS, {"position": position, "limit": ROWS_AT_ONCE})
+    return [Row(*row) for row in found]
+
+
+_ROWS: Final = text(
+    "SELECT feed.position, kind, feed.source, batch_id, call_id, revision, left_out, named, at, "
+    "       coalesce(batches.records, 1) "
+    "FROM feed LEFT JOIN batches ON batches.id = feed.batch_id "
+    "WHERE feed.position >= :position ORDER BY feed.position LIMIT :limit"
+)
+
+
+def _spans(rows: Sequence[Row], cursor: Cursor, let: Filter, most: int) -> tuple[list[Span], Cursor]:
+    """The records to look at, and where the cursor is behind them."""
+    spans: list[Span] = []
+    behind, left = cursor, most
+    for row in rows:
+        start = cursor.place + 1 if row.position == cursor.position else 0
+        if not let.lets_row(row.kind, row.source):
+            behind = Cursor(row.position, LAST_PLACE)
+            continue
+        if left <= 0:
+            break
+        many = min(row.records - start, left)
+        if many > 0:
+            first = row.call_id if row.batch_id is None else first_record(row.batch_id) + start
+            assert first is not None
+            spans.append(Span(row, first, first + many - 1))
+        left -= max(many, 0)
+        whole = start + many >= row.records
+        behind = Cursor(row.position, LAST_PLACE if whole else start + many - 1)
+        if not whole:
+            break
+    return spans, behind
+
+
+class _About(NamedTuple):
+    record_id: int
+    subject: Subject
+    raw: bytes
+
+
+def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> tuple[list[_About], int]:
+    """What events are about, in their order, and how many were passed over."""
+    found: list[_About] = []
+    filtered = 0
+    received = [span for span in spans if span.row.kind == RECEIVED]
+    others = [span for span in spans if span.row.kind != RECEIVED]
+    for about, disposition in (*_received(connection, received), *_happened(connection, others, wanted.shape)):
+        if wanted.filter.lets_call(about.subject.campaign, disposition):
+            found.append(about)
+        else:
+            filtered += 1
+    return sorted(found, key=lambda each: each.subject[:2]), filtered
+
+
+def _bounds(spans: Sequence[Span]) -> dict[str, list[int]]:
+    return {
+        "nth": list(range(len(spans))),
+        "first": [span.first for span in spans],
+        "last": [span.last for span in spans],
+    }
+
+
+def _received(connection: Connection, spans: Sequence[Span]) -> Iterator[tuple[_About, str | None]]:
+    if not spans:
+        return
+    for nth, record_id, raw in connection.execute(_RECEIVED, _bounds(spans)):
+        row = spans[nth].row
+        call_ref, campaign = _names(raw)
+        of = event_id(row.source, call_ref, row.kind, content_revision(raw))
+        place = record_id - first_record(row.batch_id or 0)
+        yield (
+            _About(record_id, Subject(row.position, place, of, row.kind, row.source, call_ref, campaign, row.at), raw),
+            None,
+        )
+
+
+_SPANS: Final = "unnest(cast(:nth AS int[]), cast(:first AS bigint[]), cast(:last AS bigint[])) AS span (nth, f, l)"
+_RECEIVED: Final = text(
+    f"SELECT span.nth, record_id, raw FROM {_SPANS} JOIN inbox ON record_id BETWEEN span.f AND span.l"
+)
+
+
+def _names(raw: bytes) -> tuple[str, str | None]:
+    """The reference and the campaign that a record gives, as far as it is readable."""
+    try:
+        payload = decode_record(raw, LARGEST_BYTES).get("payload")
+    except DataError:
+        return "", None
+    if not isinstance(payload, dict):
+        return "", None
+    call_ref, campaign = payload.get("call_ref"), payload.get("ref")
+    return (
+        str(call_ref).strip() if isinstance(call_ref, str | int) else "",
+        campaign.strip() if isinstance(campaign, str) else None,
+    )
+
+
+def _happened(connection: Connection, spans: Sequence[Span], shape: str) -> Iterator[tuple[_About, str | None]]:
+    if not spans:
+        return
+    for nth, call_id, call_ref, campaign, disposition, raw in connection.execute(
+        _HAPPENED[shape == RAW], _bounds(spans)
+    ):
+        span = spans[nth]
+        row = span.row
+        if not span.holds(call_id):
+            continue
+        of = event_id(row.source, call_ref, row.kind, row.revision)
+        place = 0 if row.batch_id is None else call_id - first_record(row.batch_id)
+        subject = Subject(row.position, place, of, row.kind, row.source, call_ref, campaign, row.at)
+        yield _About(call_id, subject, raw), disposition
+
+
+# The bytes only where they are what is delivered.
+_HAPPENED: Final = {
+    with_raw: text(
+        "SELECT span.nth, calls.id, calls.call_ref, calls.campaign_ref, dispositions.disposition, "
+        f"       {'coalesce(inbox.raw, cast(:none AS bytea))' if with_raw else 'cast(:none AS bytea)'} "
+        f"FROM {_SPANS} JOIN calls ON calls.id BETWEEN span.f AND span.l "
+        "LEFT JOIN dispositions ON dispositions.call_id = calls.id "
+        f"{'LEFT JOIN inbox ON inbox.record_id = calls.id' if with_raw else ''}"
+    ).bindparams(none=b"")
+    for with_raw in (False, True)
+}

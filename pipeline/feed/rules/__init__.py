@@ -1,0 +1,1 @@
+"""Decisions about events and subscribers; no database, no clock."""

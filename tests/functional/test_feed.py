@@ -1,0 +1,52 @@
+"""What a dialler sent comes to its other readers, by the processes of the Procfile."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import redis
+from sqlalchemy import create_engine, text
+
+from tests.functional.conftest import balance, eventually
+
+CALLS = 120
+LIST = "crm:cdrs"
+
+
+@pytest.fixture
+def crm(servers):
+    client = redis.Redis.from_url(servers.dialler_redis.url)
+    yield client
+    client.close()
+
+
+def subscriber(stack):
+    [shown] = json.loads(stack.run("pipeline", "subscriber", "list", "--json").stdout)
+    return shown
+
+
+def test_an_unchanged_reader_gets_every_element_once(stack, dialler, crm, servers, database_url):
+    """Byte for byte, although the process that delivers is killed in the middle."""
+    stack.start(["ingestor", "worker", "feed", "beat"])
+    added = stack.run(
+        *("pipeline", "subscriber", "add", "crm", "--sink", "redis-list", "--source", "*", "--campaign", "*"),
+        *("--kind", "call.received", "--shape", "raw", "--set", f"list={LIST}"),
+        *("--set", f"url={servers.dialler_redis.url}"),
+    )
+    assert added.returncode == 0, added.stderr
+    dialler.place_calls(CALLS)
+    eventually(lambda: crm.llen(LIST) > 0, seconds=60, check=stack.check)
+    stack.kill("feed")
+    dialler.place_calls(CALLS)
+    eventually(lambda: balance(stack)["processed"]["records"] == 2 * CALLS, seconds=60, check=stack.check)
+    stack.start(["feed"])
+    eventually(lambda: crm.llen(LIST) >= 2 * CALLS, seconds=60, check=stack.check)
+    engine = create_engine(database_url)
+    with engine.connect() as connection:
+        received = list(connection.scalars(text("SELECT raw FROM inbox ORDER BY record_id")))
+    engine.dispose()
+    assert sorted(crm.lrange(LIST, 0, -1)) == sorted(received)
+    assert stack.run("pipeline", "health", "feed", "--ready").returncode == 0
+    shown = eventually(lambda: (one := subscriber(stack))["delivered"] == 2 * CALLS and one, seconds=20)
+    assert (shown["state"], shown["refused"], shown["misses"]) == ("active", 0, 0)
