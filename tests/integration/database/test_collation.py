@@ -7,11 +7,14 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from pipeline.batches.rules.steps import Step
-from pipeline.calls.call_rows import calls_by_ref
+from pipeline.calls.call_rows import calls_by_ref, copy_calls
+from pipeline.calls.columns import NewCall
+from pipeline.calls.rules.cdr import read_cdr
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import upgrade
+from pipeline.record_ids import first_record
 from tests.factories import make_record
-from tests.integration.flow import receive, rows, walk
+from tests.integration.flow import NOW, receive, rows, walk
 
 BEFORE, AFTER = "0009", "head"
 INDEX = "calls_call_ref_source_bytes_idx"
@@ -45,6 +48,26 @@ def normalized(engine, *records):
     assert walk(engine, receive(engine, *records), (Step.NORMALIZE,)) == ["done"]
 
 
+def stored(engine, *records):
+    """Calls as code of the former version left them; this version's knows tables that are not there yet."""
+    with engine.begin() as connection:
+        batch_id = connection.scalar(
+            text(
+                "INSERT INTO batches (claim, source, records, due_at, normalized_at) "
+                "VALUES (gen_random_uuid(), 'enigma', :records, now(), now()) RETURNING id"
+            ),
+            {"records": len(records)},
+        )
+        new = [
+            NewCall(first_record(batch_id) + place, read_cdr(raw, region="ZA", now=NOW))
+            for place, raw in enumerate(records)
+        ]
+        for call, raw in zip(new, records, strict=True):
+            values = {"id": call.record_id, "raw": raw}
+            connection.execute(text("INSERT INTO inbox (record_id, raw) VALUES (:id, :raw)"), values)
+        assert copy_calls(connection, "enigma", new)
+
+
 def test_a_new_database_has_one_key_by_bytes(engine):
     """In place of one by the database's locale."""
     assert rows(engine, KEYS) == [("calls_call_ref_source_key", True, ["C", "C"])]
@@ -52,7 +75,7 @@ def test_a_new_database_has_one_key_by_bytes(engine):
 
 def test_one_that_has_calls_gets_a_second_key(old):
     """Without a lock that anybody would feel, and a second time after it was cut off."""
-    normalized(old, make_record(call_ref=1))
+    stored(old, make_record(call_ref=1))
     with old.begin() as connection:  # what a build leaves that was cut off
         connection.execute(text(f"CREATE INDEX {INDEX} ON calls (id)"))
     upgrade(old, AFTER)
@@ -62,7 +85,7 @@ def test_one_that_has_calls_gets_a_second_key(old):
 def test_one_that_sorts_by_bytes_already_is_left_alone(empty):
     """A second key would cost for nothing."""
     upgrade(empty, BEFORE)
-    normalized(empty, make_record(call_ref=1))
+    stored(empty, make_record(call_ref=1))
     upgrade(empty, AFTER)
     assert rows(empty, KEYS) == [("calls_call_ref_source_key", True, ["default", "default"])]
     normalized(empty, make_record(call_ref=1))
@@ -71,7 +94,7 @@ def test_one_that_sorts_by_bytes_already_is_left_alone(empty):
 
 def test_a_replay_is_a_replay_when_the_old_key_misses_calls(old):
     """As after an upgrade of glibc: here the old key finds nothing at all any more, and knows of nothing new."""
-    normalized(old, *(make_record(call_ref=number) for number in (1, 2, 3)))
+    stored(old, *(make_record(call_ref=number) for number in (1, 2, 3)))
     upgrade(old, AFTER)
     with old.begin() as connection:
         connection.execute(text("ALTER TABLE calls DROP CONSTRAINT calls_call_ref_source_key"))
@@ -83,7 +106,7 @@ def test_a_replay_is_a_replay_when_the_old_key_misses_calls(old):
 
 def test_the_second_key_is_asked_for_what_the_first_one_misses(old):
     """Both look-ups find their way along an index."""
-    normalized(old, make_record(call_ref=1))
+    stored(old, make_record(call_ref=1))
     upgrade(old, AFTER)
     with old.connect() as connection:
         assert list(calls_by_ref(connection, "enigma", ["1", "2"])) == ["1"]
@@ -102,7 +125,7 @@ def test_the_second_key_is_asked_for_what_the_first_one_misses(old):
 
 def test_old_code_works_beside_the_new_tables(old, engine):
     """The statement of the version before names the columns of the key, and no collation."""
-    normalized(old, make_record(call_ref=1))
+    stored(old, make_record(call_ref=1))
     upgrade(old, AFTER)
     statement = (
         "INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction, "
