@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TARIFF = b"prefix,rate_per_minute\n27,0.60\n"
-OWN_SAMPLES = {"month": "2026-11", "since": "2026-11-01", "until": "2026-12-01", "names": "c t", "process": "worker"}
+OWN_SAMPLES = {
+    "month": "2026-11",
+    "since": "2026-11-01",
+    "until": "2026-12-01",
+    "names": "c t",
+    "process": "worker",
+    "sink": "redis-list",
+}
 BESIDES = {
     "pipeline failures retry": ["--all"],
     "pipeline failures discard": ["--all"],
@@ -25,6 +32,10 @@ BESIDES = {
     "pipeline recordings retry": ["--all", "--state", "failed"],
     "pipeline report calls": ["--month", "2026-11"],
     "pipeline tariff unassign": ["--everything"],
+    "pipeline subscriber add": [
+        *("--source", "*", "--campaign", "*", "--kind", "call.received"),
+        *("--set", "url=redis://127.0.0.1:1/0", "--set", "list=crm"),
+    ],
 }
 """What a command needs that none of its parameters says it does."""
 NO_DATABASE = {
