@@ -20,6 +20,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from pipeline.errors import PipelineError
+from pipeline.feed.sinks.base import Ours
 from pipeline.logs.setup import configure_logging, get_logger
 from pipeline.recordings.rules.path import TEMPLATE, checked_template
 from pipeline.setting_words import ENCODED, bounds_of, check_address, got, one_of, scheme_of, strays
@@ -272,3 +273,9 @@ def start_logging(also_known: Iterable[str] = ()) -> None:
 def current_settings() -> Settings:
     """The settings of this process, read at the first call."""
     return load_settings()
+
+
+def sinks_know() -> Ours:
+    """What the sinks of the feed must know of this pipeline."""
+    settings = current_settings()
+    return Ours(settings.enigma_redis_url, settings.enigma_list)

@@ -7,7 +7,6 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 
@@ -21,11 +20,11 @@ from pipeline.feed.deliver import masked
 from pipeline.feed.rules.event import KINDS, Event, event_id
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
-from pipeline.feed.sinks import check_settings, open_sink
+from pipeline.feed.sinks import check_apart, check_settings, open_sink
 from pipeline.feed.sinks.base import SettingError
 from pipeline.feed.subscribers import NewSubscriber, SubscriberError, names_of
 from pipeline.logs.rules.secrets import secrets_of
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, sinks_know
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,8 +82,8 @@ def add(
                 f"--set {hidden[0]} holds a password, which the shell's history and every reader of the database would "
                 f"have: give all of it by --secret-file {hidden[0]}=FILE"
             )
-        check_settings(sink, {**parsed, **secrets})
-        _check_not_the_source(sink, {**parsed, **secrets})
+        check_settings(sink, {**parsed, **secrets}, sinks_know())
+        check_apart(sink, {**parsed, **secrets}, sinks_know())
         with database() as engine, engine.begin() as connection:
             begins = subscribers.add(connection, new, who=who or operator_name(), from_start=from_start)
     if as_json:
@@ -177,7 +176,9 @@ def test(name: Name) -> None:
         event = Event(0, 0, of, TEST, "", name, None, now, CLOUDEVENTS_TYPE, json.dumps(body).encode())
         try:
             # Under a name of its own, so that the cursor that a sink keeps for the subscriber stays where it is.
-            with contextlib.closing(open_sink(found.sink, settings, subscriber=f"{name}.test.{of.hex[:8]}")) as sink:
+            subscriber = f"{name}.test.{of.hex[:8]}"
+            opened = open_sink(found.sink, settings, subscriber=subscriber, ours=sinks_know())
+            with contextlib.closing(opened) as sink:
                 sink.deliver([event])
         except PipelineError as error:
             complain(f"{found.sink} of {name} did not take it: {masked(str(error), settings)}")
@@ -215,20 +216,6 @@ def _value(text: str) -> Any:
         return json.loads(text)
     except ValueError:
         return text
-
-
-def _check_not_the_source(sink: str, settings: dict[str, Any]) -> None:
-    """Whoever pushes on the list that is drained gets all of it back for ever."""
-    ours = current_settings()
-    if sink == "redis-list" and settings.get("list") == ours.enigma_list:
-        same = _server(str(settings.get("url", ""))) == _server(ours.enigma_redis_url)
-        if same:
-            raise SubscriberError("the sink is the dialler's own list, which the pipeline drains: choose another list")
-
-
-def _server(url: str) -> tuple[str | None, int, str]:
-    parts = urlsplit(url)
-    return parts.hostname, parts.port or 6379, parts.path.strip("/") or "0"
 
 
 def _facts(found: Subscriber, hidden: list[str], times: Clock) -> Iterator[tuple[str, str]]:

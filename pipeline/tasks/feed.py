@@ -5,6 +5,7 @@ State is rows, so a message that gets lost costs delay only: the reconciler's ti
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import Final
 
@@ -15,7 +16,7 @@ from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.sequence import place
 from pipeline.feed.sinks import open_sink
 from pipeline.monitoring import metrics
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, sinks_know
 from pipeline.tasks.resources import engine
 
 DELIVER_SECONDS: Final = 5.0
@@ -66,7 +67,8 @@ def sequence() -> str:
 @task("feed.deliver")
 def deliver(name: str) -> str:
     """Bring one subscriber what waits for it; what is left at the end goes on as a new task."""
-    done = delivering.deliver(engine(), name, open_sink=open_sink, seconds=DELIVER_SECONDS)
+    opener = functools.partial(open_sink, ours=sinks_know())
+    done = delivering.deliver(engine(), name, open_sink=opener, seconds=DELIVER_SECONDS)
     metrics.count(metrics.DELIVERED, done.delivered, subscriber=name)
     metrics.count(metrics.REFUSED_EVENTS, done.refused, subscriber=name)
     note(delivered=done.delivered, refused=done.refused, idle=done.outcome in {"nothing to do", "full"})

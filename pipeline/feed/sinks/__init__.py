@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.feed.sinks import redis_list
-from pipeline.feed.sinks.base import SettingError
+from pipeline.feed.sinks import redis_list, redis_place
+from pipeline.feed.sinks.base import Ours, SettingError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from pipeline.feed.sinks.base import Sink
 
-KINDS = {"redis-list": (redis_list.RedisList, redis_list.check)}
+KINDS: Final = {"redis-list": (redis_list.RedisList, redis_list.check)}
 """Each kind of sink, and what looks at its settings."""
 
+_ON_REDIS: Final = {"redis-list": "list"}
+"""The kinds that write to a Redis, and what the place there is called."""
 
-def open_sink(kind: str, settings: Mapping[str, Any], *, subscriber: str) -> Sink:
+
+def open_sink(kind: str, settings: Mapping[str, Any], *, subscriber: str, ours: Ours = Ours()) -> Sink:  # noqa: B008
     """Open a sink; what it connects to may be away until it is first asked.
 
     Args:
         kind: one of ``KINDS``.
         settings: its own, secrets included.
         subscriber: names what the sink keeps for whoever subscribed.
+        ours: what it must know of the pipeline.
 
     Raises:
         SettingError: of the kind or the settings, with a sentence.
     """
-    check_settings(kind, settings)
+    check_settings(kind, settings, ours)
     return KINDS[kind][0](settings, subscriber=subscriber)
 
 
-def check_settings(kind: str, settings: Mapping[str, Any]) -> None:
-    """Whether a sink can be opened with these.
+def check_settings(kind: str, settings: Mapping[str, Any], ours: Ours = Ours()) -> None:  # noqa: B008
+    """Whether a sink can be opened with these; nobody is asked.
 
     Raises:
         SettingError: naming the setting, and what it must be.
     """
     if kind not in KINDS:
         raise SettingError(f"there is no sink {kind!r}: there is {', '.join(KINDS)}")
-    KINDS[kind][1](settings)
+    KINDS[kind][1](settings, ours)
+
+
+def check_apart(kind: str, settings: Mapping[str, Any], ours: Ours) -> None:
+    """Whether a sink is another place than the pipeline reads from, by what the servers say.
+
+    Args:
+        kind: one of ``KINDS``.
+        settings: that were checked.
+        ours: what it must know of the pipeline.
+
+    Raises:
+        SettingError: it is the same, or cannot be told from it.
+    """
+    if kind in _ON_REDIS:
+        redis_place.check_server(settings, _ON_REDIS[kind], ours)

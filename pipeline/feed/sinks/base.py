@@ -25,11 +25,30 @@ class Refusal(NamedTuple):
     """What it said, cut off, secrets masked."""
 
 
-class SinkAwayError(AwayError):
-    """Nobody took anything: try again later."""
+class Ours(NamedTuple):
+    """What a sink must know of the pipeline it belongs to; the shells read it off the settings."""
 
-    retry_after_seconds: float | None = None
-    disabled: bool = False
+    redis_url: str = ""
+    """The dialler's Redis; empty: there is none to keep away from."""
+    list: str = ""
+    """The dialler's list, which the pipeline drains."""
+    allowed_hosts: frozenset[str] = frozenset()
+    """Hosts, in lower case, to which webhooks may go wherever they are."""
+
+
+class SinkAwayError(AwayError):
+    """Nobody took anything: try again later.
+
+    Args:
+        reason: a sentence.
+        retry_after_seconds: what the other side asks us to wait; None: it does not say.
+        disabled: nobody will ever take anything there again.
+    """
+
+    def __init__(self, reason: str, *, retry_after_seconds: float | None = None, disabled: bool = False) -> None:
+        super().__init__(reason)
+        self.retry_after_seconds = retry_after_seconds
+        self.disabled = disabled
 
 
 class FullError(SinkAwayError):
@@ -37,7 +56,16 @@ class FullError(SinkAwayError):
 
 
 class RefusedError(PipelineError):
-    """The other side refuses these events: the feed halves the batch until it is found."""
+    """The other side refuses these events: the feed halves the batch until it is found.
+
+    Args:
+        reason: a sentence.
+        answer: what it said, cut off, secrets masked.
+    """
+
+    def __init__(self, reason: str, answer: str = "") -> None:
+        super().__init__(reason)
+        self.answer = answer
 
 
 class Sink(Protocol):
@@ -47,7 +75,7 @@ class Sink(Protocol):
     """The most of one ``deliver``."""
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Hand over all of them, in order, or raise."""
+        """Hand over all of them, in order, or raise; what raises `SinkAwayError` may have taken some."""
 
     def delivered(self) -> tuple[int, int] | None:
         """The last (position, place) that this sink itself knows it has taken; None: it keeps no cursor."""

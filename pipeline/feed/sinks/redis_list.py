@@ -1,32 +1,35 @@
 """Elements pushed to a list on any Redis, byte for byte: whoever reads the dialler's list reads this one unchanged.
 
-The cursor is written in the same script as the elements, on the same server, so that a crash repeats nothing. It never
-trims: at its high-water length it waits until somebody has read.
+What it guarantees: every event once, in order, as long as that Redis keeps what it was given. The cursor is written in
+the same script as the elements, on the same server, so that a crash repeats nothing, and of two that push at once each
+element is pushed by one. It never trims: a list at its high-water length waits until somebody has read.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 import redis
 
 from pipeline.feed.sinks.base import FullError, SettingError, SinkAwayError
+from pipeline.feed.sinks.redis_place import beside, check_place, connect
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.feed.rules.event import Event
+    from pipeline.feed.sinks.base import Ours
 
 KNOWN: Final = {"url", "list", "end", "high_water"}
 HIGH_WATER: Final = 100_000
 """The length at which nothing more is pushed, where the settings say no other."""
 
-# What somebody else has pushed since the cursor was read is left out by whoever asked: `expected` must be in force.
+# What somebody else has pushed since the cursor was read is left out by whoever asked: what it knows must be in force.
 _PUSH: Final = """
 local known = redis.call('GET', KEYS[2]) or ''
 if known ~= ARGV[2] then return {'moved', known} end
-if redis.call('LLEN', KEYS[1]) >= tonumber(ARGV[4]) then return {'full', known} end
+local room = math.max(tonumber(ARGV[4]) - redis.call('LLEN', KEYS[1]), 0)
+if room < #ARGV - 4 then return {'full', tostring(room)} end
 for at = 5, #ARGV, 1000 do
     redis.call(ARGV[1], KEYS[1], unpack(ARGV, at, math.min(at + 999, #ARGV)))
 end
@@ -35,7 +38,7 @@ return {'done', ARGV[3]}
 """
 
 
-def check(settings: Mapping[str, Any]) -> None:
+def check(settings: Mapping[str, Any], ours: Ours) -> None:
     """Whether these settings can be.
 
     Raises:
@@ -43,14 +46,11 @@ def check(settings: Mapping[str, Any]) -> None:
     """
     if strange := sorted(set(settings) - KNOWN):
         raise SettingError(f"redis-list has no setting {strange[0]}: it has {', '.join(sorted(KNOWN))}")
-    if urlsplit(str(settings.get("url", ""))).scheme not in {"redis", "rediss"}:
-        raise SettingError("url must be a URL such as redis://host:6379/0 or rediss://host:6380/0")
-    if not isinstance(settings.get("list"), str) or not settings["list"]:
-        raise SettingError("list must be the name of the list that is pushed to")
+    check_place(settings, "list", ours)
     if settings.get("end", "right") not in {"left", "right"}:
         raise SettingError("end must be left or right: the end that is pushed to, the reader's other one")
     most = settings.get("high_water", HIGH_WATER)
-    if not isinstance(most, int) or most < 1:
+    if not isinstance(most, int) or isinstance(most, bool) or most < 1:
         raise SettingError("high_water must be a whole number from 1: the length at which nothing more is pushed")
 
 
@@ -58,39 +58,42 @@ class RedisList:
     """A list as a sink.
 
     Args:
-        settings: ``url``, ``list``, ``end`` (``right``, as the dialler pushes) and ``high_water``.
+        settings: ``url``, ``list``, ``end`` (``right``, as the dialler pushes) and ``high_water``; checked.
         subscriber: names the cursor.
     """
 
     most_events = 1_000
 
     def __init__(self, settings: Mapping[str, Any], *, subscriber: str) -> None:
-        check(settings)
-        self._client: redis.Redis = redis.Redis.from_url(
-            settings["url"], socket_timeout=15, socket_connect_timeout=5, health_check_interval=10
-        )
+        self._client = connect(settings["url"])
         self._push = self._client.register_script(_PUSH)
         self._list = settings["list"]
         self._command = "LPUSH" if settings.get("end") == "left" else "RPUSH"
         self._most = settings.get("high_water", HIGH_WATER)
-        # In a cluster both keys are where the list is.
-        self._cursor = f"{{{self._list}}}:feed:{subscriber}"
+        self._cursor = beside(self._list, f"feed:{subscriber}")
         self._known: bytes | None = None
 
     def deliver(self, events: Sequence[Event]) -> None:
-        """Push those that were not pushed before."""
-        waiting = list(events)
+        """Push those that were not pushed before.
+
+        Raises:
+            FullError: not all of them had room; those that had are pushed.
+            SinkAwayError: the server did not do it, or did not say so.
+        """
+        waiting, room = list(events), None
         try:
             if self._known is None:
                 self._known = self._ask()
-            while waiting := [event for event in waiting if (event.position, event.place) > _read(self._known)]:
-                last = f"{waiting[-1].position} {waiting[-1].place}"
-                bodies = [event.body for event in waiting]
-                said, known = self._push(
-                    keys=[self._list, self._cursor], args=[self._command, self._known, last, self._most, *bodies]
+            while waiting := [event for event in waiting if (event.position, event.place) > self._read(self._known)]:
+                part = waiting[:room]
+                last = f"{part[-1].position} {part[-1].place}"
+                said, answer = self._push(
+                    keys=[self._list, self._cursor],
+                    args=[self._command, self._known, last, self._most, *(event.body for event in part)],
                 )
-                self._known = bytes(known)
-                if said == b"full":
+                if said != b"full":
+                    self._known, room = bytes(answer), None
+                elif not (room := int(answer)):
                     raise FullError(f"list {self._list} has {self._most} elements or more, and waits to be read")
         except (redis.RedisError, OSError) as error:
             self._known = None
@@ -102,7 +105,7 @@ class RedisList:
             self._known = self._ask()
         except (redis.RedisError, OSError) as error:
             raise SinkAwayError(f"list {self._list} cannot be asked: {error}") from error
-        return _read(self._known) if self._known else None
+        return self._read(self._known) if self._known else None
 
     def _ask(self) -> bytes:
         known: Any = self._client.get(self._cursor)
@@ -112,7 +115,12 @@ class RedisList:
         """Give up the connection."""
         self._client.close()
 
-
-def _read(known: bytes) -> tuple[int, int]:
-    position, _, place = known.decode().partition(" ")
-    return (int(position), int(place)) if known else (-1, -1)
+    def _read(self, known: bytes) -> tuple[int, int]:
+        try:
+            position, place = known.split() if known else (-1, -1)
+            return int(position), int(place)
+        except ValueError:
+            raise SinkAwayError(
+                f"key {self._cursor}, beside list {self._list}, is not what was written there: "
+                "without it nobody knows what was pushed"
+            ) from None
