@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.feed.sinks import redis_list, redis_place
+from pipeline.feed.sinks import redis_list, redis_place, redis_stream
 from pipeline.feed.sinks.base import Ours, SettingError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from pipeline.feed.sinks.base import Sink
 
-KINDS: Final = {"redis-list": (redis_list.RedisList, redis_list.check)}
+KINDS: Final[dict[str, tuple[Callable[..., Sink], Callable[[Mapping[str, Any], Ours], None]]]] = {
+    "redis-list": (redis_list.RedisList, redis_list.check),
+    "redis-stream": (redis_stream.RedisStream, redis_stream.check),
+}
 """Each kind of sink, and what looks at its settings."""
 
-_ON_REDIS: Final = {"redis-list": "list"}
+_ON_REDIS: Final = {"redis-list": "list", "redis-stream": "stream"}
 """The kinds that write to a Redis, and what the place there is called."""
 
 
