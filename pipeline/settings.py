@@ -39,6 +39,7 @@ STORES = ("file", "s3", "gs", "memory")
 """What recordings can be kept in; each publishes a file whole or not at all."""
 
 _SOURCE = re.compile("[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]*:[0-9a-f:.]*")
 _CURRENCY = re.compile("[A-Z]{3}")
 
 
@@ -140,6 +141,14 @@ def _in_lower_case(value: Any) -> Any:
     return value.strip().lower() if isinstance(value, str) else value
 
 
+def _hosts(value: str) -> str:
+    hosts = [each.strip().lower().rstrip(".") for each in value.split(",")]
+    if odd := [each for each in hosts if each and not _HOST.fullmatch(each)]:
+        given = "" if any(set("@/") & set(each) for each in odd) else got(value)  # a URL may hold a password
+        raise ValueError(f"must be whole names or addresses by comma, without scheme or port{given}")
+    return ",".join(filter(None, hosts))
+
+
 class Settings(BaseSettings):
     """Every setting, its default and what it means. The environment variable is the field's name in upper case."""
 
@@ -183,6 +192,8 @@ class Settings(BaseSettings):
     """What fsspec is told about the store, as JSON: credentials, endpoint, server-side encryption."""
     feed_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long the feed is kept for subscribers that lag; who falls behind is told which positions are gone."""
+    feed_webhook_allowed_hosts: Annotated[str, AfterValidator(_hosts)] = ""
+    """Hosts, by comma, to which webhooks may go though they are not of the public network, and without TLS."""
     pipeline_region: Annotated[str, BeforeValidator(_in_capitals), AfterValidator(_region)] = "ZA"
     """The region national numbers belong to."""
     pipeline_currency: Annotated[str, BeforeValidator(_in_capitals), AfterValidator(_currency)] = "ZAR"
@@ -278,4 +289,5 @@ def current_settings() -> Settings:
 def sinks_know() -> Ours:
     """What the sinks of the feed must know of this pipeline."""
     settings = current_settings()
-    return Ours(settings.enigma_redis_url, settings.enigma_list)
+    hosts = frozenset(settings.feed_webhook_allowed_hosts.split(",")) - {""}
+    return Ours(settings.enigma_redis_url, settings.enigma_list, hosts)

@@ -19,7 +19,9 @@ from pipeline.dialler.names import addresses_of
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    Addresses = Callable[[str, int, float | None], list[str]]
 
 HEAD_BYTES: Final = 256 * 1024
 """The most bytes before the answer itself has begun; interim answers (1xx) are among them."""
@@ -133,6 +135,9 @@ class _Stream(httpcore.NetworkStream):
 class _Backend(httpcore.SyncBackend):
     """Opens such connections; finding the host's addresses and trying one after the other is part of the wait."""
 
+    def __init__(self, addresses: Addresses) -> None:
+        self._addresses = addresses
+
     def connect_tcp(
         self,
         host: str,
@@ -147,7 +152,7 @@ class _Backend(httpcore.SyncBackend):
             return _left(None if ends is None else max(ends - time.monotonic(), 0.001), httpcore.ConnectTimeout)
 
         try:
-            addresses = addresses_of(host, port, left())
+            addresses = self._addresses(host, port, left())
         except TimeoutError as error:
             raise httpcore.ConnectTimeout(str(error)) from error
         except OSError as error:
@@ -165,9 +170,11 @@ class BoundedTransport(httpx.HTTPTransport):
 
     Args:
         connections: the most at once.
+        addresses: where a host may be, asked for each connection, which goes to one of those; raises OSError to allow
+            none. As `addresses_of`.
     """
 
-    def __init__(self, *, connections: int) -> None:
+    def __init__(self, *, connections: int, addresses: Addresses = addresses_of) -> None:
         super().__init__(trust_env=False)
         # httpx has no setting for the network's side of it.
         self._pool = httpcore.ConnectionPool(
@@ -175,5 +182,5 @@ class BoundedTransport(httpx.HTTPTransport):
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=5.0,
-            network_backend=_Backend(),
+            network_backend=_Backend(addresses),
         )

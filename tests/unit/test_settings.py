@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline.setting_words import Stray
-from pipeline.settings import Settings, SettingsError, load_settings, stray_settings
+from pipeline.settings import Settings, SettingsError, current_settings, load_settings, sinks_know, stray_settings
 
 WITH_SECRETS = (
     "ENIGMA_REDIS_URL",
@@ -65,6 +65,7 @@ NUMBERS = {
 }
 NAMES = {
     "ENIGMA_POP_END": "left or right",
+    "FEED_WEBHOOK_ALLOWED_HOSTS": "whole names or addresses by comma, without scheme or port",
     "PIPELINE_REMOTE_CONTROL": "look or all",
     "PIPELINE_LOG_FORMAT": "auto, json or console",
     "PIPELINE_LOG_LEVEL": "debug, info, warning or error",
@@ -201,3 +202,26 @@ def test_what_others_set_is_not_taken_for_ours(monkeypatch):
     ):
         monkeypatch.setenv(name, "ZA")
     assert stray_settings() == []
+
+
+@pytest.mark.parametrize(
+    ("value", "hosts"),
+    [
+        (" ", set()),
+        ("Receiver.Internal., 10.0.0.7,::1 ,fd00::1", {"receiver.internal", "10.0.0.7", "::1", "fd00::1"}),
+    ],
+)
+def test_hosts_are_told_by_comma(monkeypatch, value, hosts):
+    monkeypatch.setenv("FEED_WEBHOOK_ALLOWED_HOSTS", value)
+    current_settings.cache_clear()
+    assert sinks_know().allowed_hosts == hosts
+    current_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "value", ["https://cdr:hunter2@host/", "host:8080", "*.internal", "[::1]", "a..b", "10.0.0.0/8"]
+)
+def test_what_is_no_host_is_said_without_its_password(monkeypatch, value):
+    said = refusal(monkeypatch, "FEED_WEBHOOK_ALLOWED_HOSTS", value)
+    assert "without scheme or port" in said
+    assert "hunter2" not in said

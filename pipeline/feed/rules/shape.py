@@ -55,7 +55,26 @@ def shaped(
     """
     if shape == RAW:
         return Event(*subject, RAW_TYPE, raw)
-    envelope: dict[str, Any] = {
+    envelope = _envelope(subject)
+    if shape == THIN:
+        envelope["data"] = {"source": subject.source, "call_ref": subject.call_ref}
+    elif call is not None:
+        envelope["data"] = chosen(call, fields)
+    else:
+        envelope |= _record(raw)
+    return Event(*subject, CLOUDEVENTS_TYPE, json.dumps(envelope, default=_plain).encode())
+
+
+def in_envelope(event: Event) -> bytes:
+    """An event whose body is no envelope, in one: its bytes in base64, whatever they are."""
+    envelope = _envelope(Subject(*event[:8]))
+    envelope["datacontenttype"] = event.content_type
+    envelope["data_base64"] = base64.b64encode(event.body).decode()
+    return json.dumps(envelope).encode()
+
+
+def _envelope(subject: Subject) -> dict[str, Any]:
+    return {
         "specversion": "1.0",
         "id": str(subject.event_id),
         "source": f"/enigma-cdr/{subject.source}",
@@ -66,13 +85,6 @@ def shaped(
         "place": subject.place,
         "datacontenttype": "application/json",
     }
-    if shape == THIN:
-        envelope["data"] = {"source": subject.source, "call_ref": subject.call_ref}
-    elif call is not None:
-        envelope["data"] = chosen(call, fields)
-    else:
-        envelope |= _record(raw)
-    return Event(*subject, CLOUDEVENTS_TYPE, json.dumps(envelope, default=_plain).encode())
 
 
 def chosen(call: Mapping[str, Any], fields: Collection[str] | None) -> dict[str, Any]:

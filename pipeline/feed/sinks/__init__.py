@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.feed.sinks import redis_list, redis_place, redis_stream
+from pipeline.feed.sinks import redis_list, redis_place, redis_stream, webhook
 from pipeline.feed.sinks.base import Ours, SettingError
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 KINDS: Final[dict[str, tuple[Callable[..., Sink], Callable[[Mapping[str, Any], Ours], None]]]] = {
     "redis-list": (redis_list.RedisList, redis_list.check),
     "redis-stream": (redis_stream.RedisStream, redis_stream.check),
+    "webhook": (webhook.Webhook, webhook.check),
 }
 """Each kind of sink, and what looks at its settings."""
 
@@ -35,7 +36,7 @@ def open_sink(kind: str, settings: Mapping[str, Any], *, subscriber: str, ours: 
         SettingError: of the kind or the settings, with a sentence.
     """
     check_settings(kind, settings, ours)
-    return KINDS[kind][0](settings, subscriber=subscriber)
+    return KINDS[kind][0](settings, subscriber=subscriber, ours=ours)
 
 
 def check_settings(kind: str, settings: Mapping[str, Any], ours: Ours = Ours()) -> None:  # noqa: B008

@@ -60,11 +60,13 @@ class RedisList:
     Args:
         settings: ``url``, ``list``, ``end`` (``right``, as the dialler pushes) and ``high_water``; checked.
         subscriber: names the cursor.
+        ours: not needed.
     """
 
     most_events = 1_000
 
-    def __init__(self, settings: Mapping[str, Any], *, subscriber: str) -> None:
+    def __init__(self, settings: Mapping[str, Any], *, subscriber: str, ours: Ours) -> None:
+        del ours
         self._client = connect(settings["url"])
         self._push = self._client.register_script(_PUSH)
         self._list = settings["list"]

@@ -78,11 +78,13 @@ class RedisStream:
     Args:
         settings: ``url``, ``stream`` and ``high_water``; checked.
         subscriber: whose the stream is.
+        ours: not needed.
     """
 
     most_events = 500
 
-    def __init__(self, settings: Mapping[str, Any], *, subscriber: str) -> None:
+    def __init__(self, settings: Mapping[str, Any], *, subscriber: str, ours: Ours) -> None:
+        del ours
         self._client = connect(settings["url"])
         self._add = self._client.register_script(_ADD)
         self._stream = settings["stream"]
