@@ -49,9 +49,9 @@ class Clock:
         try:
             at = datetime.fromisoformat(f"{found['date']}T{found['time'] or '00:00'}")
             if zone in {"Z", "UTC"}:
-                return at.replace(tzinfo=UTC)
+                return self._showable(at.replace(tzinfo=UTC))
             if zone[:1] in {"+", "-"} and zone != at.replace(tzinfo=self._zone).tzname():
-                return datetime.fromisoformat(f"{at.isoformat()}{zone}").astimezone(UTC)
+                return self._showable(datetime.fromisoformat(f"{at.isoformat()}{zone}").astimezone(UTC))
             for fold in (0, 1):
                 local = at.replace(tzinfo=self._zone, fold=fold)
                 if zone in {"", local.tzname()}:
@@ -59,6 +59,11 @@ class Clock:
         except (ValueError, OverflowError):
             raise ValueError(f"must be {FORMS}, got {text!r}") from None
         raise ValueError(f"must be in {self.zone}, in UTC or with an offset such as +02:00, got {text!r}")
+
+    def _showable(self, at: datetime) -> datetime:
+        """The same, unless this zone's calendar ends before it: what is read can be shown."""
+        at.astimezone(self._zone)
+        return at
 
     def typed(self, at: datetime) -> str:
         """An instant as a browser's field for date and time holds it, in this zone and without it.

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.text import Text
 
 from pipeline.cli.common import (
     AsJson,
@@ -26,8 +23,10 @@ from pipeline.cli.common import (
     time_option,
 )
 from pipeline.cli.exits import FOUND, WRONG
-from pipeline.cli.output import as_text, complain, console, errors, operator_name, print_json, print_rows, remark
+from pipeline.cli.output import complain, console, errors, operator_name, print_json, print_rows, remark
 from pipeline.cli.recordings_get import get
+from pipeline.cli.recordings_shown import remark_on, show_pause, show_queues, state_of
+from pipeline.cli.recordings_verify import verify
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.recordings import listing as recording_list
 from pipeline.recordings import operator
@@ -39,15 +38,9 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from pipeline.instants import Clock
-    from pipeline.recordings.listing import Queue
-    from pipeline.recordings.pauses import Pause
-    from pipeline.recordings.rules.row import Recording
-
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
 app.command("get")(get)
-
-BAD_FILES_SHOWN = 100
+app.command("verify")(verify)
 
 CallRef = Annotated[str, typer.Argument(help="The dialler's internal call reference.")]
 State = Annotated[list[RecordingState] | None, typer.Option(help="Only in this state; may be given several times.")]
@@ -77,14 +70,14 @@ def status(*, utc: Utc = False, as_json: AsJson = False) -> None:
             }
         )
     else:
-        _show_queues(queues)
+        show_queues(queues)
         console.print(
             f"At most {counted(settings.recordings_concurrency, 'download')} at once and "
             f"{settings.recordings_rate:g} requests a second to each dialler.",
             highlight=False,
         )
         for pause in pauses:
-            _show_pause(pause, clock(utc=utc))
+            show_pause(pause, clock(utc=utc))
     if pauses:
         raise typer.Exit(FOUND)
 
@@ -119,8 +112,8 @@ def list_(
     table = Table("source", "call_ref", "campaign", "dialled", "state", "tries", "due", "reason")
     for row in rows:
         table.add_row(
-            row.source, row.call_ref, row.campaign_ref, times.show(row.dialed_at), _state(row),
-            row.attempts, times.show(row.due_at), _remark(row),
+            row.source, row.call_ref, row.campaign_ref, times.show(row.dialed_at), state_of(row),
+            row.attempts, times.show(row.due_at), remark_on(row),
         )  # fmt: skip
     print_rows(table, format_, [asdict(row) for row in rows])
     if format_ is Format.TABLE:
@@ -210,70 +203,6 @@ def retry(
         raise typer.Exit(FOUND)
 
 
-# long: shows progress while it reads, then what it found
-@app.command()
-def verify(
-    who: Who = None,
-    *,
-    restart: Annotated[bool, typer.Option("--restart", help="Begin anew, and do not go on where a run ended.")] = False,
-    utc: Utc = False,
-    as_json: AsJson = False,
-) -> None:
-    """Read every stored file of this environment's dialler and compare it with its size and SHA-256.
-
-    A run that was interrupted is gone on with. Exit code 1 when a file differs, in this part of the run or before.
-    """
-    # fsspec and what it opens stores with load slowly, and no other command needs them.
-    from pipeline.recordings import retention as keeping  # noqa: PLC0415
-    from pipeline.recordings.file_store import RecordingStore  # noqa: PLC0415
-
-    settings = current_settings()
-    store = RecordingStore(
-        settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-    )
-    with database() as engine:
-        run = keeping.begin_verification(
-            engine, who=who or operator_name(), source=settings.enigma_source, afresh=restart
-        )
-        if run.cleared:
-            errors.print(
-                f"Cleared {counted(run.cleared, 'mark')} that an earlier version set on other diallers' files: it "
-                "looked for them in one store. Verify those where their ENIGMA_SOURCE and RECORDINGS_URL are set.",
-                highlight=False,
-            )
-        if run.resumed:
-            errors.print(f"Going on with the run of {clock(utc=utc).show(run.began_at)}.", highlight=False)
-        columns = (TextColumn("verifying"), BarColumn(40), MofNCompleteColumn(), TextColumn("files"))
-        shown = read = 0
-        with Progress(*columns, DownloadColumn(), TimeRemainingColumn(), console=errors) as progress:
-            files = progress.add_task("", total=run.files)
-            for verified in keeping.verify(engine, store, run):
-                read += 1
-                progress.advance(files)
-                if verified.problem and shown < BAD_FILES_SHOWN:
-                    shown += 1
-                    progress.console.print(as_text(f"{verified.file.path}: {verified.problem}"))
-        problems = keeping.problems_of(engine, run)
-    if as_json:
-        print_json(
-            {
-                "source": run.source,
-                "read": read,
-                "differing": problems,
-                "resumed": run.resumed,
-                "began_at": run.began_at,
-                "cleared": run.cleared,
-            }
-        )
-    else:
-        differ = f"{problems:,} differ{'s' if problems == 1 else ''}"
-        console.print(f"{counted(read, 'file')} of {run.source} read; {differ}.", highlight=False)
-        if problems:
-            console.print("List them with: pipeline recordings list --differs", highlight=False)
-    if problems:
-        raise typer.Exit(FOUND)
-
-
 @app.command()
 def hold(
     call_ref: CallRef,
@@ -336,46 +265,3 @@ def _find(connection: Connection, call_ref: str, source: str | None) -> int:
         where = f" of {source}" if source is not None else ""
         complain(f"no call{where} with the reference {call_ref} has a recording to fetch")
     raise typer.Exit(FOUND)
-
-
-def _show_queues(queues: list[Queue]) -> None:
-    if not queues:
-        console.print("No call had a recording yet.")
-        return
-    shown = ("scheduled", "due", "in_flight", "stored", "absent", "expired", "failed", "held", "deleted", "differing")
-    table = Table("source", *(name.replace("_", " ") for name in shown), "MB")
-    for row in queues:
-        megabytes = Decimal(row.stored_bytes).scaleb(-6).quantize(Decimal("0.1"))
-        table.add_row(row.source, *(getattr(row, name) for name in shown), megabytes)
-    console.print(table)
-    for row in queues:
-        if row.not_begun:
-            not_begun = as_text(
-                f"{counted(row.not_begun, 'message')} of {row.source} sent more than once and not begun:", "yellow"
-            )
-            advice = as_text(f" is a recordings worker with ENIGMA_SOURCE={row.source} running?")
-            console.print(Text.assemble(not_begun, advice))
-        if row.undeleted:
-            past = "is past its retention" if row.undeleted == 1 else "are past their retention"
-            undeleted = f"{counted(row.undeleted, 'recording')} of {row.source} {past} and could not be deleted:"
-            console.print(Text.assemble(as_text(undeleted, "yellow"), " pipeline recordings list --undeleted"))
-
-
-def _show_pause(pause: Pause, times: Clock) -> None:
-    paused = as_text(f"{pause.source} is paused", "bold red")
-    console.print(Text.assemble(paused, as_text(f" since {times.show(pause.since)}: {pause.reason}")))
-    tried = f"{counted(pause.failed_probes, 'try', 'tries')} in vain; " if pause.failed_probes else ""
-    console.print(
-        f"  {tried}one recording is tried at {times.show(pause.until)}, or at once after: pipeline recordings resume",
-        highlight=False,
-    )
-
-
-def _state(row: Recording) -> str:
-    marks = [mark for name, mark in (("deleted_at", "deleted"), ("held_at", "held")) if getattr(row, name) is not None]
-    return ", ".join([row.state, *marks])
-
-
-def _remark(row: Recording) -> str:
-    known = row.verify_problem or row.deleted_reason or row.delete_problem
-    return known or (row.path if row.state == "stored" else row.reason) or ""

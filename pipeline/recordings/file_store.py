@@ -8,7 +8,6 @@ by a hard link from the partial file, in an object store by a put that is refuse
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import time
 import uuid
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 import fsspec
 
 from pipeline.errors import cut
+from pipeline.recordings.final_names import PUT_OPTIONS, link, put
 from pipeline.recordings.partial_files import Spool, own_temporary_folder
 from pipeline.recordings.rules.pace import DAY_SECONDS
 from pipeline.recordings.rules.path import TEMPLATE, checked_template, recording_path
@@ -37,14 +37,6 @@ PARTIALS: Final = ".partial"
 MARKER: Final = ".enigma-cdr-store"
 """The file by which a store is known; no recording's path has a hidden part."""
 
-# What their put_file is told: refuse to overwrite, and keep no more than two chunks in memory. Other kinds of
-# store cannot publish in one step, or have not been tried.
-_PUT_OPTIONS: Final[Mapping[str, Mapping[str, Any]]] = {
-    "file": {},
-    "s3": {"mode": "create", "chunksize": 8 * 1024 * 1024},
-    "gs": {"mode": "create", "chunksize": 8 * 1024 * 1024},
-    "memory": {"mode": "create"},
-}
 _READ_BYTES: Final = 1024 * 1024
 _MARKER_BYTES: Final = 200
 
@@ -102,10 +94,10 @@ class RecordingStore:
         spool: Path | None = None,
     ) -> None:
         kind = urlsplit(url).scheme
-        if kind not in _PUT_OPTIONS:
+        if kind not in PUT_OPTIONS:
             raise ValueError(f"a store must be file://, s3:// or gs://, got {kind}://")
         self._template = checked_template(template)
-        self._put_options = _PUT_OPTIONS[kind]
+        self._put_options = PUT_OPTIONS[kind]
         options = dict(storage_options or {})
         self._secrets = secrets_of(url, options)
         with trouble("open", self._secrets):
@@ -142,7 +134,7 @@ class RecordingStore:
             written = partial.seal()
             if written != size:
                 raise StoreError(f"{written} of {size} bytes reached the disk")
-            fresh = self._link(partial.path, path) if self._local else self._put(partial.path, path)
+            fresh = self._publish(partial.path, path)
         if fresh:
             return Published(path, fresh=True)
         if self.checksum(path) == Checksum(size, sha256):
@@ -280,46 +272,13 @@ class RecordingStore:
             partial.write(content)
             partial.seal()
             with trouble("write to", self._secrets):
-                return (self._link if self._local else self._put)(partial.path, path)
+                return self._publish(partial.path, path)
+
+    def _publish(self, partial: Path, path: str) -> bool:
+        """Give a complete partial file its final name in one step; False when that is taken."""
+        if self._local:
+            return link(partial, Path(self._full(path)))
+        return put(self._files, partial, self._full(path), self._put_options)
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
-
-    def _link(self, partial: Path, path: str) -> bool:
-        final = Path(self._full(path))
-        _make_folders(final.parent)
-        try:
-            os.link(partial, final)
-        except FileExistsError:
-            return False
-        _sync_folder(final.parent)
-        return True
-
-    def _put(self, partial: Path, path: str) -> bool:
-        full = self._full(path)
-        if self._files.exists(full):
-            return False
-        try:
-            self._files.put_file(str(partial), full, **self._put_options)
-        except Exception:
-            # Each library has its own error for a put that was refused because another was faster.
-            if self._files.exists(full):
-                return False
-            raise
-        return True
-
-
-def _make_folders(folder: Path) -> None:
-    """Create a folder and what is missing above it, durably: its name in its parent is on the disk, too."""
-    if not folder.is_dir():
-        _make_folders(folder.parent)
-        folder.mkdir(mode=0o750, exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

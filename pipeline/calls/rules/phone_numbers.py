@@ -104,6 +104,9 @@ def _e164(text: str, region: str) -> str | None:
     if not text.startswith("+") and _is_short_code(number, region):
         return None
     e164 = phonenumbers.format_number(number, PhoneNumberFormat.E164)
+    # Italy's numbers begin with a zero. Elsewhere it may be a prefix once more, and every reading would take one off.
+    if number.italian_leading_zero and phonenumbers.parse(e164, region) != number:
+        return None
     return e164 if len(e164) <= 1 + E164_DIGITS else None
 
 

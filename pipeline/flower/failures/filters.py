@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Literal, get_args
 from urllib.parse import urlencode
 
@@ -105,9 +106,7 @@ def as_fields(given: Mapping[str, str], clock: Clock) -> dict[str, str]:
     >>> as_fields({"since": "2026-03-31T14:30Z", "until": "soon"}, Clock("Africa/Johannesburg"))
     {'since': '2026-03-31T16:30:00', 'until': 'soon'}
     """
-    problems = dict(_problems(given, clock))
-    instants = {name: given[name] for name in INSTANTS if given.get(name) and name not in problems}
-    return {**given, **{name: clock.typed(clock.read(text)) for name, text in instants.items()}}
+    return {**given, **{name: clock.typed(at) for name, at in _instants(given, clock)}}
 
 
 def as_query(given: Mapping[str, str], **others: object) -> str:
@@ -120,13 +119,23 @@ def as_query(given: Mapping[str, str], **others: object) -> str:
     return urlencode({**named, **{name: value for name, value in others.items() if value is not None}})
 
 
-def in_words(given: Mapping[str, str]) -> str:
-    """What a filter narrows to, on one line; empty where it narrows nothing.
+def in_words(given: Mapping[str, str], clock: Clock) -> str:
+    """What a filter narrows to, on one line, instants in the zone of the clock; empty where it narrows nothing.
 
-    >>> in_words({"class": "data", "about": "payload.call_time"})
+    >>> from pipeline.instants import Clock
+    >>> in_words({"class": "data", "about": "payload.call_time"}, Clock("UTC"))
     'class data, field or error payload.call_time'
     """
-    return ", ".join(f"{LABELS.get(name, name)} {given[name]}" for name in NAMES if given.get(name))
+    shown = {**given, **{name: clock.show(at) for name, at in _instants(given, clock)}}
+    return ", ".join(f"{LABELS.get(name, name)} {shown[name]}" for name in NAMES if shown.get(name))
+
+
+def _instants(given: Mapping[str, str], clock: Clock) -> Iterator[tuple[str, datetime]]:
+    """The instants of a filter by their names, but for those that are none."""
+    for name in INSTANTS:
+        with contextlib.suppress(ValueError):
+            if (at := _instant(given.get(name), clock)) is not None:
+                yield name, at
 
 
 def _problems(given: Mapping[str, str], clock: Clock) -> Iterator[tuple[str, str]]:

@@ -64,7 +64,7 @@ class DetailHandler(TabHandler):
             "failed_call.html",
             given=given,
             query=filters.as_query(given),
-            filter_in_words=filters.in_words(given),
+            filter_in_words=filters.in_words(given, self.clock),
             words=words,
             versions={
                 name: raw and readable(raw) for name in ("raw", "edited", "stored") for raw in [getattr(failure, name)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 import shutil
 
 import pytest
@@ -23,6 +24,7 @@ from pipeline.recordings.file_store import MARKER, RecordingStore
 from pipeline.recordings.rows import schedule
 from pipeline.recordings.rules.outcome import Decision, PauseKind, RecordingState
 from pipeline.recordings.store_trouble import StoreError
+from tests.commands import call
 from tests.integration.recording_rows import BATCH, add_call, change, dispatch, row, scheduled
 
 pytestmark = pytest.mark.usefixtures("settings_env")
@@ -284,6 +286,23 @@ def test_verify_tells_a_bad_file_from_a_store_that_is_away(engine, folder, store
         list(keeping.verify(engine, store, second))
     assert keeping.begin_verification(engine, who="ann", source="enigma").resumed
     assert keeping.begin_verification(engine, who="ann", source="enigma").files == 4
+
+
+def test_verify_ends_with_3_when_its_store_is_away(engine, folder):
+    """Nothing could be looked at: no file is blamed, and the next run goes on once the store is back."""
+    ids = scheduled(engine, *range(1, 8))
+    stored(engine, folder, ids)
+    mounted = folder.rename(folder.with_name("mounted"))
+    folder.touch()  # no folder any more, so that nothing below it can be opened
+    done = call("recordings", "verify", env=dict(os.environ))
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "Not a directory" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {row(engine, call_id).verify_problem for call_id in ids} == {None}
+    folder.unlink()
+    mounted.rename(folder)
+    outcome = run_json("verify")
+    assert (outcome["resumed"], outcome["read"], outcome["differing"]) == (True, 7, 0)
 
 
 def expire(engine, store):

@@ -2,7 +2,7 @@
 
 import phonenumbers
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.calls.rules.phone_numbers import Number, _by_the_library, _ordinary, normalize_number
@@ -55,6 +55,7 @@ def test_an_unknown_region_still_reads_international_numbers() -> None:
     assert not normalize_number("0820001234", "??").is_e164
 
 
+@example("0000000")
 @given(st.text(st.characters(exclude_categories=())) | st.from_regex(r"\+?[0-9]{0,20}", fullmatch=True))
 @settings(deadline=None)
 def test_any_text_is_a_number_or_kept(text: str) -> None:

@@ -49,6 +49,16 @@ def test_instants_are_of_the_zone_unless_they_say_otherwise(given_text, instant)
     assert read_filter({"since": given_text}).since == instant
 
 
+def test_in_words_instants_are_shown_in_the_zone():
+    """However an address writes them, those in UTC of other pages included; what is none stays as it was typed."""
+    clock = Clock("Africa/Johannesburg")
+    given = as_given(FailureFilter(states=("open", "retrying"), since=datetime(2026, 3, 31, 12, 30, tzinfo=UTC)))
+    assert filters.in_words(given, clock) == "since 2026-03-31 14:30:00 SAST"
+    assert filters.in_words({"since": "2026-03-31", "until": "soon"}, clock) == (
+        "since 2026-03-31 00:00:00 SAST, until soon"
+    )
+
+
 @pytest.mark.parametrize(
     "bad",
     [{"class": "nope"}, {"step": "rate"}, {"state": "closed"}, {"since": "yesterday"}, {"until": "1"}, {"text": "\0"}],

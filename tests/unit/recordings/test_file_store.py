@@ -112,7 +112,7 @@ def test_a_failure_before_publication_leaves_nothing(store, folder, monkeypatch,
         case "link":
             monkeypatch.setattr("os.link", fail)
         case "folders":
-            monkeypatch.setattr(recording_store, "_make_folders", fail)
+            monkeypatch.setattr("pipeline.recordings.final_names._make_folders", fail)
     with pytest.raises(StoreError, match="No space left on device"):
         keep(store, b"abc")
     assert files(folder) == set()
