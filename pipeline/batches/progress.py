@@ -35,27 +35,24 @@ def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | N
 
     The same message delivered twice at once therefore works twice in a row, and the second finds nothing to do.
     """
-    lock_steps(connection, [(batch_id, step)])
-    # A statement of its own after the lock, so that it sees what whoever held it before has done.
-    row = execute(
-        connection,
-        f"SELECT {_COLUMNS}, EXISTS (SELECT FROM failures WHERE record_id BETWEEN %(first)s AND %(last)s "
-        "                            AND step = %(step)s AND state = 'retrying') "
-        "FROM batches WHERE id = %(id)s",
-        {"id": batch_id, "step": step.value, "first": first_record(batch_id), "last": last_record(batch_id)},
-    ).fetchone()
-    return None if row is None else _progress(row)
+    return _lock(connection, batch_id, (step,))
 
 
 def lock_all_steps(connection: Connection, batch_id: int) -> Progress | None:
     """Take a batch with all its steps for this transaction, as ``lock_step`` does with one."""
-    lock_steps(connection, [(batch_id, step) for step in Step])
+    return _lock(connection, batch_id, tuple(Step))
+
+
+def _lock(connection: Connection, batch_id: int, steps: Sequence[Step]) -> Progress | None:
+    lock_steps(connection, [(batch_id, step) for step in steps])
+    # A statement of its own after the lock, so that it sees what whoever held it before has done.
+    values = {"id": batch_id, "first": first_record(batch_id), "last": last_record(batch_id), "steps": list(steps)}
     row = execute(
         connection,
         f"SELECT {_COLUMNS}, EXISTS (SELECT FROM failures WHERE record_id BETWEEN %(first)s AND %(last)s "
-        "                            AND state = 'retrying') "
+        "                            AND step = ANY(%(steps)s::text[]) AND state = 'retrying') "
         "FROM batches WHERE id = %(id)s",
-        {"id": batch_id, "first": first_record(batch_id), "last": last_record(batch_id)},
+        values,
     ).fetchone()
     return None if row is None else _progress(row)
 
@@ -84,11 +81,6 @@ def try_lock_steps(connection: Connection, steps: Collection[tuple[int, Step]]) 
         },
     )
     return frozenset(batch_id for (batch_id,) in held)
-
-
-def never_wait_long(connection: Connection) -> None:
-    """What nobody waits for gives up soon, in this transaction, where something is locked; it comes by again."""
-    connection.execute(text("SET LOCAL lock_timeout = '1s'"))
 
 
 def _lock_key(batch_id: int, step: Step) -> int:

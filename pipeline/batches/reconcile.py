@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from psycopg.errors import LockNotAvailable
-from sqlalchemy.exc import OperationalError
-
-from pipeline.batches.progress import never_wait_long, take_overdue
+from pipeline.batches.progress import take_overdue
 from pipeline.batches.set_aside import retry_due_bugs
+from pipeline.database.engine import unless_held
 from pipeline.monitoring.heartbeats import RECONCILER, beat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from pipeline.batches.rules.steps import Progress
 
@@ -55,21 +52,9 @@ def reconcile(
     if send is not None:
         for progress in overdue:
             send(progress)
-    with _unless_held(engine) as connection:
+    with unless_held(engine) as connection:
         beat(connection, RECONCILER, who=who)
     released = 0
-    with _unless_held(engine) as connection:
+    with unless_held(engine) as connection:
         released = retry_due_bugs(connection, limit=limit)
     return Due(overdue, released)
-
-
-@contextlib.contextmanager
-def _unless_held(engine: Engine) -> Iterator[Connection]:
-    """A transaction that is given up, for this time, where it meets a lock that somebody holds on to."""
-    try:
-        with engine.begin() as connection:
-            never_wait_long(connection)
-            yield connection
-    except OperationalError as error:
-        if not isinstance(error.orig, LockNotAvailable):
-            raise

@@ -91,6 +91,22 @@ def wait_for_locks(connection: Connection, seconds: float) -> None:
     connection.execute(text(f"SET LOCAL lock_timeout = '{int(seconds * 1_000)}ms'"))
 
 
+NEVER_LONG_SECONDS = 1.0
+"""How long what nobody waits for, and what comes by again, waits for a lock."""
+
+
+@contextlib.contextmanager
+def unless_held(engine: Engine) -> Iterator[Connection]:
+    """A transaction that is given up, for this time, where it meets a lock that somebody holds on to."""
+    try:
+        with engine.begin() as connection:
+            wait_for_locks(connection, NEVER_LONG_SECONDS)
+            yield connection
+    except DBAPIError as error:
+        if not is_lock_timeout(error):
+            raise
+
+
 def is_outage(error: BaseException) -> bool:
     """Whether an error says that the database is away or busy, rather than that the work is wrong."""
     if isinstance(error, DBAPIError):

@@ -6,8 +6,8 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from pipeline.batches.progress import never_wait_long
 from pipeline.batches.set_aside import free_at_first
+from pipeline.database.engine import NEVER_LONG_SECONDS, wait_for_locks
 from pipeline.failures.bulk_acts import accept_page, edit_page, to_be_locked
 from pipeline.failures.bulk_rows import end, move_on, standing_bulk_actions, take_bulk_action
 from pipeline.failures.listing import list_failures
@@ -73,7 +73,7 @@ def _do_part(connection: Connection, bulk: BulkAction, *, region: str) -> _Part 
     page = list_failures(connection, bulk.wanted, limit=CHUNK, after=bulk.last_id)
     if not page:
         return None
-    never_wait_long(connection)
+    wait_for_locks(connection, NEVER_LONG_SECONDS)
     if bulk.action not in {"discard", "restore"}:
         page = page[: free_at_first(connection, to_be_locked(connection, bulk.action, page))]
         if not page:

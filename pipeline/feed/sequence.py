@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
+from pipeline.database.engine import unless_held
+
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
@@ -24,14 +26,15 @@ def place(engine: Engine) -> int:
     """Give a position to every row that can be seen and has none; returns how many those were.
 
     What happened to a single call waits until its batch has come to rest: a call that was corrected is told when it is
-    charged anew, and never before it was told at all.
+    charged anew, and never before it was told at all. Where somebody is placing and takes long, it is left to them.
 
     Args:
         engine: the database.
     """
     placed = 0
     while True:
-        with engine.begin() as connection:
+        done = 0
+        with unless_held(engine) as connection:
             done = _place_some(connection)
         placed += done
         if done < ROWS_AT_ONCE:

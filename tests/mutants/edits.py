@@ -91,7 +91,7 @@ MUTANTS = (
     Mutant(
         "a step without its lock",
         "pipeline/batches/progress.py",
-        "    lock_steps(connection, [(batch_id, step)])\n",
+        "    lock_steps(connection, [(batch_id, step) for step in steps])\n",
         "",
         f"{STEPS}::test_a_step_run_at_once_by_many_workers_works_once",
     ),

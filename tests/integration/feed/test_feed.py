@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -19,7 +20,7 @@ from pipeline.feed import subscribers
 from pipeline.feed.cursors import take
 from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.rules.event import CORRECTED, ENDED, FINISHED, RECEIVED
-from pipeline.feed.sequence import place
+from pipeline.feed.sequence import SEQUENCER_LOCK, place
 from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import claim, settle, take_due
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, RecordingState
@@ -51,6 +52,17 @@ def test_every_call_comes_once_and_in_order(engine, feed):
     assert feed.deliver().delivered == 0
     assert feed.show().delivered == 6
     assert feed.show().rows_behind == 0
+
+
+def test_a_sequencer_that_stands_still_holds_nobody_up_for_long(engine):
+    """As the reconciler comes by every two seconds, each child of a worker would soon wait for it."""
+    receive(engine, make_record())
+    with engine.begin() as frozen:
+        frozen.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SEQUENCER_LOCK})
+        began = time.monotonic()
+        assert place(engine) == 0
+        assert time.monotonic() - began < 10
+    assert place(engine) == 1
 
 
 def test_what_commits_late_is_not_passed_over(engine, feed):
