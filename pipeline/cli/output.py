@@ -11,8 +11,6 @@ import json
 import os
 import sys
 import traceback
-from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import rich.console
@@ -21,6 +19,7 @@ from rich.text import Text
 
 from pipeline.cli.tables import Format
 from pipeline.logs.rules.visible import visible, visible_lines
+from pipeline.lookup.rules.plain import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -115,17 +114,6 @@ def print_json(value: Any) -> None:
 def print_csv(lines: Iterable[str]) -> None:
     """Write lines of CSV: as they are for a file or a script, as a person may see them in a terminal."""
     sys.stdout.writelines(map(visible_lines, lines) if sys.stdout.isatty() else lines)
-
-
-def plain(value: Any) -> Any:
-    """What JSON has no type for."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
-    raise TypeError(f"no JSON for {type(value).__name__}")
 
 
 def operator_name() -> str:

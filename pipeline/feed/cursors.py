@@ -34,9 +34,9 @@ class Cursor(NamedTuple):
     place: int
 
     @property
-    def behind(self) -> Cursor:
-        """The end of its position."""
-        return Cursor(self.position, LAST_PLACE)
+    def next_position(self) -> int:
+        """The position that is gone on with: the same one, while some of it is left."""
+        return self.position + (self.place == LAST_PLACE)
 
 
 class Lease(NamedTuple):

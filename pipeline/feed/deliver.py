@@ -202,7 +202,7 @@ class _Walk:
                     middle = len(events) // 2
                     waiting[:0] = [events[:middle], events[middle:]]
                     continue
-                self._refuse(events[0], str(error), str(getattr(error, "answer", "")))
+                self._refuse(events[0], str(error), error.answer)
                 waiting = [self._admitted(each) for each in waiting]
                 taken = 0
             else:

@@ -92,11 +92,8 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
         most: the most records to look at, and so the most events.
     """
     rows = _rows(connection, cursor)
-    if rows and rows[0].position > cursor.position + 1:
-        first = cursor.position + (cursor.place == LAST_PLACE)
-        return Part([], 0, cursor, hole=(first, rows[0].position - 1))
-    if rows and rows[0].position == cursor.position + 1 and cursor.place != LAST_PLACE:
-        return Part([], 0, cursor, hole=(cursor.position, cursor.position))
+    if rows and rows[0].position > cursor.next_position:
+        return Part([], 0, cursor, hole=(cursor.next_position, rows[0].position - 1))
     spans, behind = _spans(rows, cursor, wanted.filter, most)
     subjects, filtered = _subjects(connection, spans, wanted)
     calls: dict[int, dict[str, Any]] = {}
@@ -118,8 +115,7 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
 
 
 def _rows(connection: Connection, cursor: Cursor) -> list[Row]:
-    position = cursor.position + (cursor.place == LAST_PLACE)
-    found = connection.execute(_ROWS, {"position": position, "limit": ROWS_AT_ONCE})
+    found = connection.execute(_ROWS, {"position": cursor.next_position, "limit": ROWS_AT_ONCE})
     return [Row(*row) for row in found]
 
 

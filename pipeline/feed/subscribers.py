@@ -6,7 +6,8 @@ import re
 import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.calls.rules.disposition import Disposition
 from pipeline.database.audit import record_action
@@ -164,41 +165,32 @@ def add(connection: Connection, new: NewSubscriber, *, who: str, from_start: boo
     newest = head(connection)
     oldest = int(connection.scalar(text("SELECT coalesce(min(position), 1) FROM feed")))
     begin = oldest - 1 if from_start else newest
-    done = connection.execute(
-        text(_ADD),
-        {
-            "name": new.name,
-            "token": uuid.uuid4(),
-            "sink": new.sink,
-            "sources": list(new.wanted.sources),
-            "campaigns": list(new.wanted.campaigns),
-            "kinds": list(new.wanted.kinds),
-            "dispositions": None if new.wanted.dispositions is None else list(new.wanted.dispositions),
-            "fields": None if new.fields is None else list(new.fields),
-            "shape": new.shape,
-            "ordering": new.ordering,
-            "position": begin,
-            "place": LAST_PLACE,
-            "who": who,
-        },
-    )
-    if not done.rowcount:
+    wanted = new.wanted
+    values = {
+        "name": new.name,
+        "token": uuid.uuid4(),
+        "sink": new.sink,
+        "settings": dict(new.settings),
+        "sources": list(wanted.sources),
+        "campaigns": list(wanted.campaigns),
+        "kinds": list(wanted.kinds),
+        "dispositions": None if wanted.dispositions is None else list(wanted.dispositions),
+        "fields": None if new.fields is None else list(new.fields),
+        "shape": new.shape,
+        "ordering": new.ordering,
+        "state": "active",
+        "position": begin,
+        "place": LAST_PLACE,
+        "created_by": who,
+    }
+    adding = insert(subscribers).values(values).on_conflict_do_nothing(index_elements=["name"])
+    if connection.scalar(adding.returning(subscribers.c.name)) is None:
         raise SubscriberError(f"there is a subscriber {new.name} already: choose another name, or remove it")
-    connection.execute(update(subscribers).where(subscribers.c.name == new.name).values(settings=dict(new.settings)))
     if new.secrets:
         connection.execute(insert(subscriber_secrets).values(name=new.name, settings=dict(new.secrets)))
-    told = {"name": new.name, "sink": new.sink, "sources": new.wanted.sources, "campaigns": new.wanted.campaigns}
+    told = {"name": new.name, "sink": new.sink, "sources": wanted.sources, "campaigns": wanted.campaigns}
     record_action(connection, who, "subscriber added", told)
     return begin
-
-
-_ADD: Final = (
-    "INSERT INTO subscribers (name, token, sink, settings, sources, campaigns, kinds, dispositions, fields, shape, "
-    "  ordering, state, position, place, created_by) "
-    "VALUES (:name, :token, :sink, '{}', :sources, :campaigns, :kinds, cast(:dispositions AS text[]), "
-    "  cast(:fields AS text[]), :shape, :ordering, 'active', :position, :place, :who) "
-    "ON CONFLICT (name) DO NOTHING"
-)
 
 
 def all_subscribers(connection: Connection, name: str | None = None) -> list[Subscriber]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipeline.feed.rules.event import Event
+from pipeline.lookup.rules.plain import plain
 
 if TYPE_CHECKING:
     import uuid
     from collections.abc import Collection, Mapping
+    from datetime import datetime
 
 RAW: Final = "raw"
 CALL: Final = "call"
@@ -62,7 +62,7 @@ def shaped(
         envelope["data"] = chosen(call, fields)
     else:
         envelope |= _record(raw)
-    return Event(*subject, CLOUDEVENTS_TYPE, json.dumps(envelope, default=_plain).encode())
+    return Event(*subject, CLOUDEVENTS_TYPE, json.dumps(envelope, default=plain).encode())
 
 
 def in_envelope(event: Event) -> bytes:
@@ -116,14 +116,3 @@ def _record(raw: bytes) -> dict[str, Any]:
 
 def _refused(constant: str) -> Any:
     raise ValueError(f"{constant} is not JSON")
-
-
-def _plain(value: Any) -> Any:
-    """What JSON has no type for, as ``explain --json`` writes it."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, bytes | memoryview):
-        return bytes(value).hex()
-    raise TypeError(f"no JSON for {type(value).__name__}")

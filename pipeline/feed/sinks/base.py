@@ -16,15 +16,6 @@ class SettingError(PipelineError):
     """A setting of a sink is missing, or cannot be what it is set to."""
 
 
-class Refusal(NamedTuple):
-    """An event that the other side would not have."""
-
-    event: Event
-    reason: str
-    answer: str = ""
-    """What it said, cut off, secrets masked."""
-
-
 class Ours(NamedTuple):
     """What a sink must know of the pipeline it belongs to; the shells read it off the settings."""
 

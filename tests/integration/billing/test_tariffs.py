@@ -42,9 +42,9 @@ from pipeline.billing.tariff_rows import list_versions, zones_in_force
 from pipeline.calls.classify import classify
 from pipeline.calls.normalize import normalize
 from pipeline.cli import app
-from pipeline.cli.output import plain
 from pipeline.errors import DataError, NoRateError
 from pipeline.ingest.inbox import settle
+from pipeline.lookup.rules.plain import plain
 from pipeline.settings import current_settings
 from tests.factories import DIALED_AT, make_record
 from tests.integration.flow import receive, tariff_in_force, walk

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import redis
 from sqlalchemy import text
 
 from tests.factories import make_record
@@ -16,15 +15,6 @@ from tests.warm import warm
 @pytest.fixture
 def pipeline(settings_env):
     return warm().pipeline
-
-
-@pytest.fixture
-def crm(servers):
-    client = redis.Redis.from_url(servers.broker.url)
-    client.flushdb()
-    yield client
-    client.flushdb()
-    client.close()
 
 
 @pytest.fixture

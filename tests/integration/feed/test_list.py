@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 
 import pytest
-import redis
 
 from pipeline.feed import subscribers
 from pipeline.feed.deliver import deliver
@@ -17,15 +16,6 @@ from tests.factories import make_record
 from tests.integration.flow import receive
 
 LIST = "crm:cdrs"
-
-
-@pytest.fixture
-def crm(servers):
-    client = redis.Redis.from_url(servers.broker.url)
-    client.flushdb()
-    yield client
-    client.flushdb()
-    client.close()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import json
 import os
 
 import pytest
-import redis
 from sqlalchemy import text
 
 from tests.integration.flow import receive
@@ -28,14 +27,6 @@ def ask(expression, **settings):
     done = warm().python(code, env=os.environ | settings)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.fixture
-def broker(servers):
-    client = redis.Redis.from_url(servers.broker.url)
-    client.flushall()
-    yield client
-    client.close()
 
 
 def test_each_diallers_downloads_have_a_queue_of_their_own(engine, broker):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-import redis
 
 from tests.integration.tasks.test_recordings import ask
 
@@ -17,14 +16,6 @@ TICKS = (
     "(__import__('pipeline.worker.liveness', fromlist=['x']).LivingScheduler(app=tasks.app))"
 )
 SENT = {"pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep"}
-
-
-@pytest.fixture
-def broker(servers):
-    client = redis.Redis.from_url(servers.broker.url)
-    client.flushall()
-    yield client
-    client.close()
 
 
 def test_ticks_do_not_pile_up_while_nobody_reads_them(broker):

@@ -7,21 +7,11 @@ import time
 from queue import Empty
 
 import pytest
-import redis
 from kombu import Connection
 
 from pipeline.worker.transport import Channel
 
 GOOD = {"body": "{}", "headers": {}, "content-type": "application/json", "content-encoding": "utf-8"}
-
-
-@pytest.fixture
-def broker(servers):
-    client = redis.Redis.from_url(servers.broker.url)
-    client.flushall()
-    yield client
-    client.flushall()
-    client.close()
 
 
 @pytest.fixture

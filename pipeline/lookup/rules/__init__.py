@@ -1,0 +1,1 @@
+"""What holds for failures, whoever asks; no database."""
