@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.batches.rules.steps import Step
+from pipeline.database.engine import reading
 from pipeline.monitoring import metrics
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class StepCount:
     @staticmethod
     def _observe_latency(engine: Engine, batch: Batch) -> None:
         span, seconds = batch.span, None
-        with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:  # the charges are committed
+        with contextlib.suppress(SQLAlchemyError), reading(engine) as connection:  # the charges are committed
             seconds = receipt_to_charge_seconds(connection, batch.batch_id, span.first, span.last)
         if seconds is not None:
             metrics.observe(metrics.CHARGE_SECONDS, seconds, source=batch.source)

@@ -222,6 +222,10 @@ def send_at_next_look(connection: Connection, batch_id: int) -> bool:
     return found.rowcount > 0
 
 
+OVERDUE: Final = "EXISTS (SELECT FROM batches WHERE finished_at IS NULL AND due_at <= now())"
+"""Whether `take_overdue` may find any batch, as SQL."""
+
+
 def take_overdue(
     connection: Connection, *, limit: int, resend_after_seconds: float, longest_seconds: float = 300.0
 ) -> list[Progress]:

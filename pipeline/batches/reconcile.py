@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pipeline.batches.progress import take_overdue
-from pipeline.batches.set_aside import retry_due_bugs
-from pipeline.database.engine import unless_held
-from pipeline.monitoring.heartbeats import RECONCILER, beat
+from sqlalchemy import text
+
+from pipeline.batches.progress import OVERDUE, take_overdue
+from pipeline.batches.set_aside import BUG_DUE, retry_due_bugs
+from pipeline.database.engine import reading, unless_held
+from pipeline.monitoring.heartbeats import BEATEN, RECONCILER, beat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,14 +49,24 @@ def reconcile(
         who: where this runs, for whoever asks whether it still does.
         send: sends an overdue batch again; without it, that is for whoever reads the answer.
     """
-    with engine.begin() as connection:
-        overdue = take_overdue(connection, limit=limit, resend_after_seconds=resend_after_seconds)
+    with reading(engine) as connection:
+        any_overdue, any_bug_due, beaten = connection.execute(_LOOK, {"beating": RECONCILER}).one()
+    overdue: list[Progress] = []
+    if any_overdue:
+        with engine.begin() as connection:
+            overdue = take_overdue(connection, limit=limit, resend_after_seconds=resend_after_seconds)
     if send is not None:
         for progress in overdue:
             send(progress)
-    with unless_held(engine) as connection:
-        beat(connection, RECONCILER, who=who)
+    if not beaten:
+        with unless_held(engine) as connection:
+            beat(connection, RECONCILER, who=who)
     released = 0
-    with unless_held(engine) as connection:
-        released = retry_due_bugs(connection, limit=limit)
+    if any_bug_due:
+        with unless_held(engine) as connection:
+            released = retry_due_bugs(connection, limit=limit)
     return Due(overdue, released)
+
+
+# SQL: nearly always nothing is due, and one question says so.
+_LOOK: Final = text(f"SELECT {OVERDUE}, {BUG_DUE}, {BEATEN}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
@@ -131,6 +131,10 @@ def free_at_first(connection: Connection, failures: Sequence[Waiting]) -> int:
     held = try_lock_steps(connection, opened_by(failure.reopens for failure in failures))
     places = (place for place, failure in enumerate(failures) if failure.batch_id in held)
     return next(places, len(failures))
+
+
+BUG_DUE: Final = "EXISTS (SELECT FROM failures WHERE state = 'open' AND retry_at <= now())"
+"""Whether `retry_due_bugs` may find any, as SQL."""
 
 
 def retry_due_bugs(connection: Connection, *, limit: int) -> int:

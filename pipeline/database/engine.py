@@ -91,6 +91,17 @@ def wait_for_locks(connection: Connection, seconds: float) -> None:
     connection.execute(text(f"SET LOCAL lock_timeout = '{int(seconds * 1_000)}ms'"))
 
 
+@contextlib.contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A connection for questions, each a transaction of its own: nothing is begun and nothing is rolled back.
+
+    What is asked again and again is asked here. A rollback ends all that its connection has prepared, so a look every
+    other second would have every statement of every batch planned anew.
+    """
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        yield connection
+
+
 NEVER_LONG_SECONDS = 1.0
 """How long what nobody waits for, and what comes by again, waits for a lock."""
 

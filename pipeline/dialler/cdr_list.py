@@ -114,6 +114,7 @@ class CdrList:
         self._lease = self._redis.register_script(LEASE)
         self._release = self._redis.register_script(RELEASE)
         self._has_lmove: bool | None = None
+        self._may_wait = True
 
     @staticmethod
     def prefix_of(name: str) -> str:
@@ -223,6 +224,25 @@ class CdrList:
     def waiting(self) -> int:
         """Elements on the dialler's list."""
         return self._redis.llen(self.name)
+
+    def wait(self, seconds: float) -> bool | None:
+        """Wait until there is an element; whether there is one now, or None where this server or user cannot wait.
+
+        The element is moved onto the very end that it is on, so the list stays as it is, whatever becomes of the
+        answer. A blocking move into a claim would lose one that arrives after its ingestor was given up.
+
+        Args:
+            seconds: the longest to wait, well below the five that any answer may take.
+        """
+        if not self._may_wait or self.method() != "LMOVE":
+            return None
+        try:
+            return self._redis.blmove(self.name, self.name, seconds, src=self._end, dest=self._end) is not None
+        except redis.OutOfMemoryError:
+            return True  # the claim that follows says so
+        except redis.exceptions.NoPermissionError:
+            self._may_wait = False
+            return None
 
     def peek(self, count: int) -> list[bytes]:
         """The elements that would be claimed next, left where they are."""

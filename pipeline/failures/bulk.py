@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.batches.set_aside import free_at_first
-from pipeline.database.engine import NEVER_LONG_SECONDS, wait_for_locks
+from pipeline.database.engine import NEVER_LONG_SECONDS, reading, wait_for_locks
 from pipeline.failures.bulk_acts import accept_page, edit_page, to_be_locked
 from pipeline.failures.bulk_rows import end, move_on, standing_bulk_actions, take_bulk_action
 from pipeline.failures.listing import list_failures
@@ -95,5 +95,5 @@ def _do_part(connection: Connection, bulk: BulkAction, *, region: str) -> _Part 
 
 def standing(engine: Engine, *, after_seconds: float) -> Sequence[int]:
     """The ids of bulk actions that nobody has moved for so long: their message was lost."""
-    with engine.begin() as connection:
+    with reading(engine) as connection:
         return standing_bulk_actions(connection, after_seconds=after_seconds)

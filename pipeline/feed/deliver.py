@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
-from pipeline.database.engine import is_outage
+from pipeline.database.engine import is_outage, reading
 from pipeline.errors import PipelineError
 from pipeline.feed import cursors
 from pipeline.feed.cursors import LEASE_SECONDS, Cursor
@@ -147,7 +147,7 @@ class _Walk:
         """Part after part; a word for how it ended."""
         self._ask(sink)
         while True:
-            with self._engine.connect() as connection:
+            with reading(self._engine) as connection:
                 part = read_part(connection, self._cursor, self._wanted, most=min(sink.most_events, MOST_EVENTS))
             if part.hole is not None:
                 self._expire(part.hole)
@@ -178,7 +178,7 @@ class _Walk:
         known = sink.delivered()
         if known is None or Cursor(*known) <= self._cursor:
             return
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             newest = head(connection)
         if known[0] > newest:
             self._stand(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from pipeline.database.engine import unless_held
+from pipeline.database.engine import reading, unless_held
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -31,6 +31,9 @@ def place(engine: Engine) -> int:
     Args:
         engine: the database.
     """
+    with reading(engine) as connection:
+        if not connection.scalar(_UNPLACED):
+            return 0
     placed = 0
     while True:
         done = 0
@@ -39,6 +42,9 @@ def place(engine: Engine) -> int:
         placed += done
         if done < ROWS_AT_ONCE:
             return placed
+
+
+_UNPLACED: Final = text("SELECT EXISTS (SELECT FROM feed WHERE position IS NULL)")
 
 
 def _place_some(connection: Connection) -> int:

@@ -159,7 +159,13 @@ class Ingestor:
     def _poll(self) -> Ended:
         if self._recovery_due(time.monotonic()):
             return Ended(Event.DUE)
-        return Ended(Event.SOMETHING) if self._gate.due() or self._list.waiting() else self._empty()
+        if self._gate.due():
+            return Ended(Event.SOMETHING)
+        if not self._pace.gathers(time.monotonic() - self._claimed_at):
+            came = self._list.wait(self._pace.longest_wait)
+            if came is not None:
+                return Ended(Event.SOMETHING if came else Event.EMPTY)
+        return Ended(Event.SOMETHING) if self._list.waiting() else self._empty()
 
     def _claim(self) -> Ended:
         """Look, claim and settle in one transaction: nothing is claimed that the database did not just answer for."""

@@ -15,6 +15,15 @@ RECONCILER: Final = "reconciler"
 INGESTOR: Final = "ingestor"
 
 
+BEAT_SECONDS: Final = 5.0
+"""What shows that it works more often than this need not say so each time."""
+
+BEATEN: Final = (
+    f"EXISTS (SELECT FROM heartbeats WHERE name = :beating AND at > now() - make_interval(secs => {BEAT_SECONDS}))"
+)
+"""Whether ``:beating`` has shown that it works just now, as SQL."""
+
+
 def beat(connection: Connection, name: str, source: str = "", *, who: str) -> None:
     """Say that ``name`` works, now."""
     connection.execute(

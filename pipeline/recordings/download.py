@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
-from pipeline.database.engine import is_outage
+from pipeline.database.engine import is_outage, reading
 from pipeline.dialler.rules.answers import Away, Broken, Fetched, Unacceptable
 from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import queue as recording_queue
@@ -113,7 +113,7 @@ def dispatch(
         source: only this dialler's.
     """
     if source is None:
-        with engine.connect() as connection:
+        with reading(engine) as connection:
             sources = recording_queue.sources_with_due(connection)
     else:
         sources = [source]

@@ -10,6 +10,7 @@ import time
 from typing import Final
 
 from pipeline.celery import log, note, task
+from pipeline.database.engine import reading
 from pipeline.feed import cursors
 from pipeline.feed import deliver as delivering
 from pipeline.feed.retention import drop_old, expire
@@ -39,7 +40,7 @@ class _Known:
 def wake_feed() -> None:
     """Something happened: have it delivered at once. Where nobody subscribed this costs no message."""
     if time.monotonic() >= _Known.until:
-        with engine().begin() as connection:
+        with reading(engine()) as connection:
             _Known.anybody = cursors.anybody(connection)
         _Known.until = time.monotonic() + LOOK_AGAIN_SECONDS
     if _Known.anybody:
@@ -49,7 +50,7 @@ def wake_feed() -> None:
 def look_after_feed() -> int:
     """What the reconciler does at its tick: place what has no position, wake what is due; returns how many were."""
     place(engine())
-    with engine().begin() as connection:
+    with reading(engine()) as connection:
         names = cursors.due(connection)
     for name in names:
         deliver.send(name=name, expires=WAKE_EXPIRES_SECONDS)
@@ -78,7 +79,7 @@ def deliver(name: str) -> str:
         log.warning("subscriber_takes_nothing", subscriber=name, reason=done.reason)
     # What came while it was leased was told to nobody.
     if done.outcome in {"goes on", "up to date"}:
-        with engine().begin() as connection:
+        with reading(engine()) as connection:
             goes_on = name in cursors.due(connection)
         if goes_on:
             deliver.send(name=name, expires=WAKE_EXPIRES_SECONDS)

@@ -14,6 +14,7 @@ class Pace:
     A claim at once when nothing is in flight keeps a lone record quick. While batches are unfinished a *linger* between
     claims gathers records, because batches of one drown the workers in messages; it grows with the number in flight.
     Until enough of a list has proved good for the fuse to judge, no more than ``probation_records`` are on their way.
+    Where nothing came for a moment the first record is waited for; where that cannot be, the list is polled.
     """
 
     batch_size: int = 2_000
@@ -25,6 +26,8 @@ class Pace:
     shortest_rest: float = 0.02
     longest_rest: float = 0.1
     rest_share: float = 0.005
+    longest_wait: float = 1.0
+    """Also the longest that a signal waits to be heeded while there is nothing."""
     look_every: float = 1.0
     """Between two looks whether anything may be claimed while there is nothing; each renews the lease."""
     standby_poll: float = 1.0
@@ -59,6 +62,17 @@ class Pace:
         (0.02, 0.05, 0.1)
         """
         return min(self.longest_rest, max(self.shortest_rest, self.rest_share * pause))
+
+    def gathers(self, pause: float) -> bool:
+        """Whether more may come so soon that a short rest makes one batch of it, not several.
+
+        Args:
+            pause: seconds since the last batch.
+
+        >>> Pace().gathers(0.03), Pace().gathers(0.05)
+        (True, False)
+        """
+        return pause < 2 * self.shortest_rest
 
     def linger(self, unfinished: int) -> float:
         """How long to gather before the next claim.

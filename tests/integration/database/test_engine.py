@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
-from pipeline.database.engine import copy_rows, driver_connection, execute, is_outage
+from pipeline.database.engine import copy_rows, driver_connection, execute, is_outage, make_engine, reading
 from pipeline.database.tables import uncharged
 
 
@@ -45,3 +45,23 @@ def test_a_refused_row_is_no_outage(engine):
     for number in (2**40, 2**31, -(2**31) - 1, -(2**40)):
         with engine.connect() as connection, pytest.raises(DataError, match="out of range"):
             copy_rows(connection, uncharged.metadata.tables["calls"], ("id", "talk_seconds"), [(1, number)])
+
+
+def test_a_look_leaves_what_its_connection_has_prepared(database_url):
+    """psycopg forgets all of it at a rollback, and the worker looks around every other second."""
+    engine = make_engine(database_url, application="test", pool_size=1)
+
+    def prepared(connection):
+        return execute(
+            connection, "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE %(of)s", {"of": "%41%"}
+        ).fetchone()[0]
+
+    with engine.begin() as connection:
+        for _ in range(8):
+            execute(connection, "SELECT 41 + %(one)s", {"one": 1})
+        before = prepared(connection)
+    with reading(engine) as connection:
+        connection.execute(text("SELECT 1"))
+    with engine.begin() as connection:
+        assert prepared(connection) == before == 1
+    engine.dispose()

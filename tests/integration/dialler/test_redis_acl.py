@@ -26,7 +26,7 @@ PASSWORD = "change-this-password"
 OUTSIDE_SCRIPTS = {
     *("evalsha", "script|load", "hello", "client|setname"),
     *("info", "hkeys", "lrange", "llen", "scan", "lindex", "get", "set"),
-    *("eval", "type", "time", "ping", "hgetall"),
+    *("eval", "type", "time", "ping", "hgetall", "blmove"),
 }
 
 

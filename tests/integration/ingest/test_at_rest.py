@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import make_url
@@ -15,9 +18,10 @@ from pipeline.ingest.stops import raise_stop, release_stop, standing_stop
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import receive, rows, walk
+from tests.patience import eventually
 
 NEVER = 3600.0
-SELDOM = Pace(look_every=NEVER, recover_every=NEVER)
+SELDOM = Pace(look_every=NEVER, recover_every=NEVER, longest_wait=0.01)
 """Nothing is due but the first time."""
 ALWAYS = Pace(look_every=0.0, recover_every=NEVER)
 """A look is due at each turn, as it is once a second."""
@@ -68,14 +72,51 @@ def pushed_by_others(engine, kind="fuse"):
         raise_stop(connection, "enigma", kind, "somebody else said so")
 
 
-def test_an_empty_list_is_polled_and_nothing_else_is_asked(make, dialler_redis, begun):
-    """No transaction, no script, nothing written: one question a turn, how long the list is."""
+def test_an_empty_list_is_waited_at_and_nothing_else_is_asked(make, dialler_redis, begun):
+    """No transaction, no script: one question a turn, and one only, once nothing has come for a moment."""
     ingestor = make(SELDOM)
+    eventually(lambda: not SELDOM.gathers(time.monotonic() - ingestor._claimed_at))
     begun.clear()
     dialler_redis.config_resetstat()
     assert {ingestor.run_once() for _ in range(20)} == {State.RESTING}
     assert begun == []
-    assert asked(dialler_redis) == {"llen": 20}
+    assert asked(dialler_redis) == {"blmove": 20}
+
+
+@pytest.mark.parametrize("end", ["left", "right"])
+def test_a_record_ends_the_wait_and_stays_where_it_is(servers, dialler_redis, end):
+    """Whoever waits moves nothing, whatever becomes of the answer."""
+    waiting = CdrList(servers.dialler_redis.url, LIST, owner="test", pop_end=end)
+    assert waiting.wait(0.01) is False
+    pushed = threading.Timer(0.2, lambda: dialler_redis.rpush(LIST, b"1", b"2", b"3"))
+    pushed.start()
+    began = time.monotonic()
+    assert waiting.wait(4.0) is True
+    assert time.monotonic() - began < 3.0
+    assert waiting.wait(4.0) is True
+    assert dialler_redis.lrange(LIST, 0, -1) == [b"1", b"2", b"3"]
+    pushed.join()
+
+
+@pytest.mark.parametrize("why", ["an old server", "a user that may not"])
+def test_where_it_cannot_wait_it_polls(make, cdr_list, dialler_redis, why):
+    """As on Redis before 6.2, or as a user that was made for a former version."""
+    ingestor = make(SELDOM)
+    if why == "an old server":
+        cdr_list._has_lmove = False
+    else:
+        dialler_redis.acl_setuser("default", commands=["-blmove"], categories=["+@all"], enabled=True, keys="*")
+    eventually(lambda: not SELDOM.gathers(time.monotonic() - ingestor._claimed_at))
+    dialler_redis.config_resetstat()
+    try:
+        assert {ingestor.run_once() for _ in range(5)} == {State.RESTING}
+        told = asked(dialler_redis)
+        assert told["llen"] == 5
+        assert told.get("blmove", 0) <= 1, "it asks whether it may but once"
+        dialler_redis.rpush(LIST, make_record())
+        assert ingestor.run_once() is State.DRAINING
+    finally:
+        dialler_redis.acl_setuser("default", categories=["+@all"], enabled=True, keys="*")
 
 
 def test_a_look_at_rest_is_one_transaction(make, begun):

@@ -433,7 +433,7 @@ def test_an_answer_without_an_end_is_not_read_to_it(opened):
     with contextlib.closing(Raw(talk)) as endless:
         began = time.monotonic()
         opened(url=f"http://127.0.0.1:{endless.port}/", seconds=30).deliver(events(1))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25, "its thirty seconds are not waited for"
 
 
 @pytest.mark.parametrize("text", [b"", b"SSH-2.0-hello\r\n", b"HTTP/1.1 200 OK\r\nX: " + b"y" * 1_000_000])
