@@ -111,7 +111,8 @@ task_routes = {
 # No tick expires, for a worker whose clock is ahead would drop them all; the scheduler lets few of them wait.
 beat_schedule = {
     "reconcile": {"task": "pipeline.reconcile", "schedule": timedelta(seconds=2)},
-    "dispatch recordings": {"task": "recordings.dispatch", "schedule": timedelta(seconds=2)},
+    # The reconciler sends it where a recording is due; this is for when that is held up, or of the version before.
+    "dispatch recordings": {"task": "recordings.dispatch", "schedule": timedelta(seconds=20)},
     "clean up each dialler's recordings": {
         "task": "recordings.keep",
         "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat
@@ -124,7 +125,7 @@ task_annotations = {
     for name in ("pipeline.reconcile", "recordings.dispatch", "feed.sequence", "feed.deliver")
 }
 beat_scheduler = "pipeline.worker.liveness:LivingScheduler"
-beat_max_loop_interval = 1
+beat_max_loop_interval = 2
 
 worker_disable_prefetch = _redis_broker
 worker_prefetch_multiplier = 1

@@ -237,7 +237,8 @@ class CdrList:
         if not self._may_wait or self.method() != "LMOVE":
             return None
         try:
-            return self._redis.blmove(self.name, self.name, seconds, src=self._end, dest=self._end) is not None
+            whole_or_not = cast("int", seconds)  # fractions are taken since Redis 6.0
+            return self._redis.blmove(self.name, self.name, whole_or_not, src=self._end, dest=self._end) is not None
         except redis.OutOfMemoryError:
             return True  # the claim that follows says so
         except redis.exceptions.NoPermissionError:

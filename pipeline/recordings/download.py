@@ -112,11 +112,7 @@ def dispatch(
             recording is tried once for both.
         source: only this dialler's.
     """
-    if source is None:
-        with reading(engine) as connection:
-            sources = recording_queue.sources_with_due(connection)
-    else:
-        sources = [source]
+    sources = sources_with_due(engine) if source is None else [source]
     due: list[DueRecording] = []
     for each in sources:
         with engine.begin() as connection:
@@ -124,6 +120,12 @@ def dispatch(
                 connection, each, limits=limits, redispatch_after_seconds=redispatch_after_seconds
             )
     return due
+
+
+def sources_with_due(engine: Engine) -> list[str]:
+    """The diallers that have a recording due."""
+    with reading(engine) as connection:
+        return recording_queue.sources_with_due(connection)
 
 
 def give_back(engine: Engine, unsent: Sequence[DueRecording]) -> None:

@@ -27,6 +27,7 @@ from pipeline.recordings import download as recording_steps
 from pipeline.settings import current_settings
 from pipeline.tasks.failures import act_in_bulk
 from pipeline.tasks.feed import look_after_feed, wake_feed
+from pipeline.tasks.recordings import dispatch_recordings
 from pipeline.tasks.resources import engine
 from pipeline.worker.walked import Walked, say_walked
 
@@ -171,7 +172,7 @@ def send_step(step: Step, batch: Batch) -> bool:
 
 @task("pipeline.reconcile")
 def reconcile() -> str:
-    """Send again what stands still, and release failures whose next try is due."""
+    """Send again what stands still, release failures whose next try is due, and wake whatever else is."""
     due = reconciliation.reconcile(
         engine(),
         limit=RESENT_AT_ONCE,
@@ -184,6 +185,8 @@ def reconcile() -> str:
     for bulk_id in bulk.standing(engine(), after_seconds=RESEND_AFTER_SECONDS):
         act_in_bulk.send(bulk_id=bulk_id)
     look_after_feed()
+    if recording_steps.sources_with_due(engine()):
+        dispatch_recordings.send()
     return f"done: {len(due.overdue)} batches sent again, {due.released} failures released"
 
 

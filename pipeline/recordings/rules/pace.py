@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SHORTEST_SAVING_SECONDS = 1.0
-"""The dispatcher ticks once a second, so what was not used since the last tick may be used at the next."""
+"""What was not used within a second may be used later, so that a look now and then is enough."""
 
 
 @dataclass(frozen=True, slots=True)
