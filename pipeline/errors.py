@@ -51,7 +51,7 @@ class NoRateError(PipelineError):
     def __str__(self) -> str:
         number = cut(self.number) or "a withheld number"
         whose = f" of campaign {shown(self.campaign)}" if self.campaign is not None else ""
-        when = self.at.isoformat()
+        when = f"{self.at:%Y-%m-%d %H:%M:%S%z}"
         if self.tariff is None:
             return f"no tariff for {number}{whose} at {when}: load one that is valid then"
         return (

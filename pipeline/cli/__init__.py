@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -30,8 +30,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_TIDIED: Final = {
+    "Value error, ": "",
+    "Input should be a valid integer, unable to parse string as an integer": "must be a whole number",
+    "Input should be a valid number, unable to parse string as a number": "must be a number",
+}
+"""What typer says of a wrong value, and how a person says it."""
+
+
 class _Command(TyperCommand):
     """A command whose help shows a flag as a flag, and not as one that takes a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line; what is wrong with it is said in this project's words."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            for theirs, ours in _TIDIED.items():
+                error.message = error.message.replace(theirs, ours)
+            raise
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its parameters, the one for help included."""

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.balance.sheet import WindowBy, balance_sheet
-from pipeline.cli.common import AsJson, FormatOption, Source, Utc, chosen, clock, database, time_option
+from pipeline.cli.common import (
+    AsJson,
+    FormatOption,
+    Source,
+    Utc,
+    check_source,
+    check_window,
+    chosen,
+    clock,
+    database,
+    time_option,
+)
 from pipeline.cli.exits import FOUND
 from pipeline.cli.output import as_text, complain, console, print_rows, remark
 from pipeline.cli.tables import Format, Table
@@ -33,7 +44,9 @@ def balance(
 ) -> None:
     """Show where every record received is, and whether that adds up. Exit code 1 when it does not."""
     format_ = chosen(format_, as_json=as_json)
+    check_window(since, until)
     with database() as engine, engine.connect() as connection:
+        check_source(connection, source)
         sheet = balance_sheet(connection, since=since, until=until, by=by, source=source)
     if format_ is Format.TABLE:
         show(sheet)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipeline.cli.exits import WRONG
+from pipeline.batches.sources import known_sources
+from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain
 from pipeline.cli.tables import Format
 from pipeline.database.engine import make_engine
 from pipeline.instants import Clock
+from pipeline.logs.rules.visible import visible
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="For people, spreadsheets or scripts.")]
@@ -53,6 +55,31 @@ def _read_time(text: str) -> datetime:
 def clock(*, utc: bool = False) -> Clock:
     """The zone that times are typed and shown in: PIPELINE_TIMEZONE, or UTC."""
     return Clock("UTC" if utc else current_settings().pipeline_timezone)
+
+
+def said(because: str) -> str:
+    """A reason that must be given, and is more than blanks."""
+    if not because.strip():
+        raise typer.BadParameter("say why")
+    return because.strip()
+
+
+def check_window(since: datetime | None, until: datetime | None) -> None:
+    """Whether a window has any time in it; ends the command when it has none."""
+    if since is not None and until is not None and until <= since:
+        raise typer.BadParameter("must be later than --since", param_hint="'--until'")
+
+
+def check_source(connection: Connection, source: str | None) -> None:
+    """Whether anything was ever received from a dialler; ends the command when nothing was.
+
+    A misspelt one would find nothing wrong.
+    """
+    if source is None or source in (known := known_sources(connection)):
+        return
+    there_is = f"there is {', '.join(known)}" if known else "nothing was received from any"
+    complain(visible(f"nothing was ever received from a dialler {source}: {there_is}"))
+    raise typer.Exit(FOUND)
 
 
 def chosen(format_: Format, *, as_json: bool) -> Format:

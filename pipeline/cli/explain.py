@@ -82,7 +82,7 @@ def _set_aside(connection: Connection, call_ref: str, source: str | None) -> Ite
 def _show(history: History, times: Clock) -> None:
     for part in parts_of(history, times):
         print_heading(part.title)
-        table = Table("", "", show_header=False)
-        for label, said in part.facts:
-            table.add_row(label, said)
+        table = Table(*[""] * len(part.facts[0]), show_header=False)
+        for fact in part.facts:
+            table.add_row(*fact)
         console.print(table)

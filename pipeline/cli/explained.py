@@ -9,20 +9,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pipeline.lookup.told import events, net_charge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pipeline.instants import Clock
     from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, History, LineRow, Version
     from pipeline.recordings.rules.row import RecordingOfCall
 
-Facts = list[tuple[str, str]]
-
 
 class Part(NamedTuple):
-    """A heading and what stands below it."""
+    """A heading and what stands below it, in lines of as many texts each."""
 
     title: str
-    facts: Facts
+    facts: Sequence[tuple[str, ...]]
 
 
 def parts_of(history: History, times: Clock) -> Iterator[Part]:
@@ -40,10 +38,7 @@ def parts_of(history: History, times: Clock) -> Iterator[Part]:
         Part("Charges", [(f"{line.kind} {line.revision}", _line(line)) for line in history.charges]),
         Part("Recording", [] if history.recording is None else list(_recording(history.recording, times))),
         Part("Replaced versions", list(_versions(history, times))),
-        Part(
-            "History",
-            [(times.show(each.at), f"{each.event:20}  {each.detail}") for each in events(history)],
-        ),
+        Part("History", [(times.show(each.at), each.event, each.detail) for each in events(history)]),
     )
     return (part for part in parts if part.facts)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipeline.cli.common import AsJson, Because, FormatOption, Utc, Who, chosen, clock, database
+from pipeline.cli.common import AsJson, Because, FormatOption, Utc, Who, chosen, clock, database, said
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.failure_options import chooses_failures
+from pipeline.cli.failures_mended import accept, edit
 from pipeline.cli.failures_shown import none_left, passed_over, show_failure
 from pipeline.cli.output import complain, console, errors, operator_name, print_json, print_rows, remark
 from pipeline.cli.tables import Format, Table, counted
@@ -20,7 +18,6 @@ from pipeline.failures.listing import FailureFilter, count_failures, list_failur
 from pipeline.failures.not_open import count_by_state, states_of
 from pipeline.failures.rules.readable import readable
 from pipeline.failures.stats import failure_stats
-from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,10 +30,6 @@ Id = Annotated[int, typer.Argument(help="The failure's id, as `list` shows it.")
 Ids = Annotated[list[int] | None, typer.Argument(help="Failures' ids.")]
 State = Literal["open", "retrying", "resolved", "discarded", "any"]
 All = Annotated[bool, typer.Option("--all", help="All that the filters leave, instead of ids.")]
-
-
-FEW_CONFLICTS = 10
-"""Beyond so many that wait, accepting one asks again."""
 
 
 @app.command("list")
@@ -129,7 +122,7 @@ def retry(
 @app.command()
 @chooses_failures
 def discard(
-    because: Annotated[str, typer.Option(help="Why; kept with the record.")],
+    because: Annotated[str, typer.Option(help="Why; kept with the record.", callback=said)],
     wanted: FailureFilter,
     ids: Ids = None,
     who: Who = None,
@@ -160,69 +153,15 @@ def restore(
         _finish(engine, wanted, chunks, "restored", state="discarded")
 
 
-@app.command()
-def edit(
-    failure_id: Id,
-    file: Annotated[str, typer.Option("--file", help="The record as it should have been; - for standard input.")],
-    who: Who = None,
-) -> None:
-    """Put a mended record in the place of a quarantined one and retry it. What was received is kept."""
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        complain(f"{file}: {error.strerror}")
-        raise typer.Exit(WRONG) from None
-    with database() as engine:
-        operator.edit(
-            engine, failure_id, raw.strip(), who=who or operator_name(),
-            region=current_settings().pipeline_region, now=datetime.now(tz=UTC),
-        )  # fmt: skip
-    console.print(f"Failure {failure_id} is edited and goes on shortly.")
-
-
-@app.command()
-def accept(
-    failure_id: Id,
-    who: Who = None,
-    *,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask again when many conflicts wait.")] = False,
-) -> None:
-    """Let a changed record take the place of its call's stored version: reversal and new charge.
-
-    Where more than ten conflicts of the dialler wait it asks again, for these are hardly all corrections.
-    """
-    if not yes:
-        _ask_again(failure_id)
-    with database() as engine:
-        accepted = operator.accept(engine, failure_id, who=who or operator_name())
-    console.print(
-        f"Call {accepted.call_ref} of {accepted.source} has the new version; "
-        f"{counted(accepted.reversed_charges, 'charge')} reversed, the new one follows shortly.",
-        highlight=False,
-    )
-
-
-def _ask_again(failure_id: int) -> None:
-    """Many conflicts are rather a dialler that counts from 1 again than as many corrections."""
-    with database() as engine, engine.connect() as connection:
-        failure = read_failure(connection, failure_id)
-        if failure is None:
-            return
-        wanted = FailureFilter(failure_class="conflict", states=("open",), source=failure.source)
-        count = count_failures(connection, wanted)
-    if count > FEW_CONFLICTS:
-        complain(
-            f"{count:,} conflicts of {failure.source} wait: a dialler that was installed anew counts from 1 again",
-            "Accepting overwrites a stored call. If these are other calls, give the dialler a new ENIGMA_SOURCE.",
-        )
-        typer.confirm("Accept this one all the same?", abort=True, err=True)
-
-
 def _chosen(ids: list[int] | None, wanted: FailureFilter, *, everything: bool) -> FailureFilter:
     if bool(ids) == everything:
         complain("name failures by their ids, or say --all, with filters or without")
         raise typer.Exit(WRONG)
     return wanted._replace(ids=tuple(ids)) if ids else wanted
+
+
+app.command()(edit)
+app.command()(accept)
 
 
 def _finish(engine: Engine, wanted: FailureFilter, chunks: Iterator[int], done: str, *, state: State = "open") -> None:

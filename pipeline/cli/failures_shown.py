@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final
 
 from pipeline.cli.output import as_lines, as_text, console, print_heading
+from pipeline.cli.tables import Table, counted
+from pipeline.failures.rules.differing import differing_fields
 from pipeline.failures.rules.readable import readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.failures.listing import Action, FailureDetail
+    from pipeline.failures.preview import Preview
+    from pipeline.failures.stakes import Total
     from pipeline.instants import Clock
 
 CHARACTERS_SHOWN: Final = 20_000
@@ -96,3 +101,36 @@ def none_left(counts: Mapping[str, int], wanted: str = "open") -> str:
     if not counts:
         return "no failure matches"
     return f"none that matches is {wanted}: {', '.join(f'{count:,} {state}' for state, count in counts.items())}"
+
+
+def show_preview(preview: Preview, total: int, change: str) -> None:
+    """What a change would make of the records it was tried on."""
+    first = "the first " if total > preview.looked_at else ""
+    console.print(
+        f"{counted(total, 'failure')} match. To {change} would make good records of {preview.mended:,} of "
+        f"{first}{preview.looked_at:,}; the others stay as they are.",
+        highlight=False,
+    )
+    for why, count in preview.why_not:
+        console.print(as_text(f"  {count:,}: {why}"))
+    table = Table("failure", "field", "now", "then")
+    for tried in preview.shown:
+        for field, now, then in differing_fields(tried.before, tried.after):
+            table.add_row(str(tried.failure_id), field, now, then)
+    if table.rows:
+        console.print(table)
+
+
+def show_total(total: Total, failures: int, *, most: int) -> None:
+    """What accepting many conflicts comes to in money."""
+    first = f" Of the first {most:,}:" if failures > most else ""
+    console.print(f"{counted(failures, 'conflict')} of {counted(total.calls, 'call')}.{first}", highlight=False)
+    table = Table("currency", "charged now", "charged then", "difference")
+    for currency in sorted({*total.before, *total.after}):
+        before, after = total.before.get(currency, Decimal(0)), total.after.get(currency, Decimal(0))
+        table.add_row(currency, before, after, after - before)
+    if table.rows:
+        console.print(table)
+    if total.unknown:
+        of = counted(total.unknown, "call")
+        console.print(f"Of {of} the new charge is not known: there is no rate, or no worker has read it.")

@@ -10,24 +10,23 @@ import typer
 from pipeline.billing.quote import HypotheticalCall, Quote
 from pipeline.billing.quote import quote as price
 from pipeline.calls.rules.disposition import Disposition
+from pipeline.calls.rules.fast_path import LONGEST_CALL_SECONDS
 from pipeline.cli.common import AsJson, Utc, clock, database, time_option
 from pipeline.cli.output import as_text, console, print_json
 from pipeline.cli.tables import Table
 from pipeline.settings import current_settings
 
-_LONGEST_CALL_SECONDS = 1_000_000_000  # two of these are what the ledger's column holds
-
 
 def quote(
     number: Annotated[str, typer.Argument(help="The number called: E.164, or as dialled in PIPELINE_REGION.")],
-    seconds: Annotated[int, typer.Argument(min=0, max=_LONGEST_CALL_SECONDS, help="How long was talked.")],
+    seconds: Annotated[int, typer.Argument(min=0, max=LONGEST_CALL_SECONDS, help="How long was talked.")],
     at: Annotated[datetime | None, time_option("When it was dialled; left out, now.")] = None,
     disposition: Annotated[Disposition, typer.Option(help="How it ended.")] = Disposition.ANSWERED,
     campaign: Annotated[
         str | None, typer.Option(help="The campaign; left out, one without a tariff of its own.", show_default=False)
     ] = None,
     hold: Annotated[
-        int | None, typer.Option(min=0, max=_LONGEST_CALL_SECONDS, help="The hold time in seconds.", show_default=False)
+        int | None, typer.Option(min=0, max=LONGEST_CALL_SECONDS, help="The hold time in seconds.", show_default=False)
     ] = None,
     *,
     inbound: Annotated[bool, typer.Option("--inbound", help="A call that came in, to this number.")] = False,

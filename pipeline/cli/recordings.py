@@ -109,11 +109,11 @@ def list_(
     )  # fmt: skip
     with database() as engine, engine.connect() as connection:
         rows = recording_list.list_recordings(connection, wanted, limit=limit)
-    table = Table("source", "call_ref", "campaign", "dialled", "state", "tries", "due", "reason")
+    table = Table("source", "call_ref", "campaign", "dialled", "state", "tries", "due", "path", "reason")
     for row in rows:
         table.add_row(
             row.source, row.call_ref, row.campaign_ref, times.show(row.dialed_at), state_of(row),
-            row.attempts, times.show(row.due_at), remark_on(row),
+            row.attempts, times.show(row.due_at), row.path, remark_on(row),
         )  # fmt: skip
     print_rows(table, format_, [asdict(row) for row in rows])
     if format_ is Format.TABLE:

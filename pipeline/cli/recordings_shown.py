@@ -25,7 +25,7 @@ def show_queues(queues: list[Queue]) -> None:
     shown = ("scheduled", "due", "in_flight", "stored", "absent", "expired", "failed", "held", "deleted", "differing")
     table = Table("source", *(name.replace("_", " ") for name in shown), "MB")
     for row in queues:
-        megabytes = Decimal(row.stored_bytes).scaleb(-6).quantize(Decimal("0.1"))
+        megabytes = Decimal(row.stored_bytes).scaleb(-6).quantize(Decimal("0.001"))
         table.add_row(row.source, *(getattr(row, name) for name in shown), megabytes)
     console.print(table)
     for row in queues:
@@ -59,6 +59,6 @@ def state_of(row: Recording) -> str:
 
 
 def remark_on(row: Recording) -> str:
-    """What there is to say of a recording: what is wrong with its file, else where that is or why there is none."""
+    """What there is to say of a recording: what is wrong with its file, or why there is none."""
     known = row.verify_problem or row.deleted_reason or row.delete_problem
-    return known or (row.path if row.state == "stored" else row.reason) or ""
+    return known or (None if row.state == "stored" else row.reason) or ""

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rules.months import days_of, month_in
-from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, chosen, database, time_option
+from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, check_window, chosen, database, time_option
 from pipeline.cli.csv_cells import csv_lines
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.tables import Format, Table
@@ -74,8 +74,7 @@ def _window(month: str | None, since: datetime | None, until: datetime | None) -
         return Selection(days.since, days.until), days
     assert since is not None
     ends = datetime.now(tz=UTC) if until is None else until
-    if ends <= since:
-        raise typer.BadParameter("must be later than --since", param_hint="'--until'")
+    check_window(since, ends)
     return Selection(since, ends), days_of(since, ends, timezone)
 
 

@@ -137,7 +137,7 @@ def _table(comparison: Comparison) -> Table:
     for (campaign, currency), each in sorted(comparison.differences.items()):
         table.add_row(
             campaign, each.calls, each.changed, each.unratable, each.before, each.after, _signed(each.difference),
-            currency or "not charged",
+            currency or "(none)",
         )  # fmt: skip
     return table
 

@@ -101,7 +101,8 @@ def _received(history: History) -> Iterator[Event]:
     batches = {batch.id: batch for batch in history.batches}
     for record_id in (history.record_id, *(version.record_id for version in history.replaced)):
         if (batch := batches.get(batch_of(record_id))) is not None:
-            yield Event(batch.received_at, "received", f"record {record_id}, in batch {batch.id} of {batch.records}")
+            size = f"{batch.records} record{'' if batch.records == 1 else 's'}"
+            yield Event(batch.received_at, "received", f"record {record_id}, in batch {batch.id} ({size})")
 
 
 def _classified(disposition: DispositionRow | None) -> Iterator[Event]:

@@ -33,7 +33,7 @@ NOTIFICATIONS = "enigma:notifications:campaigns"
 
 _CHUNK = 500  # elements an RPUSH
 _TICK_SECONDS = 0.01
-_PAST = timedelta(hours=1)  # how far back the first call lies by default: at 200 callees a second, over half a million
+_PAST = timedelta(minutes=10)  # how far back the first call lies by default: at 200 callees a second, over 100,000
 
 
 class SimulatedDialler:
@@ -67,7 +67,7 @@ class SimulatedDialler:
         Args:
             redis_url: the client's Redis of the dialler.
             seed: with `start` it decides every element.
-            start: aware instant of the first call; default an hour ago, so that calls lie in the past.
+            start: aware instant of the first call; default ten minutes ago, so that calls lie in the past.
             variant: how fields are written.
             key: the list to append to.
             http_host: where to serve recordings.

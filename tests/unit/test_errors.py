@@ -28,7 +28,7 @@ def test_a_missing_rate_says_what_to_load() -> None:
     """The sentence names number, instant, campaign and tariff, and asks for a rate."""
     error = NoRateError("+27820001234", AT, campaign="summer", tariff="retail")
     assert str(error) == (
-        "no rate for +27820001234 of campaign 'summer' at 2026-03-01T12:00:00+00:00 in tariff 'retail': "
+        "no rate for +27820001234 of campaign 'summer' at 2026-03-01 12:00:00+0000 in tariff 'retail': "
         "load a rate for its prefix, or one with an empty prefix, that is valid then"
     )
 
@@ -36,7 +36,7 @@ def test_a_missing_rate_says_what_to_load() -> None:
 def test_a_missing_tariff_says_what_to_load() -> None:
     """Without a tariff it is a tariff that is asked for; a withheld number is called so."""
     assert str(NoRateError("", AT)) == (
-        "no tariff for a withheld number at 2026-03-01T12:00:00+00:00: load one that is valid then"
+        "no tariff for a withheld number at 2026-03-01 12:00:00+0000: load one that is valid then"
     )
 
 

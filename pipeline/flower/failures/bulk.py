@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, cast
 
 from tornado import web
 
-from pipeline.failures.bulk_acts import Tried, try_change
 from pipeline.failures.bulk_rows import DONE, ask_for, open_to, read_bulk_action
-from pipeline.failures.listing import FailureFilter, count_failures, list_failures
+from pipeline.failures.listing import FailureFilter, count_failures
+from pipeline.failures.preview import Preview, preview_of
 from pipeline.failures.rules.change import Change, problem_of
 from pipeline.failures.rules.differing import differing_fields
 from pipeline.failures.stakes import MOST, Total, stakes_of, total_of
@@ -29,8 +28,6 @@ if TYPE_CHECKING:
     from pipeline.failures.bulk_rows import Action, BulkAction
 
 KINDS = 20
-SHOWN = 4
-"""Records of a preview."""
 
 TITLES: dict[Action, str] = {
     "retry": "Retry all that match",
@@ -39,16 +36,6 @@ TITLES: dict[Action, str] = {
     "accept": "Take the new version of all that match",
     "edit": "Edit all that match",
 }
-
-
-class Preview(NamedTuple):
-    """What an edit would make of the records that match, as far as was looked."""
-
-    looked_at: int
-    mended: int
-    shown: list[Tried]
-    why_not: list[tuple[str, int]]
-    """Why others would not be mended, and how many, the most first."""
 
 
 class Asked(NamedTuple):
@@ -140,16 +127,12 @@ def _look(connection: Connection, action: Action, wanted: FailureFilter, change:
     money = None
     if action == "accept":
         money = total_of(stakes_of(connection, wanted, timezone=settings.pipeline_timezone))
-    preview = None if change is None else _preview(connection, wanted, change, region=settings.pipeline_region)
+    preview = (
+        None
+        if change is None
+        else preview_of(connection, wanted, change, region=settings.pipeline_region, now=datetime.now(tz=UTC))
+    )
     return Asked(count_failures(connection, wanted), failure_stats(connection, wanted, limit=KINDS), money, preview)
-
-
-def _preview(connection: Connection, wanted: FailureFilter, change: Change, *, region: str) -> Preview:
-    page = list_failures(connection, wanted, limit=MOST)
-    tried = list(try_change(connection, page, change, region=region, now=datetime.now(tz=UTC)))
-    mended = [each for each in tried if each.problem is None]
-    why_not = Counter(each.problem for each in tried if each.problem is not None)
-    return Preview(len(tried), len(mended), (mended or tried)[:SHOWN], why_not.most_common(SHOWN))
 
 
 class ProgressHandler(TabHandler):

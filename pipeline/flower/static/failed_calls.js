@@ -4,12 +4,12 @@
   const number = new Intl.NumberFormat("en");
 
   const json = async (url) => {
-    const response = await fetch(url, {credentials: "same-origin", cache: "no-store"});
+    const response = await fetch(new URL(url, location.origin), {credentials: "same-origin", cache: "no-store"});
     if (!response.ok) throw new Error(response.statusText);
     return response.json();
   };
   const thisPage = async () => {
-    const response = await fetch(location.href, {credentials: "same-origin", cache: "no-store"});
+    const response = await fetch(`${location.origin}${location.pathname}${location.search}`, {credentials: "same-origin", cache: "no-store"});
     return response.ok ? new DOMParser().parseFromString(await response.text(), "text/html") : null;
   };
 

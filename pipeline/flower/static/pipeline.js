@@ -201,7 +201,7 @@
   const ask = async (query) => {
     const asked = new URLSearchParams({...query, ...(chosen.get("source") ? {source: chosen.get("source")} : {})});
     const before = chosen.toString();
-    const response = await fetch(`${box.dataset.figuresUrl}?${asked}`, {credentials: "same-origin", cache: "no-store"});
+    const response = await fetch(`${location.origin}${box.dataset.figuresUrl}?${asked}`, {credentials: "same-origin", cache: "no-store"});
     if (!response.ok) throw new Error(response.status === 503 ? "The database does not answer. These figures are old; it is asked again."
       : response.status === 404 ? "Nothing is known of this dialler." : `Flower answers ${response.status}. These figures are old.`);
     const answer = await response.json();

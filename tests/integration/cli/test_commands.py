@@ -167,3 +167,31 @@ def test_a_batch_that_stands_still_is_listed_and_sent_again(pipeline, engine):
         1,
         f"Error: there is no unfinished batch {batch.batch_id}",
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--since", "2026-12-01", "--until", "2026-11-01"), 2, "must be later than --since"),
+        (("--since", "2026-12-01", "--until", "2026-12-01"), 2, "must be later than --since"),
+        (("--source", "enigmaa"), 1, "nothing was ever received from a dialler enigmaa: there is enigma"),
+    ],
+)
+def test_a_balance_of_nothing_is_no_proof(pipeline, engine, options, code, said):
+    """A typing error in a cron job would else close for ever."""
+    receive(engine, make_record())
+    done = pipeline("balance", *options)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in " ".join(done.stderr.replace("│", " ").split())
+
+
+def test_a_reason_of_blanks_is_none(pipeline, engine):
+    walk(engine, receive(engine, b"rubbish"))
+    done = pipeline("failures", "discard", "1", "--because", " ")
+    assert done.returncode == 2
+    assert "say why" in done.stderr
+
+
+def test_what_is_wrong_with_a_command_line_is_said_in_words(pipeline):
+    assert "must be a whole number" in pipeline("failures", "show", "x").stderr
+    assert "Value error" not in pipeline("failures", "list", "--class", "x").stderr
