@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import random
 
 import pytest
 from sqlalchemy import text
@@ -254,3 +256,66 @@ def test_whoever_delivers_and_whoever_counts_are_in_one_snapshot(engine, feed):
     deliver(engine, "one", open_sink=feed.open, seconds=10)
     assert len(seen) >= 3
     assert told(engine) == line(fed=150, delivered=75, filtered=75)
+
+
+class Anything:
+    """What may happen to a feed and its one subscriber, as chance has it."""
+
+    def __init__(self, engine, feed, seed):
+        self.engine, self.feed, self.chance = engine, feed, random.Random(seed)
+        self.refs = itertools.count()
+
+    def come(self):
+        campaigns = [self.chance.choice(["sales", "service"]) for _ in range(self.chance.randint(1, 70))]
+        records = [make_record(call_ref=str(next(self.refs)), ref=each) for each in campaigns]
+        batch = receive(self.engine, *records)
+        if self.chance.random() < 0.7:
+            walk(self.engine, batch)
+
+    def bring(self):
+        """Something is refused, and behind some parts the lease is lost or the sink is away."""
+        parts, goes, loses = itertools.count(), self.chance.randint(1, 4), self.chance.random() < 0.2
+
+        def then():
+            if next(parts) == goes and loses:
+                put(self.engine, FREE)
+            elif next(parts) > goes:
+                self.feed.options["one"]["away"] = True
+
+        refused = [str(self.chance.randint(0, 200)) for _ in range(5)]
+        self.feed.options["one"] = {"then": then, "refuses": refused}
+        put(self.engine, FREE)
+        self.feed.deliver(seconds=self.chance.choice([-1, 10]))
+
+    def drop(self):
+        place(self.engine)
+        aged(self.engine, "(SELECT min(position) FROM feed)")
+        expire(self.engine)
+
+    def resume(self):
+        if self.feed.show().state == "expired":
+            with self.engine.begin() as connection:
+                subscribers.resume(connection, "one", who="test", skip_hole=True)
+
+
+FREE = "UPDATE subscribers SET due_at = now(), leased_by = NULL, leased_until = NULL"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_the_sum_closes(engine, feed, seed):
+    """Refusals, a sink that goes away in the middle, lost leases, rows dropped and holes skipped, in any order."""
+    load(engine)
+    anything = Anything(engine, feed, seed)
+    feed.add(campaigns=("sales",), ordering=anything.chance.choice(["none", "per call"]))
+    for _ in range(30):
+        does = [anything.come, anything.bring, anything.drop, anything.resume]
+        anything.chance.choices(does, [4, 5, 2, 2])[0]()
+        told(engine)
+    feed.options["one"] = {}
+    anything.resume()
+    put(engine, FREE)
+    while feed.deliver().outcome not in {"up to date", "nothing to do"}:
+        anything.resume()
+    done = told(engine)
+    assert done["waiting"] == 0
+    assert min(done["delivered"], done["filtered"]) > 0
