@@ -50,3 +50,32 @@ def test_an_unchanged_reader_gets_every_element_once(stack, dialler, crm, server
     assert stack.run("pipeline", "health", "feed", "--ready").returncode == 0
     shown = eventually(lambda: (one := subscriber(stack))["delivered"] == 2 * CALLS and one, seconds=20)
     assert (shown["state"], shown["refused"], shown["misses"]) == ("active", 0, 0)
+    assert balance(stack)["subscribers"]["crm"] == {
+        **dict.fromkeys(("waiting", "refused", "filtered", "missed"), 0),
+        **dict.fromkeys(("fed", "delivered"), 2 * CALLS),
+    }
+
+
+def test_what_it_had_comes_once_more(stack, dialler, crm, servers):
+    """Each element once again and no more, although the process that brings it is killed in the middle."""
+    stack.start(["ingestor", "worker", "feed", "beat"])
+    added = stack.run(
+        *("pipeline", "subscriber", "add", "crm", "--sink", "redis-list", "--source", "*", "--campaign", "*"),
+        *("--kind", "call.received", "--shape", "raw", "--set", f"list={LIST}"),
+        *("--set", f"url={servers.dialler_redis.url}"),
+    )
+    assert added.returncode == 0, added.stderr
+    dialler.place_calls(CALLS)
+    eventually(lambda: subscriber(stack)["delivered"] == CALLS, seconds=60, check=stack.check)
+    had = crm.lrange(LIST, 0, -1)
+    crm.delete(LIST)
+    begun = stack.run("pipeline", "subscriber", "replay", "crm", "--since", "2020-01-01", "--rate", "20")
+    assert begun.returncode == 0, begun.stderr
+    eventually(lambda: crm.llen(LIST) > 0, seconds=60, check=stack.check)
+    stack.kill("feed")
+    assert crm.llen(LIST) < CALLS
+    stack.start(["feed"])
+    eventually(lambda: subscriber(stack)["replay"] is None, seconds=60, check=stack.check)
+    assert crm.lrange(LIST, 0, -1) == had
+    shown = subscriber(stack)
+    assert (shown["delivered"], shown["rows_behind"]) == (CALLS, 0)

@@ -50,6 +50,8 @@ WRITERS = {
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed"},
+    "replays": {"feed"},
+    "replay_refusals": {"feed"},
 }
 """The rooms that write each table."""
 
@@ -83,6 +85,8 @@ READERS = {
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed"},
+    "replays": {"feed"},
+    "replay_refusals": {"feed"},
 }
 """The rooms that read each table; those in ``READS_ALL`` besides."""
 
