@@ -20,7 +20,7 @@ from pipeline.feed.deliver import masked
 from pipeline.feed.rules.event import KINDS, Event, event_id
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
-from pipeline.feed.sinks import check_apart, check_settings, open_sink
+from pipeline.feed.sinks import check_apart, check_settings, open_sink, public_keys
 from pipeline.feed.sinks.base import SettingError
 from pipeline.feed.subscribers import NewSubscriber, SubscriberError, names_of
 from pipeline.logs.rules.secrets import secrets_of
@@ -116,13 +116,15 @@ def show(name: Name, *, utc: Utc = False, as_json: AsJson = False) -> None:
     with _said(), database() as engine, engine.connect() as connection:
         found = subscribers.read_subscriber(connection, name)
         refused = subscribers.refusals_of(connection, name, limit=SHOWN_REFUSALS)
-        hidden = sorted(subscribers.secrets_of_subscriber(connection, name))
+        secrets = subscribers.secrets_of_subscriber(connection, name)
+    hidden, keys = sorted(secrets), public_keys(found.sink, found.settings | secrets)
     if as_json:
-        print_json(found._asdict() | {"secrets": hidden, "refusals": [each._asdict() for each in refused]})
+        also = {"secrets": hidden, "public_keys": keys, "refusals": [each._asdict() for each in refused]}
+        print_json(found._asdict() | also)
         return
     times = clock(utc=utc)
     table = Table("", "", show_header=False)
-    for label, said in _facts(found, hidden, times):
+    for label, said in (*_facts(found, hidden, times), *(("public key", each) for each in keys)):
         table.add_row(label, said)
     console.print(table)
     if refused:

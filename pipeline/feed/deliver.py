@@ -10,6 +10,7 @@ import contextlib
 import random
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
@@ -38,7 +39,8 @@ if TYPE_CHECKING:
     Opener = Callable[..., Sink]
 
 MOST_EVENTS: Final = 500
-"""The most that one part holds, whatever the sink would take: after a pause nobody gets all at once."""
+"""The most records that one part looks at: after a pause nobody holds all at once. A sink gets it in as many deliveries
+as it takes."""
 
 FULL_WAIT_SECONDS: Final = 1.0
 """The wait for somebody to read a list that is full."""
@@ -141,6 +143,7 @@ class _Walk:
         self._engine, self._lease, self._chance = engine, lease, chance
         self._cursor = self._taken = lease.cursor
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
+        self._passed_over: deque[tuple[int, int]] = deque()
         self.delivered = self.refused = 0
 
     def go(self, sink: Sink, *, until: float) -> str:
@@ -148,10 +151,11 @@ class _Walk:
         self._ask(sink)
         while True:
             with self._engine.connect() as connection:
-                part = read_part(connection, self._cursor, self._wanted, most=min(sink.most_events, MOST_EVENTS))
+                part = read_part(connection, self._cursor, self._wanted, most=MOST_EVENTS)
             if part.hole is not None:
                 self._expire(part.hole)
-            self._give(sink, part)
+            if not self._give(sink, part, until=until):
+                return "goes on"
             if part.is_last:
                 return "up to date"
             if time.monotonic() > until:
@@ -187,11 +191,16 @@ class _Walk:
             )
         self._taken = Cursor(*known)
 
-    def _give(self, sink: Sink, part: Part) -> None:
-        """Hand over a part, but for what the sink has; what is refused is halved until the event is found."""
+    def _give(self, sink: Sink, part: Part, *, until: float) -> bool:
+        """Hand over a part, but for what the sink has; what is refused is halved until the event is found.
+
+        False: the time was up, and some of it is left.
+        """
         fresh = [event for event in part.events if event[:2] > self._taken]
         uncounted = len(part.events) - len(fresh)
-        waiting = [self._admitted(fresh)]
+        self._passed_over = deque(part.passed_over)
+        fresh = self._admitted(fresh)
+        waiting = [fresh[at : at + sink.most_events] for at in range(0, len(fresh), sink.most_events)] or [[]]
         while waiting:
             events = waiting.pop(0)
             try:
@@ -203,16 +212,25 @@ class _Walk:
                     waiting[:0] = [events[:middle], events[middle:]]
                     continue
                 self._refuse(events[0], str(error), error.answer)
-                waiting = [self._admitted(each) for each in waiting]
+                waiting = self._still_admitted(waiting)
                 taken = 0
             else:
                 taken = len(events)
             taken, uncounted = taken + uncounted, 0
             self.delivered += taken
             if waiting:
-                self._advance(Cursor(*events[-1][:2]) if events else self._cursor, delivered=taken)
-            elif (part.behind, taken, part.filtered) != (self._cursor, 0, 0):
-                self._advance(part.behind, delivered=taken, filtered=part.filtered)
+                self._advance(Cursor(*events[-1][:2]), delivered=taken)
+                if time.monotonic() > until:
+                    return False
+            elif taken or self._passed_over or part.behind != self._cursor:
+                self._advance(part.behind, delivered=taken)
+        return True
+
+    def _still_admitted(self, waiting: Sequence[Sequence[Event]]) -> list[list[Event]]:
+        """What waits, after one more event was refused."""
+        admitted = {event[:2] for event in self._admitted([event for some in waiting for event in some])}
+        left = ([event for event in some if event[:2] in admitted] for some in waiting)
+        return [some for some in left if some]
 
     def _admitted(self, events: Sequence[Event]) -> list[Event]:
         """Without those that may not overtake a refused one of their call."""
@@ -235,9 +253,18 @@ class _Walk:
         self.refused += 1
         with self._engine.begin() as connection:
             cursors.refuse(connection, self._lease, event, reason, masked(answer, self._lease.settings))
-            cursors.advance(connection, self._lease, Cursor(event.position, event.place), delivered=0, filtered=0)
+            to = Cursor(event.position, event.place)
+            cursors.advance(connection, self._lease, to, delivered=0, filtered=self._passed_until(to))
 
-    def _advance(self, to: Cursor, *, delivered: int = 0, filtered: int = 0) -> None:
+    def _passed_until(self, to: Cursor) -> int:
+        """How many more were passed over up to there: counted with the cursor, or a crash would lose count of them."""
+        before = len(self._passed_over)
+        while self._passed_over and self._passed_over[0] <= to:
+            self._passed_over.popleft()
+        return before - len(self._passed_over)
+
+    def _advance(self, to: Cursor, *, delivered: int) -> None:
+        filtered = self._passed_until(to)
         with self._engine.begin() as connection:
             goes_on = cursors.advance(connection, self._lease, to, delivered=delivered, filtered=filtered)
         self._cursor = to

@@ -65,7 +65,8 @@ class Part(NamedTuple):
     """What comes next for a subscriber."""
 
     events: list[Event]
-    filtered: int
+    passed_over: list[tuple[int, int]]
+    """Position and place of what the filter holds back, in their order."""
     behind: Cursor
     """Where the cursor is when these were taken."""
     hole: tuple[int, int] | None = None
@@ -93,9 +94,9 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
     """
     rows = _rows(connection, cursor)
     if rows and rows[0].position > cursor.next_position:
-        return Part([], 0, cursor, hole=(cursor.next_position, rows[0].position - 1))
+        return Part([], [], cursor, hole=(cursor.next_position, rows[0].position - 1))
     spans, behind = _spans(rows, cursor, wanted.filter, most)
-    subjects, filtered = _subjects(connection, spans, wanted)
+    subjects, passed_over = _subjects(connection, spans, wanted)
     calls: dict[int, dict[str, Any]] = {}
     if wanted.shape == CALL:
         ids = sorted({each.record_id for each in subjects if each.subject.kind != RECEIVED})
@@ -111,7 +112,7 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
         for each in subjects
     ]
     is_last = len(rows) < ROWS_AT_ONCE and (not rows or behind == Cursor(rows[-1].position, LAST_PLACE))
-    return Part(events, filtered, behind, is_last=is_last)
+    return Part(events, passed_over, behind, is_last=is_last)
 
 
 def _rows(connection: Connection, cursor: Cursor) -> list[Row]:
@@ -157,18 +158,20 @@ class _About(NamedTuple):
     raw: bytes
 
 
-def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> tuple[list[_About], int]:
-    """What events are about, in their order, and how many were passed over."""
+def _subjects(
+    connection: Connection, spans: Sequence[Span], wanted: Wanted
+) -> tuple[list[_About], list[tuple[int, int]]]:
+    """What events are about, and what is passed over, both in their order."""
     found: list[_About] = []
-    filtered = 0
+    passed_over: list[tuple[int, int]] = []
     received = [span for span in spans if span.row.kind == RECEIVED]
     others = [span for span in spans if span.row.kind != RECEIVED]
     for about, disposition in (*_received(connection, received), *_happened(connection, others, wanted.shape)):
         if wanted.filter.lets_call(about.subject.campaign, disposition):
             found.append(about)
         else:
-            filtered += 1
-    return sorted(found, key=lambda each: each.subject[:2]), filtered
+            passed_over.append(about.subject[:2])
+    return sorted(found, key=lambda each: each.subject[:2]), sorted(passed_over)
 
 
 def _bounds(spans: Sequence[Span]) -> dict[str, list[int]]:

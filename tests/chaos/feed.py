@@ -351,7 +351,7 @@ def campaign_of(element: bytes) -> str | None:
 
 
 def run(
-    *, seed: int, calls: int, kills: int, rate: float, quiet_seconds: float = 240.0, gap: float = 1.0
+    *, seed: int, calls: int, kills: int, rate: float, quiet_seconds: float = 600.0, gap: float = 1.0
 ) -> FeedReport:
     """Push, strike, settle down, compare.
 
@@ -400,7 +400,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, nargs="+", default=[1])
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--rate", type=float, default=300.0, help="calls a second")
+    parser.add_argument("--rate", type=float, default=150.0, help="calls a second")
     options = parser.parse_args()
     failed = False
     for seed in options.seed:
