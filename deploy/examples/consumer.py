@@ -3,19 +3,24 @@
 python consumer.py redis://host:6379/0 enigma:notifications:campaigns >> calls.jsonl
 """
 
+import signal
 import sys
 import time
 
 import redis
 
 url, name = sys.argv[1:]
+stopping: list[int] = []
+# It ends between two calls, never between taking one and writing it.
+signal.signal(signal.SIGTERM, lambda number, _: stopping.append(number))
 # No time limit on the answer: what was popped, and answered after it, would be lost.
 client = redis.Redis.from_url(url, socket_timeout=None)
-while True:
+while not stopping:
     try:
-        _, element = client.brpop([name])
+        popped = client.brpop([name], timeout=1)
     except (redis.ConnectionError, redis.TimeoutError):
         time.sleep(0.5)
-    else:
-        sys.stdout.buffer.write(element + b"\n")
+        continue
+    if popped:
+        sys.stdout.buffer.write(popped[1] + b"\n")
         sys.stdout.buffer.flush()
