@@ -35,6 +35,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Who gets what happens to calls, and how far each is.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The subscriber.")]
+SecretFiles = Annotated[
+    list[str], typer.Option(metavar="KEY=FILE", help="A secret setting of the sink, from a file; repeat for more.")
+]
+Secrets = Annotated[
+    list[str], typer.Option(metavar="KEY", help="A secret setting of the sink, asked for; repeat for more.")
+]
 SHOWN_REFUSALS = 20
 TEST = "pipeline.test"
 """The kind of the event that `test` sends."""
@@ -47,13 +53,8 @@ def add(
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the sink; repeat for more.")
     ] = [],  # noqa: B006 - typer reads it, and nobody changes it
-    secret_file: Annotated[
-        list[str],
-        typer.Option(metavar="KEY=FILE", help="A secret setting of the sink, from a file; repeat for more."),
-    ] = [],  # noqa: B006
-    secret: Annotated[
-        list[str], typer.Option(metavar="KEY", help="A secret setting of the sink, asked for; repeat for more.")
-    ] = [],  # noqa: B006
+    secret_file: SecretFiles = [],  # noqa: B006
+    secret: Secrets = [],  # noqa: B006
     source: Annotated[list[str], typer.Option(help="Diallers, or * for all.")] = [],  # noqa: B006
     campaign: Annotated[list[str], typer.Option(help="Campaigns, or * for all.")] = [],  # noqa: B006
     kind: Annotated[list[str], typer.Option(help="Kinds of events: " + ", ".join(KINDS) + ".")] = [],  # noqa: B006
@@ -71,8 +72,7 @@ def add(
     """Subscribe somebody to what happens to calls. Nothing is delivered but what is named."""
     with _said():
         settings = dict(_pair("--set", each) for each in set_)
-        secrets = {key: _from_file(file) for key, file in (_pair("--secret-file", each) for each in secret_file)}
-        secrets |= {key: typer.prompt(f"{key} of {name}", hide_input=True, err=True) for key in names_of(secret)}
+        secrets = _secrets(name, secret_file, secret)
         wanted = Filter(names_of(source), names_of(campaign), names_of(kind), names_of(disposition) or None)
         parsed = {key: _value(value) for key, value in settings.items()}
         new = NewSubscriber(name, sink, parsed, secrets, wanted, shape, order, names_of(field) or None)
@@ -157,6 +157,27 @@ def resume(
 
 
 @app.command()
+def rotate(
+    name: Name,
+    secret_file: SecretFiles = [],  # noqa: B006
+    secret: Secrets = [],  # noqa: B006
+    who: Who = None,
+) -> None:
+    """Give a subscriber's sink other secrets; it goes on where it is. Several may hold while one is rotated."""
+    with _said():
+        secrets = _secrets(name, secret_file, secret)
+        if not secrets:
+            raise SubscriberError("--secret-file or --secret must be given: which secret, and where the new one is")
+        with database() as engine, engine.begin() as connection:
+            settings = subscribers.rotate(connection, name, secrets, who=who or operator_name())
+            sink = subscribers.read_subscriber(connection, name).sink
+            check_settings(sink, settings, sinks_know())
+            check_apart(sink, settings, sinks_know())
+    keys = "".join(f"\nPublic key: {each}" for each in public_keys(sink, settings))
+    console.print(f"Subscriber {name} has another {', '.join(sorted(secrets))}.{keys}", highlight=False)
+
+
+@app.command()
 def remove(name: Name, who: Who = None) -> None:
     """Forget a subscriber with its cursor and its secrets; what its sink holds stays there."""
     with _said(), database() as engine, engine.begin() as connection:
@@ -196,6 +217,11 @@ def _said() -> Iterator[None]:
     except (SubscriberError, SettingError) as error:
         complain(str(error))
         raise typer.Exit(WRONG) from None
+
+
+def _secrets(name: str, files: list[str], asked: list[str]) -> dict[str, str]:
+    secrets = {key: _from_file(file) for key, file in (_pair("--secret-file", each) for each in files)}
+    return secrets | {key: typer.prompt(f"{key} of {name}", hide_input=True, err=True) for key in names_of(asked)}
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:
