@@ -22,7 +22,7 @@ from pipeline.feed.replays import active_replays, replays_of
 from pipeline.feed.rules.event import KINDS, Event, event_id
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
-from pipeline.feed.sinks import check_apart, check_settings, open_sink
+from pipeline.feed.sinks import check_apart, check_settings, open_sink, public_keys
 from pipeline.feed.sinks.base import SettingError
 from pipeline.feed.subscribers import NewSubscriber, SubscriberError, names_of
 from pipeline.logs.rules.secrets import secrets_of
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Who gets what happens to calls, and how far each is.", no_args_is_help=True)
 
 Name = Annotated[str, typer.Argument(help="The subscriber.")]
+SecretFiles = Annotated[
+    list[str], typer.Option(metavar="KEY=FILE", help="A secret setting of the sink, from a file; repeat for more.")
+]
+Secrets = Annotated[
+    list[str], typer.Option(metavar="KEY", help="A secret setting of the sink, asked for; repeat for more.")
+]
 SHOWN_REFUSALS = 20
 SHOWN_REPLAYS = 5
 TEST = "pipeline.test"
@@ -50,13 +56,8 @@ def add(
     set_: Annotated[
         list[str], typer.Option("--set", metavar="KEY=VALUE", help="A setting of the sink; repeat for more.")
     ] = [],  # noqa: B006 - typer reads it, and nobody changes it
-    secret_file: Annotated[
-        list[str],
-        typer.Option(metavar="KEY=FILE", help="A secret setting of the sink, from a file; repeat for more."),
-    ] = [],  # noqa: B006
-    secret: Annotated[
-        list[str], typer.Option(metavar="KEY", help="A secret setting of the sink, asked for; repeat for more.")
-    ] = [],  # noqa: B006
+    secret_file: SecretFiles = [],  # noqa: B006
+    secret: Secrets = [],  # noqa: B006
     source: Annotated[list[str], typer.Option(help="Diallers, or * for all.")] = [],  # noqa: B006
     campaign: Annotated[list[str], typer.Option(help="Campaigns, or * for all.")] = [],  # noqa: B006
     kind: Annotated[list[str], typer.Option(help="Kinds of events: " + ", ".join(KINDS) + ".")] = [],  # noqa: B006
@@ -74,8 +75,7 @@ def add(
     """Subscribe somebody to what happens to calls. Nothing is delivered but what is named."""
     with _said():
         settings = dict(_pair("--set", each) for each in set_)
-        secrets = {key: _from_file(file) for key, file in (_pair("--secret-file", each) for each in secret_file)}
-        secrets |= {key: typer.prompt(f"{key} of {name}", hide_input=True, err=True) for key in names_of(secret)}
+        secrets = _secrets(name, secret_file, secret)
         wanted = Filter(names_of(source), names_of(campaign), names_of(kind), names_of(disposition) or None)
         parsed = {key: _value(value) for key, value in settings.items()}
         new = NewSubscriber(name, sink, parsed, secrets, wanted, shape, order, names_of(field) or None)
@@ -126,14 +126,15 @@ def show(name: Name, *, utc: Utc = False, as_json: AsJson = False) -> None:
         found = subscribers.read_subscriber(connection, name)
         refused = subscribers.refusals_of(connection, name, limit=SHOWN_REFUSALS)
         replays = replays_of(connection, name, limit=SHOWN_REPLAYS)
-        hidden = sorted(subscribers.secrets_of_subscriber(connection, name))
+        secrets = subscribers.secrets_of_subscriber(connection, name)
+    hidden, keys = sorted(secrets), public_keys(found.sink, found.settings | secrets)
     if as_json:
-        more = {"refusals": [each._asdict() for each in refused], "replays": [as_dict(each) for each in replays]}
-        print_json(found._asdict() | {"secrets": hidden} | more)
+        also = {"secrets": hidden, "public_keys": keys, "refusals": [each._asdict() for each in refused]}
+        print_json(found._asdict() | also | {"replays": [as_dict(each) for each in replays]})
         return
     times = clock(utc=utc)
     table = Table("", "", show_header=False)
-    for label, said in _facts(found, hidden, times):
+    for label, said in (*_facts(found, hidden, times), *(("public key", each) for each in keys)):
         table.add_row(label, said)
     console.print(table)
     if replays:
@@ -168,6 +169,27 @@ def resume(
 
 
 app.command()(replay)
+
+
+@app.command()
+def rotate(
+    name: Name,
+    secret_file: SecretFiles = [],  # noqa: B006
+    secret: Secrets = [],  # noqa: B006
+    who: Who = None,
+) -> None:
+    """Give a subscriber's sink other secrets; it goes on where it is. Several may hold while one is rotated."""
+    with _said():
+        secrets = _secrets(name, secret_file, secret)
+        if not secrets:
+            raise SubscriberError("--secret-file or --secret must be given: which secret, and where the new one is")
+        with database() as engine, engine.begin() as connection:
+            settings = subscribers.rotate(connection, name, secrets, who=who or operator_name())
+            sink = subscribers.read_subscriber(connection, name).sink
+            check_settings(sink, settings, sinks_know())
+            check_apart(sink, settings, sinks_know())
+    keys = "".join(f"\nPublic key: {each}" for each in public_keys(sink, settings))
+    console.print(f"Subscriber {name} has another {', '.join(sorted(secrets))}.{keys}", highlight=False)
 
 
 @app.command()
@@ -210,6 +232,11 @@ def _said() -> Iterator[None]:
     except (SubscriberError, SettingError) as error:
         complain(str(error))
         raise typer.Exit(WRONG) from None
+
+
+def _secrets(name: str, files: list[str], asked: list[str]) -> dict[str, str]:
+    secrets = {key: _from_file(file) for key, file in (_pair("--secret-file", each) for each in files)}
+    return secrets | {key: typer.prompt(f"{key} of {name}", hide_input=True, err=True) for key in names_of(asked)}
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     Opener = Callable[..., Sink]
 
 MOST_EVENTS: Final = 500
-"""The most that one part holds, whatever the sink would take: after a pause nobody gets all at once."""
+"""The most records that one part looks at: after a pause nobody holds all at once. A sink gets it in as many deliveries
+as it takes."""
 
 FULL_WAIT_SECONDS: Final = 1.0
 """The wait for somebody to read a list that is full."""
@@ -160,13 +161,14 @@ class _Walk:
         left = self._lease.replay.at_once if self._lease.replay else None
         while True:
             with reading(self._engine) as connection:
-                part = read_part(connection, self._cursor, self._wanted, most=min(sink.most_events, MOST_EVENTS))
+                part = read_part(connection, self._cursor, self._wanted, most=MOST_EVENTS)
             if part.hole is not None:
                 self._expire(part.hole)
             if left is not None:
                 part = part.first(left)
                 left -= len(part.events)
-            self._give(sink, part)
+            if not self._give(sink, part, until=until):
+                return "goes on"
             if part.is_last:
                 return self._done(sink)
             if time.monotonic() > until or left == 0:
@@ -212,35 +214,47 @@ class _Walk:
             )
         self._taken = Cursor(*known)
 
-    def _give(self, sink: Sink, part: Part) -> None:
-        """Hand over a part, but for what the sink has; what is refused is halved until the event is found."""
+    def _give(self, sink: Sink, part: Part, *, until: float) -> bool:
+        """Hand over a part, but for what the sink has; what is refused is halved until the event is found.
+
+        False: the time was up, and some of it is left.
+        """
         fresh = [event for event in part.events if event[:2] > self._taken]
         self._uncounted, self._passed, self._held = len(part.events) - len(fresh), part.passed, []
-        waiting = [self._admitted(fresh)]
+        fresh = self._admitted(fresh)
+        waiting = [fresh[at : at + sink.most_events] for at in range(0, len(fresh), sink.most_events)]
         while waiting:
             events = waiting.pop(0)
             try:
-                if events:
-                    sink.deliver(events)
+                sink.deliver(events)
             except RefusedError as error:
                 if len(events) > 1:
                     middle = len(events) // 2
                     waiting[:0] = [events[:middle], events[middle:]]
                     continue
                 self._refuse(events[0], str(error), error.answer)
-                waiting = [self._admitted(each) for each in waiting]
+                waiting = self._still_admitted(waiting)
                 continue
             self._uncounted += len(events)
-            if waiting and events:
+            if waiting:
                 self._advance(Cursor(*events[-1][:2]))
+                if time.monotonic() > until:
+                    return False
         if part.behind != self._cursor:
             self._advance(part.behind)
+        return True
+
+    def _still_admitted(self, waiting: Sequence[Sequence[Event]]) -> list[list[Event]]:
+        """What waits, after one more event was refused."""
+        admitted = {event[:2] for event in self._admitted([event for some in waiting for event in some])}
+        left = ([event for event in some if event[:2] in admitted] for some in waiting)
+        return [some for some in left if some]
 
     def _admitted(self, events: Sequence[Event]) -> list[Event]:
         """Without those that may not overtake a refused one of their call: they are refused as they are passed."""
         if self._lease.ordering != "per call" or not (self._lease.refused or self.refused):
             return list(events)
-        with self._engine.connect() as connection:
+        with reading(self._engine) as connection:
             calls = cursors.refused_calls(connection, self._lease, events)
         held = [event for event in events if (event.source, event.call_ref) in calls]
         self._held += [Refusal(event, "an earlier event of this call was refused", "") for event in held]

@@ -243,6 +243,29 @@ def secrets_of_subscriber(connection: Connection, name: str) -> dict[str, Any]:
     return connection.scalar(select(subscriber_secrets.c.settings).where(subscriber_secrets.c.name == name)) or {}
 
 
+def rotate(connection: Connection, name: str, secrets: Mapping[str, Any], *, who: str) -> dict[str, Any]:
+    """Give a subscriber's sink other secrets, its cursor as it is; returns all its settings, for them to be checked.
+
+    Args:
+        connection: the transaction: all of it, or nothing.
+        name: the subscriber's.
+        secrets: those that are replaced.
+        who: does it, for the record.
+
+    Raises:
+        SubscriberError: there is none of that name, or what is to be replaced is no secret of it.
+    """
+    found, hidden = read_subscriber(connection, name), secrets_of_subscriber(connection, name)
+    if strange := sorted(set(secrets) - set(hidden)):
+        has = f"it has {', '.join(sorted(hidden))}" if hidden else "it has none"
+        raise SubscriberError(f"{strange[0]} is no secret of subscriber {name}: {has}")
+    now = hidden | dict(secrets)
+    of = subscriber_secrets.c
+    connection.execute(update(subscriber_secrets).where(of.name == name).values(settings=now))
+    record_action(connection, who, "subscriber's secrets rotated", {"name": name, "secrets": sorted(secrets)})
+    return found.settings | now
+
+
 def pause(connection: Connection, name: str, *, who: str, reason: str | None) -> None:
     """Deliver nothing until it is resumed; what waits is kept, as long as the feed is.
 

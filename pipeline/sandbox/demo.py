@@ -29,6 +29,7 @@ from pipeline.cli.balance import show
 from pipeline.errors import PipelineError
 from pipeline.sandbox.by_hand import place, put
 from pipeline.sandbox.dialler import SimulatedDialler
+from pipeline.sandbox.examples import HOST, Examples
 from pipeline.sandbox.servers import sandbox_servers
 from pipeline.sandbox.stack import ROOT, Stack, StackError
 
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 
     from rich.progress import TaskID
     from sqlalchemy import Connection, Engine
+
+    from pipeline.sandbox.examples import Came
 
 app = typer.Typer(
     help="The pipeline on sandbox servers.",
@@ -50,6 +53,9 @@ console = Console()
 
 TARIFF = Path(__file__).with_name("tariff.csv")
 STALLED_SECONDS = 60.0
+LAST_SECONDS = 10.0
+"""How long what was delivered may be on its way to an integrator's program."""
+
 FIRST_CALL_REF = 10_001
 """Of the calls that `up` places: a reader of the documentation puts calls of smaller references by hand."""
 
@@ -61,12 +67,13 @@ COUNTS = {
     "classified": "SELECT count(*) FROM dispositions",
     "billed": "SELECT (SELECT count(*) FROM ledger) + (SELECT count(*) FROM uncharged)",
     "recordings": "SELECT count(*) FROM recordings WHERE state NOT IN ('scheduled', 'downloading')",
+    "delivered": "SELECT coalesce(sum(delivered), 0) FROM subscribers",
 }
 
 
 @contextlib.contextmanager
-def running(*, seed: int, first_call_ref: int = 1) -> Iterator[tuple[Stack, SimulatedDialler]]:
-    """Everything started and a tariff loaded; everything stopped at the end, however it ends."""
+def running(*, seed: int, first_call_ref: int = 1) -> Iterator[tuple[Stack, SimulatedDialler, Examples]]:
+    """Everything started, a tariff loaded, two subscribed; everything stopped at the end, however it ends."""
 
     def leave(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -83,15 +90,19 @@ def running(*, seed: int, first_call_ref: int = 1) -> Iterator[tuple[Stack, Simu
         dialler = stack.enter_context(
             SimulatedDialler(servers.dialler_redis.url, seed=seed, ready_after=2.0, first_call_ref=first_call_ref)
         )
-        processes = stack.enter_context(Stack(servers, folder / "pipeline", api_url=dialler.api_url))
+        env = {"FEED_WEBHOOK_ALLOWED_HOSTS": HOST}
+        processes = Stack(servers, folder / "pipeline", api_url=dialler.api_url, env=env)
+        examples = stack.enter_context(Examples(processes, folder / "examples"))
+        stack.enter_context(processes)
         with console.status("migrating the database, loading a tariff, starting the Procfile's processes"):
             processes.release()
             loaded = processes.run("pipeline", "tariff", "load", str(TARIFF))
             if loaded.returncode != 0:
                 raise StackError(loaded.stdout + loaded.stderr)
+            examples.start()
             processes.start()
         try:
-            yield processes, dialler
+            yield processes, dialler, examples
         finally:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -106,7 +117,7 @@ def demo(
     replay_share: Annotated[float, typer.Option(min=0, max=10, help="Calls the dialler sends once more.")] = 0.0,
 ) -> None:
     """Place calls, watch them go through, and show what came of them. Exit code 0 when all is accounted for."""
-    with running(seed=seed) as (stack, dialler):
+    with running(seed=seed) as (stack, dialler, examples):
         engine = create_engine(stack.settings["DATABASE_URL"])
         began = time.monotonic()
         dialler.place_calls(calls, bad_share=bad_share)
@@ -119,8 +130,10 @@ def demo(
         console.print(f"Finished after {time.monotonic() - began:.1f} s.\n" if complete else "\n[red]It stalled.[/]\n")
         with engine.connect() as connection:
             closes = summarize(connection, pushed)
+            came = examples.wait(connection, seconds=LAST_SECONDS)
+            show_integrators(came)
         engine.dispose()
-    raise typer.Exit(0 if complete and closes else 1)
+    raise typer.Exit(0 if complete and closes and all(each.once for each in came) else 1)
 
 
 def watch(engine: Engine, stack: Stack, *, pushed: int, calls: int, recordings: int) -> bool:
@@ -131,6 +144,7 @@ def watch(engine: Engine, stack: Stack, *, pushed: int, calls: int, recordings: 
         "classified": calls,
         "billed": calls,
         "recordings": recordings,
+        "delivered": pushed + calls,
     }
     columns = (
         SpinnerColumn(),
@@ -186,6 +200,18 @@ def summarize(connection: Connection, pushed: int) -> bool:
     return sheet.closes and sheet.pending.records == 0 and sheet.received.records == pushed
 
 
+def show_integrators(came: list[Came]) -> None:
+    """Print what came to the two that subscribed, beside what the feed gave them."""
+    table = Table("subscriber", "sink", "given", "received", "once each", box=None, pad_edge=False)
+    for each in came:
+        said = "yes" if each.once else "[red]no[/]"
+        table.add_row(each.name, each.sink, f"{each.given:,}", f"{each.received:,}", said)
+    for column in table.columns[2:4]:
+        column.justify = "right"
+    console.print()
+    console.print(table)
+
+
 def print_table(connection: Connection, columns: tuple[str, ...], query: str) -> None:
     """Print a query's rows, numbers to the right."""
     table = Table(*columns, box=None, pad_edge=False)
@@ -203,7 +229,7 @@ def up(
     seed: Annotated[int, typer.Option(help="The same seed gives the same calls.")] = 1,
 ) -> None:
     """Start everything and stay up until Ctrl-C."""
-    with running(seed=seed, first_call_ref=FIRST_CALL_REF) as (stack, dialler):
+    with running(seed=seed, first_call_ref=FIRST_CALL_REF) as (stack, dialler, examples):
         env_file = ROOT / "var" / "sandbox.env"
         env_file.parent.mkdir(exist_ok=True)
         env_file.write_text(sandbox_env(stack.settings))
@@ -212,7 +238,9 @@ def up(
         console.print(f"  Flower            {stack.flower_url} ({user}, password {password})", highlight=False)
         console.print(f"  dialler's Redis   {stack.settings['ENIGMA_REDIS_URL']}", highlight=False)
         console.print(f"  database          {stack.settings['DATABASE_URL']}", highlight=False)
+        console.print(f"  integrators       crm pops off {examples.redis.url}, shop takes webhooks", highlight=False)
         console.print(f"  logs              {stack.folder}", highlight=False, soft_wrap=True)
+        console.print(f"  what they got     {stack.log_of('crm')} and shop.log", highlight=False, soft_wrap=True)
         console.print("In another terminal, from this folder:", highlight=False)
         console.print("  . var/sandbox.env", highlight=False)
         console.print(

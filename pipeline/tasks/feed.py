@@ -117,7 +117,7 @@ def _deliver(name: str, take: Callable[[Connection, str], Lease | None]) -> Deli
 
 
 def _is_due(name: str, due: Callable[[Connection], list[str]]) -> bool:
-    with engine().begin() as connection:
+    with reading(engine()) as connection:
         return name in due(connection)
 
 

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.apps import beat, worker
+from celery.concurrency import thread
 from celery.worker import state
 
 from pipeline.logs.setup import get_logger, writes_json
@@ -87,8 +88,18 @@ def say_as_a_line(message: str, file: Any = None) -> None:  # noqa: ARG001 - Cel
         return
 
 
+def let_it_end(pool: Any, pid: int, number: Any = None) -> None:
+    """What a pool of threads does with a task whose time is up at a stop: nobody can end a thread from outside.
+
+    Celery asks every pool to, and one of threads has no answer but an exception, at which the worker ends in the middle
+    of stopping. The process goes when the task has ended, or when whoever supervises it kills it.
+    """
+    del pool, pid, number
+
+
 def use_our_programs(app: Celery) -> None:
     """Have ``celery worker`` and ``celery beat`` run these."""
     app.Worker = app.subclass_with_self(Worker)
     app.Beat = app.subclass_with_self(Beat)
     worker.safe_say = say_as_a_line
+    thread.TaskPool.terminate_job = let_it_end

@@ -43,7 +43,7 @@ from pipeline.sandbox.servers import RedisServer, Servers
 from pipeline.sandbox.stack import Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 LIST = "enigma:notifications:campaigns"
 PROCESSES = ("ingestor", "worker", "beat")
@@ -85,14 +85,14 @@ class Report:
 class Pusher(threading.Thread):
     """The dialler: pushes calls, bad records and replays, and knows what it pushed, whatever Redis lives through."""
 
-    def __init__(self, url: str, report: Report, *, seed: int, calls: int, rate: float) -> None:
+    def __init__(self, url: str, report: Report, *, seed: int, calls: int, rate: float, campaigns: int = 3) -> None:
         super().__init__(name="pusher", daemon=True)
         self._redis = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=3)
         self._report = report
         self._calls = calls
         self._rate = rate
         self._random = random.Random(seed)
-        self._source = CallGenerator(seed, start=_an_hour_ago(), null_call_ref_share=0.3)
+        self._source = CallGenerator(seed, start=_an_hour_ago(), campaigns=campaigns, null_call_ref_share=0.3)
         self._chunks = 0
         self.pushed: list[SimulatedCall] = []
         self._nameless: set[bytes] = set()
@@ -318,7 +318,11 @@ def _compare(engine: Any, report: Report, exit_code: int) -> None:
 
 @contextlib.contextmanager
 def arena(
-    folder: Path, processes: tuple[str, ...] = PROCESSES, *, amqp_url: str | None = None
+    folder: Path,
+    processes: tuple[str, ...] = PROCESSES,
+    *,
+    amqp_url: str | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[Servers, Stack]]:
     """Servers that survive a kill with their data, a tariff, and the processes running; RabbitMQ is somebody else's."""
     servers = Servers(folder / "servers", fsync=False)
@@ -331,7 +335,7 @@ def arena(
             servers,
             folder / "pipeline",
             api_url="http://127.0.0.1:1",
-            env={} if amqp_url is None else {"CELERY_BROKER_URL": amqp_url},
+            env={**(env or {}), **({} if amqp_url is None else {"CELERY_BROKER_URL": amqp_url})},
         ) as stack,
     ):
         stack.release()
@@ -382,12 +386,12 @@ def run(
         report.expected = expected_charges(pusher.pushed)
         settle_down(stack, report, seconds=quiet_seconds)
         if report.wrong:
-            _keep(Path(folder), stack)
+            keep_logs(Path(folder), stack)
     report.seconds = time.monotonic() - began
     return report
 
 
-def _keep(folder: Path, stack: Stack) -> None:
+def keep_logs(folder: Path, stack: Stack) -> None:
     """Leave the logs where whoever looks into it finds them."""
     kept = Path(tempfile.mkdtemp(prefix="cdr-chaos-logs-"))
     for log in (folder / "pipeline").glob("*.log"):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+import time
 
 import pytest
 import redis
 from sqlalchemy import create_engine, text
 
+from pipeline.sandbox.stack import STOP_SECONDS
 from tests.functional.conftest import balance, eventually
 
 CALLS = 120
@@ -79,3 +83,42 @@ def test_what_it_had_comes_once_more(stack, dialler, crm, servers):
     assert crm.lrange(LIST, 0, -1) == had
     shown = subscriber(stack)
     assert (shown["delivered"], shown["rows_behind"]) == (CALLS, 0)
+
+
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Answers when the one that asks has long been told to end."""
+
+    asked = threading.Event()
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.asked.set()
+        time.sleep(4)
+        self.send_response_only(204)
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_stop_in_the_middle_of_a_delivery_ends_in_no_error(stack, dialler, tmp_path):
+    """Nobody can end a thread; it used to end Celery's stopping in an exception instead."""
+    stack.env["FEED_WEBHOOK_ALLOWED_HOSTS"] = "127.0.0.1"
+    (tmp_path / "secret").write_text("whsec_" + "a" * 44)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    stack.start(["ingestor", "worker", "feed", "beat"])
+    added = stack.run(
+        *("pipeline", "subscriber", "add", "slow", "--sink", "webhook", "--source", "*", "--campaign", "*"),
+        *("--kind", "call.received", "--set", f"url=http://127.0.0.1:{server.server_port}/"),
+        *("--secret-file", f"secret={tmp_path / 'secret'}"),
+    )
+    assert added.returncode == 0, added.stderr
+    dialler.place_calls(1)
+    assert Slow.asked.wait(60)
+    assert stack.stop(["feed"])["feed"] < STOP_SECONDS
+    log = stack.log_of("feed").read_text()
+    assert "worker_waits_for_tasks" in log
+    assert '"critical"' not in log
+    server.shutdown()
+    server.server_close()

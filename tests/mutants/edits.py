@@ -32,6 +32,8 @@ BALANCE = "tests/integration/balance/test_balance.py"
 FEED = "tests/integration/feed/test_feed.py"
 FED = "tests/integration/feed/test_fed.py"
 REPLAY = "tests/integration/feed/test_replay.py"
+LISTS = "tests/integration/feed/test_list.py"
+SIGNATURES = "tests/integration/feed/sinks/test_signatures.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 
 MUTANTS = (
@@ -454,5 +456,40 @@ MUTANTS = (
         "        there = last.position + 1\n",
         "        return None\n",
         f"{REPLAY}::test_what_is_dropped_while_it_goes_ends_it_and_is_told",
+    ),
+    Mutant(
+        "an event's position is its id",
+        "pipeline/feed/sequence.py",
+        "UPDATE feed SET position = head.position + ready.nth ",
+        "UPDATE feed SET position = feed.id ",
+        f"{FEED}::test_what_commits_late_is_not_passed_over",
+    ),
+    Mutant(
+        "a list's cursor is not where the list is",
+        "pipeline/feed/sinks/redis_list.py",
+        "redis.call('SET', KEYS[2], ARGV[3])\n",
+        "",
+        f"{LISTS}::test_a_crash_between_the_push_and_our_cursor_repeats_nothing",
+    ),
+    Mutant(
+        "a look at the feed holds what the sink takes at once",
+        "pipeline/feed/deliver.py",
+        "self._wanted, most=MOST_EVENTS)",
+        "self._wanted, most=min(sink.most_events, MOST_EVENTS))",
+        f"{FEED}::test_who_takes_one_at_a_time_waits_for_none_of_the_others_calls",
+    ),
+    Mutant(
+        "what is passed over is counted a part at a time",
+        "pipeline/feed/deliver.py",
+        "passed = [each for each in self._passed if each <= to]",
+        "passed = self._passed",
+        f"{FEED}::test_what_is_passed_over_is_counted_with_the_cursor",
+    ),
+    Mutant(
+        "the newest key alone signs",
+        "pipeline/feed/sinks/webhook.py",
+        "for signer in self._signers)",
+        "for signer in self._signers[:1])",
+        f"{SIGNATURES}::test_whoever_has_any_of_them_verifies_while_keys_are_rotated",
     ),
 )

@@ -55,6 +55,17 @@ def check_settings(kind: str, settings: Mapping[str, Any], ours: Ours = Ours()) 
     _module(kind).check(settings, ours)
 
 
+def public_keys(kind: str, settings: Mapping[str, Any]) -> list[str]:
+    """What the other side of a sink needs to check our signatures, where any key has a public part.
+
+    Args:
+        kind: one of ``KINDS``.
+        settings: that were checked, secrets included.
+    """
+    keys: list[str] = _module(kind).public_keys(settings) if kind == "webhook" else []
+    return keys
+
+
 def check_apart(kind: str, settings: Mapping[str, Any], ours: Ours) -> None:
     """Whether a sink is another place than the pipeline reads from, by what the servers say.
 

@@ -7,8 +7,6 @@ that is not of the public network, looked up for each connection, unless the set
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import re
 import socket
@@ -19,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import httpx
-from standardwebhooks import Webhook as Signer
 
 from pipeline.dialler.exchange import BoundedTransport, Exchange, bounded
 from pipeline.dialler.http_api import retry_after
@@ -29,6 +26,7 @@ from pipeline.feed.rules.address import is_public
 from pipeline.feed.rules.answer import Answer, meaning
 from pipeline.feed.rules.request import many, one
 from pipeline.feed.sinks.base import RefusedError, SettingError, SinkAwayError
+from pipeline.feed.sinks.signatures import PrivateKey, bare, signers, texts
 from pipeline.logs.rules.secrets import is_unmistakable, mask, secrets_of
 
 if TYPE_CHECKING:
@@ -46,8 +44,6 @@ SECONDS: Final = 30.0
 ANSWER_BYTES: Final = 16 * 1024
 ANSWER_CHARACTERS: Final = 300
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9a-f:.]+")
-SECRET_BYTES: Final = (24, 64)
-"""How long a secret is, as Standard Webhooks says."""
 
 
 def check(settings: Mapping[str, Any], ours: Ours) -> None:
@@ -59,17 +55,26 @@ def check(settings: Mapping[str, Any], ours: Ours) -> None:
     if strange := sorted(set(settings) - KNOWN):
         raise SettingError(f"webhook has no setting {strange[0]}: it has {', '.join(sorted(KNOWN))}")
     _check_url(_parsed(settings.get("url")), ours)
-    _secrets(settings.get("secret"))
+    signers(settings.get("secret"))
     batch = settings.get("batch", 1)
     if not isinstance(batch, int) or isinstance(batch, bool) or not 1 <= batch <= LARGEST_BATCH:
         raise SettingError(f"batch must be a whole number from 1 to {LARGEST_BATCH}: the most events of one request")
+
+
+def public_keys(settings: Mapping[str, Any]) -> list[str]:
+    """What the other side checks our signatures with; nothing of it is secret.
+
+    Args:
+        settings: that were checked.
+    """
+    return [each.public for each in signers(settings.get("secret")) if isinstance(each, PrivateKey)]
 
 
 class Webhook:
     """A URL as a sink.
 
     Args:
-        settings: ``url``, ``secret`` (several by blank, while one is rotated) and ``batch``; checked.
+        settings: ``url``, ``secret`` (several of either kind by blank, while one is rotated) and ``batch``; checked.
         subscriber: not needed.
         ours: whose ``allowed_hosts`` may be anywhere.
         seconds: what one exchange may take.
@@ -84,9 +89,9 @@ class Webhook:
         self._allowed = self._host in ours.allowed_hosts
         # httpx would log its password.
         self._url = url.copy_with(userinfo=b"", fragment=None)
-        secrets = _secrets(settings["secret"])
-        self._signers = [Signer(secret) for secret in secrets]
-        self._hidden = {*secrets, *(each.removeprefix("whsec_") for each in secrets), *_secret_parts(url)}
+        secrets = texts(settings["secret"])
+        self._signers = signers(settings["secret"])
+        self._hidden = {*secrets, *map(bare, secrets), *_secret_parts(url)}
         self._client = httpx.Client(
             auth=httpx.BasicAuth(url.username, url.password) if url.userinfo else None,
             headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "enigma-cdr-pipeline"},
@@ -205,24 +210,6 @@ def _forbidden(host: str, address: str) -> str:
 
 def _bare(host: str) -> str:
     return host.lower().rstrip(".")
-
-
-def _secrets(given: Any) -> list[str]:
-    secrets = given.split() if isinstance(given, str) else []
-    if not secrets:
-        raise SettingError("secret must be given: whsec_ and 24 to 64 random bytes in base64; several by blank")
-    for secret in secrets:
-        try:
-            size = len(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
-        except (binascii.Error, ValueError):
-            raise SettingError(
-                "secret must be whsec_ and base64; keys of another kind, such as whsk_, cannot be signed with"
-            ) from None
-        if not SECRET_BYTES[0] <= size <= SECRET_BYTES[1]:
-            raise SettingError(
-                f"secret must be {SECRET_BYTES[0]} to {SECRET_BYTES[1]} bytes in base64, got {size} bytes"
-            )
-    return secrets
 
 
 def _secret_parts(url: httpx.URL) -> Iterator[str]:

@@ -74,6 +74,40 @@ def test_a_secret_is_never_shown(pipeline, add, engine, tmp_path):
     assert "hush" not in str(rows(engine, "SELECT * FROM subscribers")) + str(rows(engine, "SELECT * FROM actions"))
 
 
+def test_a_secret_is_rotated_and_the_cursor_stays(pipeline, engine, tmp_path):
+    """From a secret to a private key: the other side is told the public one, and nobody the rest."""
+    old, new = "whsec_" + "h" * 43 + "=", "whsk_" + "h" * 43 + "="
+    (tmp_path / "old").write_text(old)
+    (tmp_path / "both").write_text(f"{new}\n{old}\n")
+    (tmp_path / "wrong").write_text("whsk_hush")
+    added = pipeline(
+        *("subscriber", "add", "shop", "--sink", "webhook", "--source", "*", "--campaign", "*"),
+        *("--kind", "call.received", "--set", "url=https://hooks.example/", "--secret-file", f"secret={tmp_path}/old"),
+    )
+    assert added.returncode == 0, added.stderr
+    before = json.loads(pipeline("subscriber", "show", "shop", "--json").stdout)
+    assert before["public_keys"] == []
+    rotated = pipeline("subscriber", "rotate", "shop", "--secret-file", f"secret={tmp_path}/both")
+    assert rotated.returncode == 0, rotated.stderr
+    after = json.loads(pipeline("subscriber", "show", "shop", "--json").stdout)
+    [key] = after.pop("public_keys")
+    assert key.startswith("whpk_")
+    assert key in rotated.stdout
+    assert key in pipeline("subscriber", "show", "shop").stdout
+    assert after.items() <= before.items()
+    said = (("wrong", "secret must"), ("nowhere", "cannot read"))
+    for file, reason in said:
+        wrong = pipeline("subscriber", "rotate", "shop", "--secret-file", f"secret={tmp_path / file}")
+        assert (wrong.returncode, reason in wrong.stderr) == (2, True)
+    odd = pipeline("subscriber", "rotate", "shop", "--secret-file", f"token={tmp_path}/old")
+    assert odd.stderr == "Error: token is no secret of subscriber shop: it has secret\n"
+    assert "--secret-file or --secret must be given" in pipeline("subscriber", "rotate", "shop").stderr
+    assert rows(engine, "SELECT settings FROM subscriber_secrets") == [({"secret": f"{new}\n{old}"},)]
+    told = str(rows(engine, "SELECT * FROM actions")) + rotated.stdout + wrong.stderr
+    assert "hhh" not in told
+    assert "rotated" in told
+
+
 @pytest.mark.parametrize(
     ("more", "changes", "said"),
     [

@@ -30,6 +30,7 @@ class ListSink:
 
     def __init__(self, client: redis.Redis, name: str, options: dict[str, Any]) -> None:
         self._client, self._name, self._options = client, name, options
+        self.most_events = options.get("most_events", self.most_events)
 
     def deliver(self, events: Sequence[Event]) -> None:
         if self._options.get("away"):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.event import listen
 
 from pipeline.batches.progress import mark_done
 from pipeline.batches.rules.steps import Step
@@ -437,6 +438,40 @@ def test_a_batch_larger_than_a_part_comes_whole(engine, feed):
     assert len(feed.got()) == 50
     eventually(lambda: feed.deliver(seconds=-1).outcome == "up to date")
     assert [each["at"] for each in feed.got()] == [[1, place_] for place_ in range(120)]
+
+
+def test_who_takes_one_at_a_time_waits_for_none_of_the_others_calls(engine, feed):
+    """A part is read at once, whatever the sink takes at once: 200 records that it passes over are one look."""
+    feed.add(kinds=(RECEIVED,), campaigns=("rare",))
+    feed.options["one"] = {"most_events": 1}
+    receive(engine, *(make_record(call_ref=str(ref), ref="rare" if ref % 100 == 99 else "usual") for ref in range(200)))
+    place(engine)
+    looks = []
+    listen(engine, "before_cursor_execute", lambda *said: looks.append(said[2]))
+    assert feed.deliver().outcome == "up to date"
+    assert feed.refs() == [(RECEIVED, "99"), (RECEIVED, "199")]
+    assert sum("FROM feed LEFT JOIN batches" in each for each in looks) == 1
+    assert (feed.show().delivered, feed.show().filtered) == (2, 198)
+
+
+def test_what_is_passed_over_is_counted_with_the_cursor(engine, feed):
+    """Although whoever delivered died in the middle of a part."""
+    feed.add(kinds=(RECEIVED,), campaigns=("rare",))
+    receive(engine, *(make_record(call_ref=str(ref), ref="rare" if ref % 2 else "usual") for ref in range(8)))
+    left = [None, None]
+
+    def then_die():
+        if not left:
+            raise KeyboardInterrupt
+        left.pop()
+
+    feed.options["one"] = {"most_events": 1, "then": then_die}
+    with pytest.raises(KeyboardInterrupt):
+        feed.deliver()
+    assert (feed.show().delivered, feed.show().filtered, feed.show().place) == (2, 2, 3)
+    feed.options["one"] = {"most_events": 1}
+    assert feed.deliver().outcome == "up to date"
+    assert (feed.show().delivered, feed.show().filtered) == (4, 4)
 
 
 def test_steps_of_a_batch_that_is_done_again_tell_nothing_twice(engine, feed):
