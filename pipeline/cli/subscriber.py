@@ -16,13 +16,13 @@ from pipeline.cli.output import as_text, complain, console, operator_name, print
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import PipelineError
 from pipeline.feed import subscribers
-from pipeline.feed.deliver import masked
 from pipeline.feed.rules.event import KINDS, Event, event_id
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
 from pipeline.feed.sinks import check_apart, check_settings, open_sink
 from pipeline.feed.sinks.base import SettingError
 from pipeline.feed.subscribers import NewSubscriber, SubscriberError, names_of
+from pipeline.feed.telling import masked
 from pipeline.logs.rules.secrets import secrets_of
 from pipeline.settings import current_settings, sinks_know
 

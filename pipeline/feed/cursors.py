@@ -15,11 +15,7 @@ from pipeline.feed.rules.event import LAST_PLACE
 from pipeline.feed.rules.filter import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy import Connection
-
-    from pipeline.feed.rules.event import Event
 
 LEASE_SECONDS: Final = 15.0
 """How long a subscriber is its deliverer's without a sign of it; a deliverer that was killed is replaced then."""
@@ -62,10 +58,11 @@ def due(connection: Connection) -> list[str]:
     return list(connection.scalars(_DUE))
 
 
-_FREE = "state = 'active' AND due_at <= now() AND (leased_until IS NULL OR leased_until < now())"
+_FREE = "subscribers.state = 'active' AND due_at <= now() AND (leased_until IS NULL OR leased_until < now())"
 _DUE = text(
-    f"SELECT name FROM subscribers WHERE {_FREE} AND (position, place) < "
-    f"((SELECT coalesce(max(position), 0) FROM feed), {LAST_PLACE}) ORDER BY name"
+    f"SELECT name FROM subscribers WHERE {_FREE} AND ((position, place) < "
+    f"((SELECT coalesce(max(position), 0) FROM feed), {LAST_PLACE}) OR EXISTS ("
+    "SELECT FROM feed_refusals WHERE subscriber = name AND feed_refusals.state = 'retrying')) ORDER BY name"
 )
 
 
@@ -113,10 +110,12 @@ def take(connection: Connection, name: str) -> Lease | None:
 
 def renew(connection: Connection, lease: Lease) -> bool:
     """Keep a subscriber for longer; False when it is no longer ours."""
-    return bool(_of_lease(connection, lease, "leased_until = now() + make_interval(secs => :seconds)"))
+    return bool(change_leased(connection, lease, "leased_until = now() + make_interval(secs => :seconds)"))
 
 
-def advance(connection: Connection, lease: Lease, to: Cursor, *, delivered: int, filtered: int) -> bool:
+def advance(
+    connection: Connection, lease: Lease, to: Cursor, *, delivered: int, filtered: int, refused: int = 0
+) -> bool:
     """Move the cursor behind what was delivered; False when this deliverer should stop.
 
     Args:
@@ -125,11 +124,13 @@ def advance(connection: Connection, lease: Lease, to: Cursor, *, delivered: int,
         to: where it is now.
         delivered: events taken since it was last moved.
         filtered: events passed over.
+        refused: those passed over because somebody gave them up.
     """
-    state = _of_lease(
+    state = change_leased(
         connection,
         lease,
         "position = :position, place = :place, delivered = delivered + :delivered, filtered = filtered + :filtered, "
+        "refused = refused + :refused, "
         "leased_until = now() + make_interval(secs => :seconds), "
         "misses = CASE WHEN :delivered > 0 THEN 0 ELSE misses END, "
         "last_error = CASE WHEN :delivered > 0 THEN NULL ELSE last_error END, "
@@ -137,13 +138,14 @@ def advance(connection: Connection, lease: Lease, to: Cursor, *, delivered: int,
         **to._asdict(),
         delivered=delivered,
         filtered=filtered,
+        refused=refused,
     )
     return state == "active"
 
 
 def let_go(connection: Connection, lease: Lease) -> None:
     """Nothing more is to be delivered for now."""
-    _of_lease(connection, lease, "leased_by = NULL, leased_until = NULL")
+    change_leased(connection, lease, "leased_by = NULL, leased_until = NULL")
 
 
 def miss(connection: Connection, lease: Lease, reason: str, *, wait_seconds: float, counts: bool = True) -> None:
@@ -156,7 +158,7 @@ def miss(connection: Connection, lease: Lease, reason: str, *, wait_seconds: flo
         wait_seconds: until the next try.
         counts: False: nothing is wrong, it only has no room at the moment.
     """
-    _of_lease(
+    change_leased(
         connection,
         lease,
         "leased_by = NULL, leased_until = NULL, due_at = clock_timestamp() + make_interval(secs => :wait), "
@@ -177,7 +179,7 @@ def end(connection: Connection, lease: Lease, state: str, reason: str, hole: tup
         reason: a sentence for the operator.
         hole: the first and the last position that it will never get.
     """
-    _of_lease(
+    change_leased(
         connection,
         lease,
         "leased_by = NULL, leased_until = NULL, state = :state, state_since = now(), state_reason = :reason, "
@@ -189,51 +191,16 @@ def end(connection: Connection, lease: Lease, state: str, reason: str, hole: tup
     )
 
 
-def _of_lease(connection: Connection, lease: Lease, changes: str, **values: Any) -> str | None:
-    """Change a subscriber while it is ours; its state, or None when it is somebody else's by now."""
+def change_leased(connection: Connection, lease: Lease, changes: str, **values: Any) -> str | None:
+    """Change a subscriber while it is ours; its state, or None when it is somebody else's by now.
+
+    Args:
+        connection: the transaction.
+        lease: ours.
+        changes: what to set, in SQL.
+        values: of the parameters in it.
+    """
     statement = text(f"UPDATE subscribers SET {changes} WHERE name = :name AND leased_by = :mine RETURNING state")
     values |= {"name": lease.name, "mine": lease.mine, "seconds": LEASE_SECONDS}
     state: str | None = connection.scalar(statement, values)
     return state
-
-
-def refuse(connection: Connection, lease: Lease, event: Event, reason: str, answer: str) -> None:
-    """Write down and count an event that the other side would not have; before a crash it may have been already."""
-    written = connection.execute(
-        text(
-            "INSERT INTO feed_refusals "
-            "  (subscriber, position, place, event_id, kind, source, call_ref, reason, answer) "
-            "VALUES (:name, :position, :place, :event_id, :kind, :source, :call_ref, :reason, :answer) "
-            "ON CONFLICT DO NOTHING"
-        ),
-        {
-            "name": lease.name,
-            "position": event.position,
-            "place": event.place,
-            "event_id": event.event_id,
-            "kind": event.kind,
-            "source": event.source,
-            "call_ref": event.call_ref,
-            "reason": reason[:ERROR_CHARACTERS],
-            "answer": answer[:ERROR_CHARACTERS],
-        },
-    )
-    if written.rowcount:
-        _of_lease(connection, lease, "refused = refused + 1")
-
-
-def refused_calls(connection: Connection, name: str, events: Sequence[Event]) -> set[tuple[str, str]]:
-    """Of the calls of these events those of which an event was refused: dialler and reference."""
-    found = connection.execute(
-        text(
-            "SELECT DISTINCT r.source, r.call_ref FROM feed_refusals AS r "
-            "JOIN unnest(cast(:sources AS text[]), cast(:refs AS text[])) AS e (source, call_ref) "
-            "  ON e.source = r.source AND e.call_ref = r.call_ref WHERE r.subscriber = :name"
-        ),
-        {
-            "name": name,
-            "sources": [event.source for event in events],
-            "refs": [event.call_ref for event in events],
-        },
-    )
-    return {(source, call_ref) for source, call_ref in found}

@@ -16,17 +16,17 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline.database.engine import is_outage
 from pipeline.errors import PipelineError
-from pipeline.feed import cursors
+from pipeline.feed import cursors, refusals
+from pipeline.feed.again import deliver_again
 from pipeline.feed.cursors import LEASE_SECONDS, Cursor
 from pipeline.feed.reading import Wanted, read_part
 from pipeline.feed.rules.backoff import wait_seconds
 from pipeline.feed.sequence import head
 from pipeline.feed.sinks.base import FullError, RefusedError, SinkAwayError
-from pipeline.logs.rules.secrets import mask, secret_values, secrets_of
+from pipeline.feed.telling import masked, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Engine
 
@@ -93,10 +93,14 @@ def deliver(
     if lease is None:
         return Delivery("nothing to do")
     walk = _Walk(engine, lease, chance)
+    until = time.monotonic() + seconds
     with _kept(engine, lease):
         try:
-            with contextlib.closing(_opened(lease, open_sink)) as sink:
-                outcome = walk.go(sink, until=time.monotonic() + seconds)
+            # What somebody decided about a refused event comes first: the order of its call depends on it.
+            outcome = deliver_again(engine, lease, lambda: _opened(lease, open_sink), walk, until=until)
+            if outcome == "done":
+                with contextlib.closing(_opened(lease, open_sink)) as sink:
+                    outcome = walk.go(sink, until=until)
         except _EndedError as ended:
             return Delivery(ended.outcome, walk.delivered, walk.refused, ended.reason, ended.hole)
         except SinkAwayError as error:
@@ -141,6 +145,10 @@ class _Walk:
         self._engine, self._lease, self._chance = engine, lease, chance
         self._cursor = self._taken = lease.cursor
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
+        self._given_up: set[tuple[int, int]] = set()
+        """Events before which nothing may go, but that somebody gave up: passed over, and not counted yet."""
+        self._stood: set[tuple[int, int]] = set()
+        """Such that nobody gave up: they are tried again."""
         self.delivered = self.refused = 0
 
     def go(self, sink: Sink, *, until: float) -> str:
@@ -191,7 +199,7 @@ class _Walk:
         """Hand over a part, but for what the sink has; what is refused is halved until the event is found."""
         fresh = [event for event in part.events if event[:2] > self._taken]
         uncounted = len(part.events) - len(fresh)
-        waiting = [self._admitted(fresh)]
+        waiting = [self._admitted(self._undecided(fresh))]
         while waiting:
             events = waiting.pop(0)
             try:
@@ -202,7 +210,7 @@ class _Walk:
                     middle = len(events) // 2
                     waiting[:0] = [events[:middle], events[middle:]]
                     continue
-                self._refuse(events[0], str(error), error.answer)
+                self._refuse(events[0], error)
                 waiting = [self._admitted(each) for each in waiting]
                 taken = 0
             else:
@@ -214,32 +222,53 @@ class _Walk:
             elif (part.behind, taken, part.filtered) != (self._cursor, 0, 0):
                 self._advance(part.behind, delivered=taken, filtered=part.filtered)
 
+    def _undecided(self, events: Sequence[Event]) -> list[Event]:
+        """Without those that were refused or held back, and then given up, or are somebody's to decide about."""
+        is_strict = self._lease.ordering == "strict"
+        if not is_strict and not (self._lease.refused or self.refused):
+            return list(events)
+        with self._engine.connect() as connection:
+            states = refusals.beyond(connection, self._lease.name, self._cursor)
+        if not is_strict:
+            return [event for event in events if event[:2] not in states]
+        here = {event[:2] for event in events} & set(states)
+        self._given_up = {each for each in here if states[each] == "discarded"}
+        self._stood = here - self._given_up
+        return [event for event in events if event[:2] not in self._given_up]
+
     def _admitted(self, events: Sequence[Event]) -> list[Event]:
         """Without those that may not overtake a refused one of their call."""
         if self._lease.ordering != "per call" or not (self._lease.refused or self.refused):
             return list(events)
         with self._engine.begin() as connection:
-            held = cursors.refused_calls(connection, self._lease.name, events)
+            held = refusals.undelivered_calls(connection, self._lease.name, events)
             for event in events:
                 if (event.source, event.call_ref) in held:
                     self.refused += 1
-                    cursors.refuse(connection, self._lease, event, "an earlier event of this call was refused", "")
+                    refusals.hold(connection, self._lease, event)
         return [event for event in events if (event.source, event.call_ref) not in held]
 
-    def _refuse(self, event: Event, reason: str, answer: str) -> None:
-        reason = masked(reason, self._lease.settings)
-        if self._lease.ordering == "strict":
-            self._stand(
-                f"event {event.event_id} of call {event.call_ref} was refused, and none may overtake it: {reason}"
-            )
+    def _refuse(self, event: Event, error: RefusedError) -> None:
+        said = told(error, event, self._lease.settings)
         self.refused += 1
         with self._engine.begin() as connection:
-            cursors.refuse(connection, self._lease, event, reason, masked(answer, self._lease.settings))
-            cursors.advance(connection, self._lease, Cursor(event.position, event.place), delivered=0, filtered=0)
+            refusals.refuse(connection, self._lease, event, said)
+            if self._lease.ordering != "strict":
+                cursors.advance(connection, self._lease, Cursor(event.position, event.place), delivered=0, filtered=0)
+        if self._lease.ordering == "strict":
+            self._stand(
+                f"event {event.event_id} of call {event.call_ref} was refused, and none may overtake it: {said.reason}"
+            )
 
     def _advance(self, to: Cursor, *, delivered: int = 0, filtered: int = 0) -> None:
+        passed = {each for each in self._given_up if each <= to}
         with self._engine.begin() as connection:
-            goes_on = cursors.advance(connection, self._lease, to, delivered=delivered, filtered=filtered)
+            goes_on = cursors.advance(
+                connection, self._lease, to, delivered=delivered, filtered=filtered, refused=len(passed)
+            )
+            if any(each <= to for each in self._stood):
+                refusals.resolve_passed(connection, self._lease, self._cursor, to)
+        self._given_up -= passed
         self._cursor = to
         if not goes_on:
             raise _EndedError("stopped")
@@ -255,9 +284,3 @@ class _Walk:
         with self._engine.begin() as connection:
             cursors.end(connection, self._lease, "expired", reason, hole)
         raise _EndedError("expired", reason, hole)
-
-
-def masked(text: str, settings: Mapping[str, Any]) -> str:
-    """A text without what a sink's settings hide."""
-    texts = [value for value in settings.values() if isinstance(value, str)]
-    return mask(text, {*secrets_of(*texts), *secret_values(settings)})

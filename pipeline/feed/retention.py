@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.feed import refusals
 from pipeline.feed.rules.event import LAST_PLACE
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class Expired(NamedTuple):
 def drop_old(engine: Engine, *, days: int) -> int:
     """Delete what is older; returns how many rows. The newest stays: the next position goes on from it.
 
+    Of what was refused, too, nothing is kept longer that was sent.
+
     Args:
         engine: the database.
         days: how long a row is kept.
@@ -35,7 +38,10 @@ def drop_old(engine: Engine, *, days: int) -> int:
             done = connection.execute(_DROP, {"days": days, "limit": ROWS_AT_ONCE}).rowcount
         dropped += done
         if done < ROWS_AT_ONCE:
-            return dropped
+            break
+    with engine.begin() as connection:
+        refusals.drop_old(connection)
+    return dropped
 
 
 # SQL: by position, so that what is left is always all behind one.

@@ -82,7 +82,7 @@ READERS = {
     "feed": {"batches", "feed"},
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
-    "feed_refusals": {"feed"},
+    "feed_refusals": {"feed", "failures"},  # a refusal is listed among the failures
 }
 """The rooms that read each table; those in ``READS_ALL`` besides."""
 
