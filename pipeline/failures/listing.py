@@ -133,6 +133,11 @@ class Failure:
     retry_at: datetime | None
     subscriber: str | None
 
+    @property
+    def sentence(self) -> str:
+        """Why it failed; of a refused event with who refused it."""
+        return self.reason if self.subscriber is None else f"{self.subscriber}: {self.reason}"
+
     def as_json(self) -> dict[str, Any]:
         """As scripts know it: the class is called ``class``, which is no name in Python."""
         return for_scripts(asdict(self))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
+from standardwebhooks import Webhook as Verifier
 
 from pipeline.failures import operator
 from pipeline.failures.bulk import run_bulk
@@ -15,11 +19,15 @@ from pipeline.failures.leafing import page_failures
 from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
 from pipeline.failures.stats import failure_stats
 from pipeline.feed.cursors import due
+from pipeline.feed.deliver import deliver
 from pipeline.feed.retention import drop_old
 from pipeline.feed.rules.event import FINISHED, RECEIVED
 from pipeline.feed.sequence import place
+from pipeline.feed.sinks import open_sink
+from pipeline.feed.sinks.base import Ours
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, walk
+from tests.receiver import Receiver
 
 if TYPE_CHECKING:
     from pipeline.failures.listing import Failure, FailureDetail
@@ -328,7 +336,7 @@ def test_strict_a_refused_event_that_is_given_up_is_passed_over(engine, feed, re
 
 
 def test_what_is_no_text_is_written_down_all_the_same(engine, feed):
-    """With the one character that PostgreSQL has no place for; and such records, of no call, do not wait for each other."""
+    """With the one character that PostgreSQL has no place for. Such records are of no call: none waits for another."""
     feed.add(kinds=(RECEIVED,), shape="raw", ordering="per call")
     feed.options["one"] = {"refuses": ("",)}
     receive(engine, b"\0 none", make_record(call_ref="2"), b"\0 neither")
@@ -339,3 +347,39 @@ def test_what_is_no_text_is_written_down_all_the_same(engine, feed):
     retry(engine, FailureFilter(states=None, ids=(found(engine)[1].id,)))
     feed.deliver()
     assert [each.state for each in found(engine)] == ["open", "resolved"]
+
+
+@pytest.fixture
+def receiver():
+    with contextlib.closing(Receiver()) as found:
+        yield found
+
+
+def test_a_webhook_that_refuses_one_event_of_a_batch_gets_it_again_by_itself(engine, feed, receiver):
+    """Halved until it is found; what was sent and answered is shown without secrets; no other is sent again."""
+    secret = "whsec_" + base64.b64encode(bytes(32)).decode()
+    url = f"http://127.0.0.1:{receiver.port}/hook/t0ps3cr3tt0k3n4711"
+    feed.add(
+        kinds=(RECEIVED,), shape="call", ordering="per call", sink="webhook",
+        settings={"batch": 8}, secrets={"url": url, "secret": secret},
+    )  # fmt: skip
+    receiver.refuses = lambda body: b'"subject": "3"' in body
+    receive(engine, *(make_record(call_ref=str(ref)) for ref in range(8)))
+    opener = functools.partial(open_sink, ours=Ours(allowed_hosts=frozenset({"127.0.0.1"})))
+    place(engine)
+    done = deliver(engine, "one", open_sink=opener, seconds=10)
+    assert (done.delivered, done.refused) == (7, 1)
+    failure = shown(engine, found(engine)[0].id)
+    assert failure.reason == "127.0.0.1 answered 422"
+    assert failure.delivery is not None
+    assert failure.delivery.answer == '{"error": "the field phone is missing"}'
+    request = failure.delivery.request or ""
+    assert request.startswith("POST to 127.0.0.1\nContent-Type: application/cloudevents-batch+json\nwebhook-id: ")
+    assert '"subject": "3"' in request
+    assert not any(hidden in repr(failure) for hidden in (secret, secret[6:], "t0ps3cr3tt0k3n4711"))
+    receiver.refuses = lambda _: False
+    before = len(receiver.got)
+    retry(engine)
+    assert deliver(engine, "one", open_sink=opener, seconds=10).delivered == 1
+    [(_, headers, body)] = receiver.got[before:]
+    assert Verifier(secret).verify(body, headers)[0]["id"] == str(failure.delivery.event_id)
