@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from pipeline.cli.output import as_lines, as_text, console, print_heading
-from pipeline.failures.rules.readable import readable
+from pipeline.failures.rules.readable import readable, readable_request
 from pipeline.feed.refusals import PAST
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def show_failure(failure: FailureDetail, times: Clock) -> None:
         console.print(as_text(f"{times.show(action.at)}  {action.action} {_by(action)}"))
     if failure.delivery is not None and failure.delivery.request is not None:
         print_heading("Request")
-        console.print(as_lines(failure.delivery.request), soft_wrap=True)
+        console.print(as_lines(readable_request(failure.delivery.request)), soft_wrap=True)
     if failure.traceback:
         print_heading("Traceback")
         console.print(as_lines(failure.traceback), soft_wrap=True)

@@ -88,6 +88,12 @@ class Line(NamedTuple):
         return self.subscriber.state in {"active", "paused"} and not (self.subscriber.misses or self.is_late)
 
     @property
+    def says_nothing(self) -> bool:
+        """Whether there is nothing to be said of it, now or of before."""
+        of = self.subscriber
+        return of.state == "active" and not (of.last_error or self.is_late) and of.hole_from is None
+
+    @property
     def acts(self) -> tuple[tuple[str, str], ...]:
         """What can be done from here, and what the buttons are called; a hole is accepted by a command alone."""
         if self.subscriber.state in {"paused", "disabled"}:
