@@ -94,13 +94,13 @@ class Line(NamedTuple):
         return of.state == "active" and not (of.last_error or self.is_late) and of.hole_from is None
 
     @property
-    def acts(self) -> tuple[tuple[str, str], ...]:
-        """What can be done from here, and what the buttons are called; a hole is accepted by a command alone."""
-        if self.subscriber.state in {"paused", "disabled"}:
-            return (("resume", "Resume"),)
-        if self.subscriber.state == "expired":
-            return ()
-        return (("resume", "Try now"), ("pause", "Pause")) if self.subscriber.misses else (("pause", "Pause"),)
+    def acts(self) -> list[tuple[str, str, str]]:
+        """What can be done from here, what that is called, and its button; a hole is accepted by a command alone."""
+        name, state = self.subscriber.name, self.subscriber.state
+        if state in {"paused", "disabled"}:
+            return [("resume", "Resume", f"Resume {name}")]
+        tries = [("resume", "Try now", f"Try {name} now")] if self.subscriber.misses else []
+        return [*tries, ("pause", "Pause", f"Pause {name}")] if state == "active" else []
 
 
 class ListHandler(TabHandler):

@@ -29,6 +29,7 @@ QUEUE = "tests/integration/recordings/test_queue.py"
 AT_REST = "tests/integration/ingest/test_at_rest.py"
 GOES_ON = "tests/integration/ingest/test_goes_on.py"
 BALANCE = "tests/integration/balance/test_balance.py"
+REFUSED = "tests/integration/feed/test_refused.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 
 MUTANTS = (
@@ -409,5 +410,26 @@ MUTANTS = (
         "    QoS = QoS\n",
         "    QoS = redis.QoS\n",
         "tests/integration/worker/test_transport.py::test_what_a_killed_worker_held_comes_back_though_rubbish_is_beside_it",
+    ),
+    Mutant(
+        "what waits behind a refused event of its call overtakes it",
+        "pipeline/feed/again.py",
+        "            if refusal.call in self._stands:\n                continue\n",
+        "",
+        f"{REFUSED}::test_where_the_first_is_refused_again_the_others_stay",
+    ),
+    Mutant(
+        "retrying what was held back leaves behind what it waits for",
+        "pipeline/feed/refusals.py",
+        "AND chosen.ordering = 'per call' ",
+        "AND chosen.ordering = 'strict' ",
+        f"{REFUSED}::test_one_that_was_held_back_takes_those_before_it_along",
+    ),
+    Mutant(
+        "what was given up is in the way for ever",
+        "pipeline/feed/deliver.py",
+        "        return [event for event in events if event[:2] not in self._given_up]\n",
+        "        return list(events)\n",
+        f"{REFUSED}::test_strict_a_refused_event_that_is_given_up_is_passed_over",
     ),
 )

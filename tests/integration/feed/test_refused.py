@@ -28,6 +28,7 @@ from pipeline.feed.sinks.base import Ours
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, walk
 from tests.receiver import Receiver
+from tests.warm import warm
 
 if TYPE_CHECKING:
     from pipeline.failures.listing import Failure, FailureDetail
@@ -383,3 +384,30 @@ def test_a_webhook_that_refuses_one_event_of_a_batch_gets_it_again_by_itself(eng
     assert deliver(engine, "one", open_sink=opener, seconds=10).delivered == 1
     [(_, headers, body)] = receiver.got[before:]
     assert Verifier(secret).verify(body, headers)[0]["id"] == str(failure.delivery.event_id)
+
+
+@pytest.mark.usefixtures("settings_env")
+def test_from_a_shell(engine, feed, refused):
+    """Listed by subscriber, shown with what was sent, retried and discarded; and its exit codes."""
+    refused("1", "2", shape="call")
+    pipeline = warm().pipeline
+    listed = json.loads(pipeline("failures", "list", "--subscriber", "one", "--json").stdout)
+    assert [(each["class"], each["step"], each["call_ref"]) for each in listed] == [
+        ("delivery", "deliver", ref) for ref in ("1", "2")
+    ]
+    assert json.loads(pipeline("failures", "list", "--subscriber", "two", "--json").stdout) == []
+    first, second = (str(each["id"]) for each in listed)
+    text_ = pipeline("failures", "show", first).stdout
+    assert "one" in text_
+    assert '"subject": "1"' in text_
+    shown_ = json.loads(pipeline("failures", "show", first, "--json").stdout)
+    assert (shown_["delivery"]["kind"], shown_["delivery"]["is_kept"]) == (RECEIVED, True)
+    refusals = json.loads(pipeline("subscriber", "show", "one", "--json").stdout)["refusals"]
+    assert {each["event_id"] for each in refusals} >= {shown_["delivery"]["event_id"]}
+    assert "pipeline failures list --subscriber one" in pipeline("subscriber", "show", "one").stdout
+    feed.options["one"].clear()
+    assert pipeline("failures", "retry", first).returncode == 0
+    assert pipeline("failures", "discard", second, "--because", "they never want it").returncode == 0
+    assert pipeline("failures", "retry", second).returncode == 1
+    feed.deliver()
+    assert states(engine) == {"1": "resolved", "2": "discarded"}
