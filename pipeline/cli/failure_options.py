@@ -9,23 +9,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pipeline.batches.rules.steps import Step
 from pipeline.cli.common import Campaign, Reason, Source, time_option
 from pipeline.failures.listing import FailureFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FailedClass = Literal["data", "conflict", "reference", "bug"]
+FailedClass = Literal["data", "conflict", "reference", "bug", "delivery"]
+FailedStep = Literal["normalize", "classify", "bill", "schedule_recordings", "deliver"]
 
 OPTIONS: dict[str, Any] = {
     "failure_class": Annotated[FailedClass | None, typer.Option("--class", help="Those of one class.")],
-    "step": Annotated[Step | None, typer.Option("--step", help="Those of one step.")],
+    "step": Annotated[FailedStep | None, typer.Option("--step", help="Those of one step.")],
     "source": Source,
     "campaign": Campaign,
     "call_ref": Annotated[str | None, typer.Option(help="One call.")],
     "reason": Reason,
     "about": Annotated[str | None, typer.Option(help="Those about one field or kind of error, as `stats` names it.")],
+    "subscriber": Annotated[str | None, typer.Option(help="Events that one subscriber refused.")],
     "since": Annotated[datetime | None, time_option("Those that failed last at this time or later.")],
     "until": Annotated[datetime | None, time_option("Those that failed last before this time.")],
 }
@@ -65,6 +66,7 @@ def _filter(chosen: dict[str, Any]) -> FailureFilter:
         campaign_ref=chosen["campaign"],
         contains=chosen["reason"],
         about=chosen["about"],
+        subscriber=chosen["subscriber"],
         since=chosen["since"],
         until=chosen["until"],
     )

@@ -54,7 +54,7 @@ def list_(
     for row in page:
         table.add_row(
             str(row.id), row.failure_class, row.step, row.call_ref, row.campaign_ref, row.attempts,
-            times.show(row.last_failed_at), row.reason,
+            times.show(row.last_failed_at), row.sentence,
         )  # fmt: skip
     print_rows(table, format_, [failure.as_json() for failure in page])
     if format_ is Format.TABLE:

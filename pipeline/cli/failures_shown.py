@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from pipeline.cli.output import as_lines, as_text, console, print_heading
 from pipeline.cli.tables import Table, counted
 from pipeline.failures.rules.differing import differing_fields
-from pipeline.failures.rules.readable import readable
+from pipeline.failures.rules.readable import readable, readable_request
+from pipeline.feed.refusals import PAST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     from pipeline.failures.listing import Action, FailureDetail
     from pipeline.failures.preview import Preview
     from pipeline.failures.stakes import Total
+    from pipeline.feed.refusals import Delivery
     from pipeline.instants import Clock
 
 CHARACTERS_SHOWN: Final = 20_000
-_APART: Final = ("raw", "edited", "stored", "traceback", "actions")
+_APART: Final = ("raw", "edited", "stored", "delivery", "traceback", "actions")
 """Of a failure, what is more than a line."""
 
 
@@ -29,17 +31,32 @@ def show_failure(failure: FailureDetail, times: Clock) -> None:
     for name, value in failure.as_json().items():
         if value is not None and name not in _APART:
             _show_fact(name, times.show(value) if isinstance(value, datetime) else value)
+    if failure.delivery is not None:
+        _show_delivery(failure.delivery)
     discards = [action for action in failure.actions if action.action == "discard"]
     if failure.state == "discarded" and discards:
         _show_fact("discarded", _by(discards[-1]))
     for action in failure.actions:
         console.print(as_text(f"{times.show(action.at)}  {action.action} {_by(action)}"))
+    if failure.delivery is not None and failure.delivery.request is not None:
+        print_heading("Request")
+        console.print(as_lines(readable_request(failure.delivery.request)), soft_wrap=True)
     if failure.traceback:
         print_heading("Traceback")
         console.print(as_lines(failure.traceback), soft_wrap=True)
     _show_record("Raw record as received", failure.raw)
     _show_record("Raw record as edited", failure.edited)
     _show_record("Raw record of the stored call", failure.stored)
+
+
+def _show_delivery(delivery: Delivery) -> None:
+    _show_fact("event", f"{delivery.kind} {delivery.event_id}")
+    _show_fact("place", f"position {delivery.position}, place {delivery.place} of the feed")
+    _show_fact("order", delivery.ordering)
+    if delivery.answer:
+        _show_fact("answer", delivery.answer)
+    if not delivery.is_kept:
+        _show_fact("kept", f"no: it is {PAST}")
 
 
 def _show_fact(name: str, value: object) -> None:

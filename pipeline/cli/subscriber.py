@@ -17,7 +17,6 @@ from pipeline.cli.subscriber_replay import as_dict, replay, share, show_replays
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import PipelineError
 from pipeline.feed import subscribers
-from pipeline.feed.deliver import masked
 from pipeline.feed.replays import active_replays, replays_of
 from pipeline.feed.rules.event import KINDS, Event, event_id
 from pipeline.feed.rules.filter import Filter
@@ -25,6 +24,7 @@ from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
 from pipeline.feed.sinks import check_apart, check_settings, open_sink, public_keys
 from pipeline.feed.sinks.base import SettingError
 from pipeline.feed.subscribers import NewSubscriber, SubscriberError, names_of
+from pipeline.feed.telling import masked
 from pipeline.logs.rules.secrets import secrets_of
 from pipeline.settings import current_settings, sinks_know
 
@@ -140,7 +140,7 @@ def show(name: Name, *, utc: Utc = False, as_json: AsJson = False) -> None:
     if replays:
         show_replays(replays, times)
     if refused:
-        _show_refused(refused, times)
+        _show_refused(name, refused, times)
 
 
 @app.command()
@@ -159,11 +159,12 @@ def resume(
     skip_hole: Annotated[
         bool, typer.Option("--skip-hole", help="Go on behind the positions that an expired one will never get.")
     ] = False,
+    because: Because = None,
     who: Who = None,
 ) -> None:
     """Deliver to a subscriber again at once, whatever it was put off or stopped for."""
     with _said(), database() as engine, engine.begin() as connection:
-        was = subscribers.resume(connection, name, who=who or operator_name(), skip_hole=skip_hole)
+        was = subscribers.resume(connection, name, who=who or operator_name(), skip_hole=skip_hole, reason=because)
     gap = f" It never gets positions {was.hole_from} to {was.hole_to}." if was.state == "expired" else ""
     console.print(f"Subscriber {name} goes on; it was {was.state}.{gap}", highlight=False)
 
@@ -290,11 +291,12 @@ def _because(reason: str | None) -> str:
     return f": {reason}" if reason else ""
 
 
-def _show_refused(refused: list[RefusedEvent], times: Clock) -> None:
+def _show_refused(name: str, refused: list[RefusedEvent], times: Clock) -> None:
     print_heading("Refused events, the newest first")
-    table = Table("refused", "position", "place", "kind", "source", "call ref", "reason", "answer")
+    table = Table("refused", "position", "place", "kind", "source", "call ref", "state", "reason", "answer")
     for each in refused:
         when = times.show(each.refused_at)
         about = (each.position, each.place, each.kind, each.source, each.call_ref)
-        table.add_row(when, *about, each.reason, each.answer)
+        table.add_row(when, *about, each.state, each.reason, each.answer)
     console.print(table)
+    console.print(f"What to do: pipeline failures list --subscriber {name}", highlight=False)

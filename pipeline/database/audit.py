@@ -35,11 +35,26 @@ def record_action(
 
 
 def record_actions(
-    connection: Connection, who: str, action: str, record_ids: Sequence[int], reason: str | None = None
+    connection: Connection,
+    who: str,
+    action: str,
+    record_ids: Sequence[int | None],
+    reason: str | None = None,
+    **about: str,
 ) -> None:
-    """Write down what somebody did about records, and why."""
+    """Write down what somebody did about records, and why.
+
+    Args:
+        connection: of the transaction that does it.
+        who: did it.
+        action: what it is called.
+        record_ids: the records; None: which one is not known any more.
+        reason: why, if that was said.
+        about: what else is to be known of it.
+    """
     chosen = func.unnest(literal(list(record_ids), ARRAY(BigInteger))).column_valued("record_id")
-    connection.execute(telling(who, action, chosen, _json(None if reason is None else {"reason": reason})))
+    detail = about if reason is None else about | {"reason": reason}
+    connection.execute(telling(who, action, chosen, _json(detail or None)))
 
 
 def telling(who: str, action: str, record_id: ColumnElement[int], detail: ColumnElement[Any]) -> Insert:

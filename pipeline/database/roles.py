@@ -33,6 +33,8 @@ class Role(NamedTuple):
 
     rights: Mapping[str, tuple[str, ...]]
     functions: tuple[str, ...] = ()
+    sequences: tuple[str, ...] = ()
+    """Those it counts by that are another table's."""
     waits_for_steps: bool = False
     """Whether it takes the locks of steps."""
 
@@ -78,7 +80,7 @@ ROLES = {
             f"INSERT ({_SAID})": ("actions",),
             "UPDATE": (
                 *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),
-                "conflicts",
+                *("conflicts", "feed_refusals"),
             ),
             f"UPDATE ({_REOPENED})": ("batches",),
             "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
@@ -87,6 +89,7 @@ ROLES = {
         },
         # Both look for somebody who has asked for it.
         functions=("accept_conflict_in_bulk(bigint, bigint)", "edit_in_bulk(bigint, bigint, bytea)"),
+        sequences=("failures_id_seq",),
         waits_for_steps=True,
     ),
     "cdr_flower": Role(  # flower
@@ -97,6 +100,9 @@ ROLES = {
             "INSERT (record_id, revision, raw, edited_by)": ("edits",),
             f"INSERT ({_FED})": ("feed",),
             "UPDATE (state, retry_at)": ("failures",),
+            "UPDATE (state)": ("feed_refusals",),
+            # Paused and resumed; no cursor is moved, so nothing is passed over.
+            "UPDATE (state, state_since, state_reason, misses, due_at, last_error)": ("subscribers",),
             f"UPDATE ({_REOPENED})": ("batches",),
             "DELETE": ("probes",),
         },
@@ -167,6 +173,7 @@ def grants(database: str, schema: str = "public", *, prefix: str = "") -> Iterat
     all_of_them = ", ".join(names(prefix))
     yield f"REVOKE CREATE ON SCHEMA {_quoted(schema)} FROM PUBLIC"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {_quoted(schema)} FROM {all_of_them}"
+    yield f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA {_quoted(schema)} FROM {all_of_them}"
     for function in FUNCTIONS:
         # A copy that was restored without privileges lets anybody run them.
         yield f"REVOKE ALL ON FUNCTION {_quoted(schema)}.{function} FROM PUBLIC, {all_of_them}"
@@ -176,6 +183,8 @@ def grants(database: str, schema: str = "public", *, prefix: str = "") -> Iterat
         for right, tables in may.rights.items():
             known = ", ".join(f"{_quoted(schema)}.{table}" for table in tables)
             yield f"GRANT {right} ON {known} TO {prefix}{role}"
+        for sequence in may.sequences:
+            yield f"GRANT USAGE ON SEQUENCE {_quoted(schema)}.{sequence} TO {prefix}{role}"
         for function in may.functions:
             yield f"GRANT EXECUTE ON FUNCTION {_quoted(schema)}.{function} TO {prefix}{role}"
 

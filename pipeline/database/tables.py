@@ -27,6 +27,7 @@ from sqlalchemy import (
     MetaData,
     Numeric,
     PrimaryKeyConstraint,
+    Sequence,
     SmallInteger,
     Table,
     Text,
@@ -607,11 +608,12 @@ subscriber_secrets = Table(
     Column("settings", JSONB, nullable=False),
 )
 
-# Events that a subscriber's other side would not have.
+# Events that a subscriber's other side would not have, and those that wait behind one of these, never tried: failures
+# of the class `delivery`, counted by the sequence of the others.
 feed_refusals = Table(
     "feed_refusals",
     metadata,
-    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("id", BigInteger, Sequence("failures_id_seq"), primary_key=True),
     Column("subscriber", Text, ForeignKey("subscribers.name", ondelete="CASCADE"), nullable=False),
     Column("position", BigInteger, nullable=False),
     Column("place", Integer, nullable=False),
@@ -622,8 +624,24 @@ feed_refusals = Table(
     Column("reason", Text, nullable=False),
     Column("answer", Text, nullable=False),
     Column("refused_at", AWARE, nullable=False, server_default=NOW),
+    Column(
+        "state",
+        Text,
+        one_of("state", "open", "retrying", "resolved", "discarded"),
+        nullable=False,
+        server_default="open",
+    ),
+    Column("attempts", Integer, nullable=False, server_default=text("1")),
+    Column("last_refused_at", AWARE, nullable=False, server_default=NOW),
+    # Null in rows of the version before whose event was past its retention by then.
+    Column("record_id", BigInteger),
+    Column("campaign_ref", Text),
+    # What was sent, cut off, without secrets; kept as long as the feed is.
+    Column("request", Text),
     UniqueConstraint("subscriber", "position", "place"),
     Index(None, "subscriber", "source", "call_ref"),
+    Index("feed_refusals_waiting_idx", "id", postgresql_where=text("state IN ('open', 'retrying')")),
+    Index("feed_refusals_retrying_idx", "subscriber", "position", "place", postgresql_where=text("state = 'retrying'")),
 )
 
 # What a subscriber gets once more: a cursor of its own, which leaves the main one alone. Columns that deliveries share

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -74,7 +75,10 @@ def _do_part(connection: Connection, bulk: BulkAction, *, region: str) -> _Part 
     if not page:
         return None
     wait_for_locks(connection, NEVER_LONG_SECONDS)
-    if bulk.action not in {"discard", "restore"}:
+    # A part is of records or of deliveries: those have no batch that somebody may have in hand.
+    of_records = page[0].subscriber is None
+    page = list(itertools.takewhile(lambda failure: (failure.subscriber is None) == of_records, page))
+    if of_records and bulk.action not in {"discard", "restore"}:
         page = page[: free_at_first(connection, to_be_locked(connection, bulk.action, page))]
         if not page:
             return _Part(0, 0)

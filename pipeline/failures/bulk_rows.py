@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
-from pipeline.database.tables import bulk_actions, failures
+from pipeline.database.tables import bulk_actions
+from pipeline.failures.both import DELIVERY, FAILED
 from pipeline.failures.listing import FailureFilter, count_failures
 from pipeline.failures.rules.change import Change
 
@@ -89,12 +90,15 @@ def ask_for(
     Returns:
         The id of the bulk action.
     """
-    newest = connection.scalar(select(func.max(failures.c.id))) or 0
+    newest = connection.scalar(select(func.max(FAILED.c.id))) or 0
     wanted = open_to(action, wanted)._replace(up_to=newest)
     narrowing = _as_json(wanted)
+    # A worker of a version before would discard what is not to be retried, and finds none of a class that is new to it;
+    # a name that it does not know makes it refuse.
     if action not in {"retry", "discard"}:
-        # A worker of a version before discards what is not to be retried; a name it does not know makes it refuse.
         narrowing["change"] = None if change is None else change._asdict()
+    if wanted.failure_class == DELIVERY:
+        narrowing["subscriber"] = wanted.subscriber
     asked = insert(bulk_actions).values(
         action=action, wanted=narrowing, who=who, reason=reason, total=count_failures(connection, wanted)
     )

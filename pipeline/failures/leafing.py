@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select
 
-from pipeline.database.tables import failures
+from pipeline.failures.both import FAILED
 from pipeline.failures.listing import LISTED, Failure
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def page_failures(
     """
     page = LISTED.where(*wanted.conditions()).limit(limit + 1)
     if after is not None:
-        page = page.where(failures.c.id > after).order_by(failures.c.id)
+        page = page.where(FAILED.c.id > after).order_by(FAILED.c.id)
     else:
-        page = page.order_by(failures.c.id.desc())
+        page = page.order_by(FAILED.c.id.desc())
         if before is not None:
-            page = page.where(failures.c.id < before)
+            page = page.where(FAILED.c.id < before)
     found = [Failure(*row) for row in connection.execute(page)]
     more = len(found) > limit
     found = found[:limit]
@@ -59,6 +59,6 @@ class Beside(NamedTuple):
 
 def beside(connection: Connection, wanted: FailureFilter, failure_id: int) -> Beside:
     """The ids of the failures before and after one, by the same order as the pages'; it need not match itself."""
-    ids = select(func.min(failures.c.id)).where(*wanted.conditions(), failures.c.id > failure_id)
-    older = select(func.max(failures.c.id)).where(*wanted.conditions(), failures.c.id < failure_id)
+    ids = select(func.min(FAILED.c.id)).where(*wanted.conditions(), FAILED.c.id > failure_id)
+    older = select(func.max(FAILED.c.id)).where(*wanted.conditions(), FAILED.c.id < failure_id)
     return Beside(connection.scalar(ids), connection.scalar(older))

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import ColumnElement, case, func, select
 
 from pipeline.database.narrowing import among, narrow
-from pipeline.database.tables import actions, batches, calls, edits, failures, inbox, revisions
+from pipeline.database.tables import actions, batches, calls, edits, inbox, revisions
+from pipeline.failures.both import DELIVERY, FAILED
+from pipeline.feed.refusals import read_delivery
 from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:
@@ -18,13 +20,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.database.narrowing import Conditions
+    from pipeline.feed.refusals import Delivery
 
 
 class FailureFilter(NamedTuple):
     """What to look for; a field that is None does not narrow the search.
 
     Attributes:
-        failure_class: ``data``, ``conflict``, ``reference`` or ``bug``.
+        failure_class: ``data``, ``conflict``, ``reference``, ``bug`` or ``delivery``.
         step: the step that failed.
         states: e.g. ``("open",)``.
         source: the dialler.
@@ -32,6 +35,7 @@ class FailureFilter(NamedTuple):
         campaign_ref: of the campaign.
         about: the field or the kind of error; empty for those that name none.
         problem: what is wrong, as ``failure_stats`` counts by it.
+        subscriber: who refused an event.
         contains: found anywhere in the reason, case-insensitively.
         since: failed last at this instant or later.
         until: failed last before this instant.
@@ -52,16 +56,17 @@ class FailureFilter(NamedTuple):
     up_to: int | None = None
     about: str | None = None
     problem: str | None = None
+    subscriber: str | None = None
 
     def conditions(self) -> Iterator[ColumnElement[bool]]:
         """Only what narrows is in them, so that the indexes are used."""
         return narrow(self._asdict(), _CONDITIONS)
 
 
-ABOUT = func.coalesce(failures.c.field, failures.c.error_type, "")
-"""The field or the kind of error."""
+ABOUT = func.coalesce(FAILED.c.field, FAILED.c.error_type, FAILED.c.subscriber, "")
+"""The field or the kind of error; of a refused event the subscriber."""
 
-_REASON = failures.c.reason
+_REASON = FAILED.c.reason
 
 
 def _until(text_: Any, *marks: str) -> Any:
@@ -73,8 +78,9 @@ def _until(text_: Any, *marks: str) -> Any:
 # Texts are split, not matched: a hundred thousand reasons are looked at while a page waits, and a pattern takes ten
 # times as long.
 PROBLEM = case(
-    (failures.c.failure_class == "data", _until(_REASON, ", got ", " at character ", ": byte 0x")),
-    (failures.c.failure_class == "conflict", "already stored with other content"),
+    (FAILED.c.failure_class == "data", _until(_REASON, ", got ", " at character ", ": byte 0x")),
+    (FAILED.c.failure_class == "conflict", "already stored with other content"),
+    (FAILED.c.failure_class == DELIVERY, func.concat(FAILED.c.subscriber, ": ", _REASON)),
     (_REASON.startswith("no tariff for "), "no tariff"),
     (
         _REASON.startswith("no rate for "),
@@ -85,25 +91,31 @@ PROBLEM = case(
 """The reason without what is of the one record: its value, its number, its time."""
 
 _CONDITIONS: Conditions = {
-    "failure_class": lambda value: failures.c.failure_class == value,
-    "step": lambda value: failures.c.step == value,
-    "states": lambda values: among(failures.c.state, values),
-    "source": lambda value: failures.c.source == value,
-    "call_ref": lambda value: failures.c.call_ref == value,
-    "campaign_ref": lambda value: failures.c.campaign_ref == value,
-    "contains": lambda value: failures.c.reason.icontains(value, autoescape=True),
-    "since": lambda instant: failures.c.last_failed_at >= instant,
-    "until": lambda instant: failures.c.last_failed_at < instant,
-    "ids": lambda values: among(failures.c.id, values),
-    "up_to": lambda value: failures.c.id <= value,
+    "failure_class": lambda value: FAILED.c.failure_class == value,
+    "step": lambda value: FAILED.c.step == value,
+    "states": lambda values: among(FAILED.c.state, values),
+    "source": lambda value: FAILED.c.source == value,
+    "call_ref": lambda value: FAILED.c.call_ref == value,
+    "campaign_ref": lambda value: FAILED.c.campaign_ref == value,
+    "contains": lambda value: FAILED.c.reason.icontains(value, autoescape=True),
+    "since": lambda instant: FAILED.c.last_failed_at >= instant,
+    "until": lambda instant: FAILED.c.last_failed_at < instant,
+    "ids": lambda values: among(FAILED.c.id, values),
+    "up_to": lambda value: FAILED.c.id <= value,
     "about": lambda value: value == ABOUT,
     "problem": lambda value: value == PROBLEM,
+    "subscriber": lambda value: FAILED.c.subscriber == value,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A failure in a list; instants are aware."""
+    """A failure in a list; instants are aware.
+
+    Attributes:
+        record_id: the record it is about, or that its event is about; 0: it was refused longer ago than that is known.
+        subscriber: who refused an event; None: it is a step's failure.
+    """
 
     id: int
     record_id: int
@@ -119,6 +131,12 @@ class Failure:
     first_failed_at: datetime
     last_failed_at: datetime
     retry_at: datetime | None
+    subscriber: str | None
+
+    @property
+    def sentence(self) -> str:
+        """Why it failed; of a refused event with who refused it."""
+        return self.reason if self.subscriber is None else f"{self.subscriber}: {self.reason}"
 
     def as_json(self) -> dict[str, Any]:
         """As scripts know it: the class is called ``class``, which is no name in Python."""
@@ -150,7 +168,8 @@ class FailureDetail(Failure):
         raw: the record as received; None: it is not there.
         edited: the record as a person mended it last; None: nobody has.
         stored: of a conflict, the record that the call's stored version was made of.
-        actions: what people did to the record, in the order they did it.
+        delivery: of a refused event, what it is and what was said to it.
+        actions: what people did to the record, or about its delivery to that subscriber, in the order they did it.
     """
 
     error_type: str | None
@@ -159,26 +178,27 @@ class FailureDetail(Failure):
     raw: bytes | None
     edited: bytes | None
     stored: bytes | None
+    delivery: Delivery | None
     actions: tuple[Action, ...]
 
 
 _LAST_ID = 2**63 - 1
 """No failure has a greater id, whatever is typed, and the server takes no greater one."""
 
-LISTED = select(*(failures.c[each.name].label(each.name) for each in fields(Failure)))
+LISTED = select(*(FAILED.c[each.name].label(each.name) for each in fields(Failure)))
 
 
 def list_failures(connection: Connection, wanted: FailureFilter, *, limit: int, after: int = 0) -> list[Failure]:
     """A page of failures by id, from the one after ``after`` on."""
     rows = connection.execute(
-        LISTED.where(*wanted.conditions(), failures.c.id > min(after, _LAST_ID)).order_by(failures.c.id).limit(limit)
+        LISTED.where(*wanted.conditions(), FAILED.c.id > min(after, _LAST_ID)).order_by(FAILED.c.id).limit(limit)
     )
     return [Failure(*row) for row in rows]
 
 
 def count_failures(connection: Connection, wanted: FailureFilter) -> int:
     """How many failures match."""
-    return connection.scalars(select(func.count()).select_from(failures).where(*wanted.conditions())).one()
+    return connection.scalars(select(func.count()).select_from(FAILED).where(*wanted.conditions())).one()
 
 
 class FailureState(NamedTuple):
@@ -190,34 +210,38 @@ class FailureState(NamedTuple):
 
 def state_of_failure(connection: Connection, failure_id: int) -> FailureState | None:
     """Where a failure is, for whoever waits for it to move; None if there is none of this id."""
-    row = connection.execute(
-        select(failures.c.state, failures.c.attempts).where(failures.c.id == failure_id)
-    ).one_or_none()
+    row = connection.execute(select(FAILED.c.state, FAILED.c.attempts).where(FAILED.c.id == failure_id)).one_or_none()
     return None if row is None else FailureState(*row)
 
 
 def read_failure(connection: Connection, failure_id: int) -> FailureDetail | None:
     """One failure with its traceback, its raw record as received and as edited, and who did what; None if unknown."""
     row = connection.execute(
-        LISTED.add_columns(failures.c.error_type, failures.c.traceback).where(
-            failures.c.id == min(failure_id, _LAST_ID)
-        )
+        LISTED.add_columns(FAILED.c.error_type, FAILED.c.traceback).where(FAILED.c.id == min(failure_id, _LAST_ID))
     ).one_or_none()
     if row is None:
         return None
-    done = connection.execute(
-        select(*(actions.c[each.name] for each in fields(Action)))
-        .where(actions.c.record_id == row.record_id)
-        .order_by(actions.c.id)
-    )
     return FailureDetail(
         **row._asdict(),
         received_at=connection.scalar(select(batches.c.received_at).where(batches.c.id == batch_of(row.record_id))),
         raw=_as_received(connection, row.record_id),
         edited=_as_edited(connection, row.record_id),
         stored=_stored_version(connection, row.source, row.call_ref) if row.failure_class == "conflict" else None,
-        actions=tuple(Action(*action) for action in done),
+        delivery=None if row.subscriber is None else read_delivery(connection, row.id),
+        actions=_actions(connection, row.record_id, row.subscriber),
     )
+
+
+def _actions(connection: Connection, record_id: int, subscriber: str | None) -> tuple[Action, ...]:
+    """What was done to a record, or about its delivery to somebody."""
+    of_whom = actions.c.detail["subscriber"].astext
+    done = connection.execute(
+        select(*(actions.c[each.name] for each in fields(Action)))
+        .where(actions.c.record_id == record_id)
+        .where(of_whom.is_(None) if subscriber is None else of_whom == subscriber)
+        .order_by(actions.c.id)
+    )
+    return tuple(Action(*action) for action in done)
 
 
 def _stored_version(connection: Connection, source: str, call_ref: str | None) -> bytes | None:

@@ -13,6 +13,7 @@ from pipeline.calls.rules.cdr import read_cdr
 from pipeline.database.audit import record_actions
 from pipeline.database.feed_log import tell
 from pipeline.errors import PipelineError
+from pipeline.failures import deliveries
 from pipeline.failures.conflicts import accept_conflict, read_conflict
 from pipeline.failures.listing import FailureFilter, list_failures
 from pipeline.record_ids import batch_of
@@ -44,9 +45,10 @@ def retry(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None
 
 def retry_page(connection: Connection, page: Sequence[Failure], *, who: str, reason: str | None) -> int:
     """Release those of these failures that are open; returns how many."""
-    released = release(connection, [failure.id for failure in page])
-    record_actions(connection, who, "retry", [failure.record_id for failure in page], reason)
-    return released
+    records, refused = deliveries.apart(page)
+    released = release(connection, [failure.id for failure in records])
+    record_actions(connection, who, "retry", [failure.record_id for failure in records], reason)
+    return released + deliveries.retry(connection, refused, who=who, reason=reason)
 
 
 def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> Iterator[int]:
@@ -59,6 +61,7 @@ def discard(engine: Engine, wanted: FailureFilter, *, who: str, reason: str) -> 
 
 def discard_page(connection: Connection, page: Sequence[Failure], *, who: str, reason: str | None) -> int:
     """Give those of these failures up that are open; returns how many."""
+    records, refused = deliveries.apart(page)
     discarded = connection.execute(
         text(
             # By id, as whoever releases them takes them.
@@ -67,11 +70,11 @@ def discard_page(connection: Connection, page: Sequence[Failure], *, who: str, r
             "UPDATE failures SET state = 'discarded', retry_at = NULL "
             "WHERE id IN (SELECT id FROM chosen) RETURNING record_id"
         ),
-        {"ids": [failure.id for failure in page]},
+        {"ids": [failure.id for failure in records]},
     ).scalars()
     record_ids = list(discarded)
     record_actions(connection, who, "discard", record_ids, reason)
-    return len(record_ids)
+    return len(record_ids) + deliveries.discard(connection, refused, who=who, reason=reason)
 
 
 def restore(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | None = None) -> Iterator[int]:
@@ -89,12 +92,13 @@ def restore(engine: Engine, wanted: FailureFilter, *, who: str, reason: str | No
 
 def restore_page(connection: Connection, page: Sequence[Failure], *, who: str, reason: str | None) -> int:
     """Open those of these failures again that are discarded; returns how many."""
+    records, refused = deliveries.apart(page)
     found = connection.execute(
         text(
             "SELECT id, record_id FROM failures WHERE id = ANY(cast(:ids AS bigint[])) AND state = 'discarded' "
             "ORDER BY id FOR UPDATE"
         ),
-        {"ids": [failure.id for failure in page]},
+        {"ids": [failure.id for failure in records]},
     ).all()
     # Who does it is written down first: the database looks for it, failure by failure.
     record_actions(connection, who, "restore", [row.record_id for row in found], reason)
@@ -102,7 +106,7 @@ def restore_page(connection: Connection, page: Sequence[Failure], *, who: str, r
         text("UPDATE failures SET state = 'open' WHERE id = ANY(cast(:ids AS bigint[]))"),
         {"ids": [row.id for row in found]},
     )
-    return len(found)
+    return len(found) + deliveries.restore(connection, refused, who=who, reason=reason)
 
 
 def edit(engine: Engine, failure_id: int, raw: bytes, *, who: str, region: str, now: datetime) -> None:
@@ -199,6 +203,8 @@ def _open_failure(connection: Connection, failure_id: int, *, lock: bool = False
         ),
         {"id": failure_id},
     ).one_or_none()
+    if row is None and deliveries.is_delivery(connection, failure_id):
+        raise RefusedError(f"failure {failure_id} is of an event that a subscriber refused: retry it or discard it")
     if row is None:
         raise RefusedError(f"there is no failure {failure_id}")
     if row.state != "open":

@@ -13,7 +13,8 @@ from pipeline.billing.foresight import foresee
 from pipeline.billing.ledger import InForce, charges_in_force
 from pipeline.billing.rules.pricing import Line, Unbilled, Uncharged
 from pipeline.calls.rules.disposition import classify
-from pipeline.database.tables import calls, conflicts, failures
+from pipeline.database.tables import calls, conflicts
+from pipeline.failures.both import FAILED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,11 +49,11 @@ def stakes_of(connection: Connection, wanted: FailureFilter, *, timezone: str, l
         limit: the most of them.
     """
     found = connection.execute(
-        select(failures.c.id, calls.c.id, conflicts.c.content)
-        .join(calls, (calls.c.source == failures.c.source) & (calls.c.call_ref == failures.c.call_ref))
-        .outerjoin(conflicts, conflicts.c.record_id == failures.c.record_id)
-        .where(*wanted.conditions(), failures.c.failure_class == "conflict")
-        .order_by(failures.c.id)
+        select(FAILED.c.id, calls.c.id, conflicts.c.content)
+        .join(calls, (calls.c.source == FAILED.c.source) & (calls.c.call_ref == FAILED.c.call_ref))
+        .outerjoin(conflicts, conflicts.c.record_id == FAILED.c.record_id)
+        .where(*wanted.conditions(), FAILED.c.failure_class == "conflict")
+        .order_by(FAILED.c.id)
         .limit(limit)
     ).all()
     stored = charges_in_force(connection, [call_id for _, call_id, _ in found])

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import func, select, text
 
-from pipeline.database.tables import failures
+from pipeline.failures.both import FAILED
 from pipeline.failures.listing import ABOUT, PROBLEM, for_scripts
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ def failure_stats(connection: Connection, wanted: FailureFilter, *, limit: int) 
     A record chooses the name of the field that is wrong with it, so there may be as many kinds as failures.
     """
     kind = (
-        failures.c.failure_class,
-        failures.c.step,
-        failures.c.state,
+        FAILED.c.failure_class,
+        FAILED.c.step,
+        FAILED.c.state,
         ABOUT.label("about"),
         PROBLEM.label("problem"),
     )
@@ -64,9 +64,9 @@ def failure_stats(connection: Connection, wanted: FailureFilter, *, limit: int) 
         select(
             *kind,
             count,
-            func.min(failures.c.first_failed_at),
-            func.max(failures.c.last_failed_at),
-            func.min(failures.c.reason),
+            func.min(FAILED.c.first_failed_at),
+            func.max(FAILED.c.last_failed_at),
+            func.min(FAILED.c.reason),
             func.count().over().label("kinds"),
         )
         .where(*wanted.conditions())

@@ -15,12 +15,9 @@ from pipeline.feed.rules.event import LAST_PLACE
 from pipeline.feed.rules.filter import Filter
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy import Connection
-
-    from pipeline.feed.rules.event import Event
 
 LEASE_SECONDS: Final = 15.0
 """How long a subscriber is its deliverer's without a sign of it; a deliverer that was killed is replaced then."""
@@ -83,23 +80,16 @@ class Lease(NamedTuple):
     """None: it is the subscriber's main cursor."""
 
 
-class Refusal(NamedTuple):
-    """An event that the other side would not have."""
-
-    event: Event
-    reason: str
-    answer: str
-
-
 def due(connection: Connection) -> list[str]:
     """The subscribers that something waits for and nobody delivers to, those put off excepted."""
     return list(connection.scalars(_DUE))
 
 
-_FREE = "state = 'active' AND due_at <= now() AND (leased_until IS NULL OR leased_until < now())"
+_FREE = "subscribers.state = 'active' AND due_at <= now() AND (leased_until IS NULL OR leased_until < now())"
 _DUE = text(
-    f"SELECT name FROM subscribers WHERE {_FREE} AND (position, place) < "
-    f"((SELECT coalesce(max(position), 0) FROM feed), {LAST_PLACE}) ORDER BY name"
+    f"SELECT name FROM subscribers WHERE {_FREE} AND ((position, place) < "
+    f"((SELECT coalesce(max(position), 0) FROM feed), {LAST_PLACE}) OR EXISTS ("
+    "SELECT FROM feed_refusals WHERE subscriber = name AND feed_refusals.state = 'retrying')) ORDER BY name"
 )
 
 
@@ -157,13 +147,13 @@ def leased(connection: Connection, name: str, mine: uuid.UUID) -> Lease:
 
 def renew(connection: Connection, lease: Lease) -> bool:
     """Keep a subscriber for longer; False when it is no longer ours."""
-    return bool(_of_lease(connection, lease, "leased_until = now() + make_interval(secs => :seconds)"))
+    return bool(change_leased(connection, lease, "leased_until = now() + make_interval(secs => :seconds)"))
 
 
 def advance(
-    connection: Connection, lease: Lease, to: Cursor, *, delivered: int, filtered: int, refused: Sequence[Refusal] = ()
-) -> bool:
-    """Move the cursor behind what was delivered; False when this deliverer should stop.
+    connection: Connection, lease: Lease, to: Cursor, *, delivered: int, filtered: int, refused: int = 0
+) -> str | None:
+    """Move the cursor behind what was delivered; its state, of which only ``active`` goes on. None: not ours any more.
 
     Each event that the cursor passes is counted as what became of it, here and nowhere else: so ``pipeline balance``
     can hold the counts against the feed. Where the lease is somebody else's nothing is counted, and they do it again.
@@ -174,9 +164,9 @@ def advance(
         to: where it is now.
         delivered: events taken since it was last moved.
         filtered: events passed over.
-        refused: those that the other side would not have.
+        refused: those that the other side would not have, or that somebody gave up.
     """
-    state = _of_lease(
+    return change_leased(
         connection,
         lease,
         "position = :position, place = :place, delivered = delivered + :delivered, filtered = filtered + :filtered, "
@@ -187,12 +177,8 @@ def advance(
         **to._asdict(),
         delivered=delivered,
         filtered=filtered,
-        refused=len(refused),
+        refused=refused,
     )
-    if state is not None:
-        for each in refused:
-            _write_refusal(connection, lease, each)
-    return state == "active"
 
 
 def _paced(lease: Lease) -> str:
@@ -206,7 +192,7 @@ def _paced(lease: Lease) -> str:
 
 def let_go(connection: Connection, lease: Lease) -> None:
     """Nothing more is to be delivered for now."""
-    _of_lease(connection, lease, "leased_by = NULL, leased_until = NULL")
+    change_leased(connection, lease, "leased_by = NULL, leased_until = NULL")
 
 
 def miss(connection: Connection, lease: Lease, reason: str, *, wait_seconds: float, counts: bool = True) -> None:
@@ -219,7 +205,7 @@ def miss(connection: Connection, lease: Lease, reason: str, *, wait_seconds: flo
         wait_seconds: until the next try.
         counts: False: nothing is wrong, it only has no room at the moment.
     """
-    _of_lease(
+    change_leased(
         connection,
         lease,
         "leased_by = NULL, leased_until = NULL, due_at = clock_timestamp() + make_interval(secs => :wait), "
@@ -242,7 +228,7 @@ def end(
         reason: a sentence for the operator; None: there is nothing to say.
         hole: the first and the last position that it will never get.
     """
-    _of_lease(
+    change_leased(
         connection,
         lease,
         "leased_by = NULL, leased_until = NULL, state = :state, state_since = now(), state_reason = :reason, "
@@ -254,8 +240,15 @@ def end(
     )
 
 
-def _of_lease(connection: Connection, lease: Lease, changes: str, **values: Any) -> str | None:
-    """Change what is leased while it is ours; its state, or None when it is somebody else's by now."""
+def change_leased(connection: Connection, lease: Lease, changes: str, **values: Any) -> str | None:
+    """Change what is leased while it is ours; its state, or None when it is somebody else's by now.
+
+    Args:
+        connection: the transaction.
+        lease: ours.
+        changes: what to set, in SQL.
+        values: of the parameters in it.
+    """
     statement = text(f"UPDATE {_OURS[lease.replay is not None].format(changes=changes)}")
     values |= {"name": lease.name, "mine": lease.mine, "seconds": LEASE_SECONDS}
     state: str | None = connection.scalar(statement, values | ({"id": lease.replay.id} if lease.replay else {}))
@@ -269,46 +262,3 @@ _OURS: Final = {
     "  SELECT FROM subscribers AS of WHERE of.name = :name AND of.state IN ('active', 'expired')) "
     "  THEN state ELSE 'held' END",
 }
-
-
-def _write_refusal(connection: Connection, lease: Lease, refusal: Refusal) -> None:
-    """Write down an event that the other side would not have; before a crash of older code it may have been already."""
-    event = refusal.event
-    whose = "feed_refusals (subscriber" if lease.replay is None else "replay_refusals (replay_id"
-    connection.execute(
-        text(
-            f"INSERT INTO {whose}, position, place, event_id, kind, source, call_ref, reason, answer) "
-            "VALUES (:whose, :position, :place, :event_id, :kind, :source, :call_ref, :reason, :answer) "
-            "ON CONFLICT DO NOTHING"
-        ),
-        {
-            "whose": lease.name if lease.replay is None else lease.replay.id,
-            "position": event.position,
-            "place": event.place,
-            "event_id": event.event_id,
-            "kind": event.kind,
-            "source": event.source,
-            "call_ref": event.call_ref,
-            "reason": refusal.reason[:ERROR_CHARACTERS],
-            "answer": refusal.answer[:ERROR_CHARACTERS],
-        },
-    )
-
-
-def refused_calls(connection: Connection, lease: Lease, events: Sequence[Event]) -> set[tuple[str, str]]:
-    """Of the calls of these events those of which an event was refused: dialler and reference."""
-    refusals = "feed_refusals" if lease.replay is None else "replay_refusals"
-    whose = "subscriber" if lease.replay is None else "replay_id"
-    found = connection.execute(
-        text(
-            f"SELECT DISTINCT r.source, r.call_ref FROM {refusals} AS r "
-            "JOIN unnest(cast(:sources AS text[]), cast(:refs AS text[])) AS e (source, call_ref) "
-            f"  ON e.source = r.source AND e.call_ref = r.call_ref WHERE r.{whose} = :whose"
-        ),
-        {
-            "whose": lease.name if lease.replay is None else lease.replay.id,
-            "sources": [event.source for event in events],
-            "refs": [event.call_ref for event in events],
-        },
-    )
-    return {(source, call_ref) for source, call_ref in found}

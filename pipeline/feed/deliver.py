@@ -16,18 +16,20 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline.database.engine import is_outage, reading
 from pipeline.errors import PipelineError
-from pipeline.feed import cursors
-from pipeline.feed.cursors import LEASE_SECONDS, Cursor, Refusal
+from pipeline.feed import cursors, refusals
+from pipeline.feed.again import deliver_again
+from pipeline.feed.cursors import LEASE_SECONDS, Cursor
 from pipeline.feed.reading import Wanted, read_part
+from pipeline.feed.refusals import Refused
+from pipeline.feed.replay_refusals import refused_calls, write_refused
 from pipeline.feed.rules.backoff import wait_seconds
 from pipeline.feed.sequence import head
 from pipeline.feed.sinks import settings_of_replay
 from pipeline.feed.sinks.base import FullError, RefusedError, SinkAwayError
-from pipeline.logs.rules.secrets import mask, secret_values, secrets_of
+from pipeline.feed.telling import masked, told
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Callable, Iterator, Sequence
 
     from sqlalchemy import Connection, Engine
 
@@ -97,10 +99,16 @@ def deliver(
     if lease is None:
         return Delivery("nothing to do")
     walk = _Walk(engine, lease, chance)
+    until = time.monotonic() + seconds
     with _kept(engine, lease):
         try:
-            with contextlib.closing(_opened(lease, open_sink)) as sink:
-                outcome = walk.go(sink, until=time.monotonic() + seconds)
+            # What somebody decided about a refused event comes first: the order of its call depends on it.
+            outcome = "done"
+            if lease.replay is None:
+                outcome = deliver_again(engine, lease, lambda: _opened(lease, open_sink), walk, until=until)
+            if outcome == "done":
+                with contextlib.closing(_opened(lease, open_sink)) as sink:
+                    outcome = walk.go(sink, until=until)
         except _EndedError as ended:
             return Delivery(ended.outcome, walk.delivered, walk.refused, ended.reason, ended.hole)
         except SinkAwayError as error:
@@ -152,7 +160,11 @@ class _Walk:
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
         if again := lease.replay:
             self._wanted = self._wanted._replace(since=again.since, until=again.until, last=again.last)
-        self._uncounted, self._passed, self._held = 0, list[Cursor](), list[Refusal]()
+        self._uncounted, self._passed, self._held = 0, list[Cursor](), list[Refused]()
+        self._given_up: set[tuple[int, int]] = set()
+        """Events before which nothing may go, but that somebody gave up: passed over, and not counted yet."""
+        self._stood: set[tuple[int, int]] = set()
+        """Such that nobody gave up: they are tried again."""
         self.delivered = self.refused = 0
 
     def go(self, sink: Sink, *, until: float) -> str:
@@ -221,7 +233,7 @@ class _Walk:
         """
         fresh = [event for event in part.events if event[:2] > self._taken]
         self._uncounted, self._passed, self._held = len(part.events) - len(fresh), part.passed, []
-        fresh = self._admitted(fresh)
+        fresh = self._admitted(self._undecided(fresh))
         waiting = [fresh[at : at + sink.most_events] for at in range(0, len(fresh), sink.most_events)]
         while waiting:
             events = waiting.pop(0)
@@ -232,7 +244,7 @@ class _Walk:
                     middle = len(events) // 2
                     waiting[:0] = [events[:middle], events[middle:]]
                     continue
-                self._refuse(events[0], str(error), error.answer)
+                self._refuse(events[0], error)
                 waiting = self._still_admitted(waiting)
                 continue
             self._uncounted += len(events)
@@ -250,39 +262,84 @@ class _Walk:
         left = ([event for event in some if event[:2] in admitted] for some in waiting)
         return [some for some in left if some]
 
+    def _undecided(self, events: Sequence[Event]) -> list[Event]:
+        """Without those that were refused or held back, and then given up, or are somebody's to decide about."""
+        if self._lease.replay is not None:
+            return list(events)
+        is_strict = self._lease.ordering == "strict"
+        if not is_strict and not (self._lease.refused or self.refused):
+            return list(events)
+        with reading(self._engine) as connection:
+            states = refusals.beyond(connection, self._lease.name, self._cursor)
+        if not is_strict:
+            return [event for event in events if event[:2] not in states]
+        here = {event[:2] for event in events} & set(states)
+        self._given_up = {each for each in here if states[each] == "discarded"}
+        self._stood = here - self._given_up
+        return [event for event in events if event[:2] not in self._given_up]
+
     def _admitted(self, events: Sequence[Event]) -> list[Event]:
         """Without those that may not overtake a refused one of their call: they are refused as they are passed."""
         if self._lease.ordering != "per call" or not (self._lease.refused or self.refused):
             return list(events)
-        with reading(self._engine) as connection:
-            calls = cursors.refused_calls(connection, self._lease, events)
-        held = [event for event in events if (event.source, event.call_ref) in calls]
-        self._held += [Refusal(event, "an earlier event of this call was refused", "") for event in held]
-        return [event for event in events if (event.source, event.call_ref) not in calls]
+        held = self._held_back(events)
+        self._held += [Refused(event, refusals.HELD, attempts=0) for event in events if _call(event) in held]
+        return [event for event in events if _call(event) not in held]
 
-    def _refuse(self, event: Event, reason: str, answer: str) -> None:
-        reason = masked(reason, self._lease.settings)
-        if self._lease.ordering == "strict":
-            self._stand(
-                f"event {event.event_id} of call {event.call_ref} was refused, and none may overtake it: {reason}"
-            )
-        self._held.append(Refusal(event, reason, masked(answer, self._lease.settings)))
-        self._advance(Cursor(event.position, event.place))
+    def _held_back(self, events: Sequence[Event]) -> set[tuple[str, str]]:
+        """Of the calls of these events those that wait behind a refused one."""
+        with reading(self._engine) as connection:
+            if self._lease.replay is not None:
+                return refused_calls(connection, self._lease.replay, events)
+            return refusals.undelivered_calls(connection, self._lease.name, events)
+
+    def _refuse(self, event: Event, error: RefusedError) -> None:
+        said = told(error, event, self._lease.settings)
+        refused = Refused(event, **said._asdict())
+        if self._lease.ordering != "strict":
+            self._held.append(refused)
+            self._advance(Cursor(event.position, event.place))
+            return
+        with self._engine.begin() as connection:
+            self._write(connection, refused)
+        self.refused += 1
+        self._stand(
+            f"event {event.event_id} of call {event.call_ref} was refused, and none may overtake it: {said.reason}"
+        )
 
     def _advance(self, to: Cursor) -> None:
         """Move the cursor; each event that it passes is counted there and then as what became of it, and once."""
         refused = [each for each in self._held if each.event[:2] <= to]
         passed = [each for each in self._passed if each <= to]
+        given_up = {each for each in self._given_up if each <= to}
         with self._engine.begin() as connection:
-            goes_on = cursors.advance(
-                connection, self._lease, to, delivered=self._uncounted, filtered=len(passed), refused=refused
+            state = cursors.advance(
+                connection,
+                self._lease,
+                to,
+                delivered=self._uncounted,
+                filtered=len(passed),
+                refused=len(refused) + len(given_up),
             )
+            if state is not None:
+                for each in refused:
+                    self._write(connection, each)
+                if any(each <= to for each in self._stood):
+                    refusals.resolve_passed(connection, self._lease, self._cursor, to)
         self.delivered += self._uncounted
         self.refused += len(refused)
         self._cursor, self._uncounted, self._passed = to, 0, self._passed[len(passed) :]
         self._held = [each for each in self._held if each.event[:2] > to]
-        if not goes_on:
+        self._given_up -= given_up
+        if state != "active":
             raise _EndedError("stopped")
+
+    def _write(self, connection: Connection, refused: Refused) -> None:
+        """Write a refusal down; those of a replay count for nothing but the replay."""
+        if self._lease.replay is None:
+            refusals.write(connection, self._lease, refused)
+        else:
+            write_refused(connection, self._lease.replay, refused)
 
     def _stand(self, reason: str) -> None:
         wait = wait_seconds(self._lease.misses + 1, chance=self._chance())
@@ -297,7 +354,5 @@ class _Walk:
         raise _EndedError("expired", reason, hole)
 
 
-def masked(text: str, settings: Mapping[str, Any]) -> str:
-    """A text without what a sink's settings hide."""
-    texts = [value for value in settings.values() if isinstance(value, str)]
-    return mask(text, {*secrets_of(*texts), *secret_values(settings)})
+def _call(event: Event) -> tuple[str, str]:
+    return event.source, event.call_ref

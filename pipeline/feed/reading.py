@@ -119,11 +119,40 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
         return Part([], [], cursor, hole=hole)
     spans, behind = _spans(rows, cursor, wanted, most)
     subjects, passed = _subjects(connection, spans, wanted)
+    events = _shaped(connection, subjects, wanted)
+    is_last = len(rows) < ROWS_AT_ONCE and (not rows or behind == Cursor(rows[-1].position, LAST_PLACE))
+    return Part(events, passed, behind, is_last=is_last)
+
+
+def read_events(
+    connection: Connection, places: Sequence[tuple[int, int]], wanted: Wanted
+) -> dict[tuple[int, int], Event]:
+    """Single events as they would be sent now; one that is gone, or is not let through any more, is left out.
+
+    Args:
+        connection: the database.
+        places: the position and the place of each.
+        wanted: what is let through, and its shape.
+    """
+    found = connection.execute(_SOME_ROWS, {"positions": sorted({position for position, _ in places})})
+    rows = {row.position: Row(*row) for row in found}
+    spans = []
+    for position, place in places:
+        row = rows.get(position)
+        if row is not None and wanted.filter.lets_row(row.kind, row.source):
+            record_id = row.call_id if row.batch_id is None else first_record(row.batch_id) + place
+            assert record_id is not None
+            spans.append(Span(row, record_id, record_id))
+    subjects, _ = _subjects(connection, spans, wanted)
+    return {(event.position, event.place): event for event in _shaped(connection, subjects, wanted)}
+
+
+def _shaped(connection: Connection, subjects: Sequence[_About], wanted: Wanted) -> list[Event]:
     calls: dict[int, dict[str, Any]] = {}
     if wanted.shape == CALL:
         ids = sorted({each.record_id for each in subjects if each.subject.kind != RECEIVED})
         calls = {call_id: as_dict(history) for call_id, history in histories_of(connection, ids).items()}
-    events = [
+    return [
         shaped(
             each.subject,
             wanted.shape,
@@ -133,8 +162,6 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
         )
         for each in subjects
     ]
-    is_last = len(rows) < ROWS_AT_ONCE and (not rows or behind == Cursor(rows[-1].position, LAST_PLACE))
-    return Part(events, passed, behind, is_last=is_last)
 
 
 def _rows(connection: Connection, cursor: Cursor, last: Cursor | None) -> list[Row]:
@@ -156,12 +183,16 @@ def _hole(rows: Sequence[Row], cursor: Cursor, last: Cursor | None) -> tuple[int
     return (cursor.next_position, there - 1) if there > cursor.next_position else None
 
 
-_ROWS: Final = text(
+_ROW: Final = (
     "SELECT feed.position, kind, feed.source, batch_id, call_id, revision, left_out, named, at, "
     "       coalesce(batches.records, 1) "
-    "FROM feed LEFT JOIN batches ON batches.id = feed.batch_id "
-    "WHERE feed.position BETWEEN :position AND coalesce(:last, 9223372036854775807) ORDER BY feed.position LIMIT :limit"
+    "FROM feed LEFT JOIN batches ON batches.id = feed.batch_id"
 )
+_ROWS: Final = text(
+    f"{_ROW} WHERE feed.position BETWEEN :position AND coalesce(:last, 9223372036854775807) "
+    "ORDER BY feed.position LIMIT :limit"
+)
+_SOME_ROWS: Final = text(f"{_ROW} WHERE feed.position = ANY(cast(:positions AS bigint[]))")
 
 
 def _spans(rows: Sequence[Row], cursor: Cursor, wanted: Wanted, most: int) -> tuple[list[Span], Cursor]:

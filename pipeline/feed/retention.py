@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from pipeline.balance.fed import fed
 from pipeline.database.audit import record_action
+from pipeline.feed import refusals
 from pipeline.feed.rules.event import LAST_PLACE
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ class Expired(NamedTuple):
 def drop_old(engine: Engine, *, days: int) -> int:
     """Delete what is older; returns how many rows. The newest stays: the next position goes on from it.
 
-    What subscribers had of it is counted in the same transaction (``pipeline/balance/fed.py``).
+    What subscribers had of it is counted in the same transaction (``pipeline/balance/fed.py``). Of what was refused
+    nothing that was sent is kept longer.
 
     Args:
         engine: the database.
@@ -40,7 +42,10 @@ def drop_old(engine: Engine, *, days: int) -> int:
             done = _drop_some(connection, days)
         dropped += done
         if done < ROWS_AT_ONCE:
-            return dropped
+            break
+    with engine.begin() as connection:
+        refusals.drop_old(connection)
+    return dropped
 
 
 def _drop_some(connection: Connection, days: int) -> int:

@@ -106,6 +106,8 @@ class RefusedEvent(NamedTuple):
     reason: str
     answer: str
     refused_at: datetime
+    state: str
+    attempts: int
 
 
 def check(new: NewSubscriber) -> None:
@@ -216,6 +218,11 @@ def all_subscribers(connection: Connection, name: str | None = None) -> list[Sub
     return [Subscriber(*row, *lag) for row, lag in zip(found, lags, strict=True)]
 
 
+def names_of_subscribers(connection: Connection) -> list[str]:
+    """What the subscribers are called."""
+    return list(connection.scalars(select(subscribers.c.name).order_by(subscribers.c.name)))
+
+
 def read_subscriber(connection: Connection, name: str) -> Subscriber:
     """One subscriber.
 
@@ -224,7 +231,7 @@ def read_subscriber(connection: Connection, name: str) -> Subscriber:
     """
     found = all_subscribers(connection, name)
     if not found:
-        names = list(connection.scalars(select(subscribers.c.name).order_by(subscribers.c.name)))
+        names = names_of_subscribers(connection)
         known = f"there are {', '.join(names)}" if names else "there is none at all"
         raise SubscriberError(f"there is no subscriber {name}: {known}")
     return found[0]
@@ -279,7 +286,9 @@ def pause(connection: Connection, name: str, *, who: str, reason: str | None) ->
     record_action(connection, who, "subscriber paused", {"name": name, "reason": reason})
 
 
-def resume(connection: Connection, name: str, *, who: str, skip_hole: bool = False) -> Subscriber:
+def resume(
+    connection: Connection, name: str, *, who: str, skip_hole: bool = False, reason: str | None = None
+) -> Subscriber:
     """Deliver again, at once; returns the subscriber as it was.
 
     Args:
@@ -287,6 +296,7 @@ def resume(connection: Connection, name: str, *, who: str, skip_hole: bool = Fal
         name: the subscriber's.
         who: does it, for the record.
         skip_hole: that the hole of an expired one is known, and it may go on behind it.
+        reason: why, if that is said.
 
     Raises:
         SubscriberError: there is none of that name, it waits for nothing, or is expired and the hole is not accepted.
@@ -304,7 +314,8 @@ def resume(connection: Connection, name: str, *, who: str, skip_hole: bool = Fal
         connection.execute(update(subscribers).where(subscribers.c.name == name).values(**values))
     _set_state(connection, name, "active", None)
     hole = {"hole_from": found.hole_from, "hole_to": found.hole_to} if found.state == "expired" else {}
-    record_action(connection, who, "subscriber resumed", {"name": name, **hole})
+    why = {} if reason is None else {"reason": reason}
+    record_action(connection, who, "subscriber resumed", {"name": name, **hole, **why})
     return found
 
 

@@ -1,1 +1,1 @@
-"""Two tabs in Flower, in its own process: what failed and what can be done about it, and how the pipeline is doing."""
+"""Three tabs in Flower, in its own process: what failed and what to do about it, how all is doing, who gets what."""

@@ -16,7 +16,7 @@ from tornado.template import Loader, Template
 from tornado.web import StaticFileHandler, url
 
 from pipeline.errors import PipelineError
-from pipeline.flower import events, guard, overview
+from pipeline.flower import events, guard, integrators, overview
 from pipeline.flower.failures import bulk as all_that_match
 from pipeline.flower.failures import list as failed_calls
 from pipeline.flower.failures import one as failed_call
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 FLOWER_TEMPLATES = Path(urls.settings["template_path"])
 
-TABS = {"failed_calls": "Failed calls", "pipeline": "Pipeline"}
+TABS = {"failed_calls": "Failed calls", "pipeline": "Pipeline", "integrators": "Integrators"}
 """Each tab's route and what it is called."""
 
 HANDLERS = [
@@ -46,6 +46,8 @@ HANDLERS = [
     url(r"/pipeline", overview.OverviewHandler, name="pipeline"),
     url(r"/pipeline/figures", overview.FiguresHandler, name="pipeline_figures"),
     url(r"/pipeline/batches/(\d{1,18})/send", overview.SendAgainHandler, name="pipeline_send_again"),
+    url(r"/integrators", integrators.ListHandler, name="integrators"),
+    url(r"/integrators/([a-z0-9_-]{1,48})/(pause|resume)", integrators.ActHandler, name="integrator_act"),
     url(r"/pipeline/static/(.*)", StaticFileHandler, {"path": str(HERE / "static")}, name="pipeline_static"),
 ]
 

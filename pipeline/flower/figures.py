@@ -14,6 +14,7 @@ from pipeline.batches.backlog import BUCKET_SECONDS, backlog, count_standing, st
 from pipeline.batches.rules.failure import FailureClass
 from pipeline.batches.sources import known_sources
 from pipeline.doctor.rules.processes import PAUSED, remedy_of
+from pipeline.failures.both import DELIVERY
 from pipeline.failures.listing import FailureFilter, count_failures
 from pipeline.flower.handlers import engine
 from pipeline.ingest.stops import standing_stops
@@ -63,6 +64,10 @@ class SharedAnswer:
                 self._good_until = ended + max(self._seconds, 10 * (ended - began))
             return self._answer
 
+    def forget(self) -> None:
+        """The next one who asks gets a new answer."""
+        self._good_until = 0.0
+
 
 def sources(connection: Connection) -> list[str]:
     """Every dialler there is anything to say of: one whose ingestor stopped at once has sent nothing."""
@@ -86,7 +91,7 @@ def moving(connection: Connection, source: str | None) -> dict[str, Any]:
             each: count_failures(
                 connection, FailureFilter(states=("open", "retrying"), failure_class=each, source=source)
             )
-            for each in get_args(FailureClass)
+            for each in (*get_args(FailureClass), DELIVERY)
         },
         **_in_the_way(connection, source),
     }

@@ -43,7 +43,9 @@ class SwitchedOffHandler(BaseApiHandler):  # type: ignore[misc]
     def post(self, *_: str) -> None:
         """Say so."""
         raise HTTPError(
-            403, "This part of Flower's API is switched off: act in the tabs Failed calls and Pipeline, or by commands."
+            403,
+            "This part of Flower's API is switched off: act in the tabs Failed calls, Pipeline and Integrators, "
+            "or by commands.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What both tabs share: who is asking, what they may do, and questions to the database beside Flower's own loop."""
+"""What the tabs share: who is asking, what they may do, and questions to the database beside Flower's own loop."""
 
 from __future__ import annotations
 

@@ -123,6 +123,18 @@ QUERIES: Final = (
         "SELECT currency, sum(amount), count(*) FROM ledger GROUP BY 1",
     ),
     GaugeQuery(
+        "refusals",
+        (
+            StateMetric(
+                "cdr_open_refusals",
+                ("subscriber",),
+                "Events that a subscriber refused, or that are held back behind one, and that wait for a person.",
+            ),
+        ),
+        "SELECT name, count(r.id) FROM subscribers LEFT JOIN feed_refusals AS r "
+        "ON r.subscriber = name AND r.state IN ('open', 'retrying') GROUP BY 1",
+    ),
+    GaugeQuery(
         "subscribers",
         (
             StateMetric(

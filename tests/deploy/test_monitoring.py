@@ -147,6 +147,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "CdrRecordingsDiffer": {f'cdr_recordings_differ{{{NORTH}, state="stored"}}': "0 1"},
     "CdrRecordingsDiskFull": {f"cdr_store_free_share{{{NORTH}}}": "0.5 0.09"},
     "CdrSubscriberBehind": {'cdr_subscriber_behind_seconds{subscriber="crm", state="active"}': "0 0+60"},
+    "CdrEventsRefused": {'cdr_open_refusals{subscriber="crm"}': "0 3"},
     "CdrDiskFull": {
         'node_filesystem_avail_bytes{job="enigma-cdr-machines", mountpoint="/", fstype="ext4"}': "50 9",
         'node_filesystem_size_bytes{job="enigma-cdr-machines", mountpoint="/", fstype="ext4"}': "100 100",

@@ -110,7 +110,7 @@ def lasting_stack(servers: Servers, template: str, tmp_path_factory: pytest.Temp
             servers,
             tmp_path_factory.mktemp("lasting") / "stack",
             api_url=dialler.api_url,
-            env={"DATABASE_URL": database_url},
+            env={"DATABASE_URL": database_url, "FEED_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1"},
         ) as stack,
     ):
         yield stack

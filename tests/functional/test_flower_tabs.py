@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import functools
 import json
 import os
 import re
@@ -16,6 +19,7 @@ from pipeline.ingest.stops import raise_stop
 from tests.factories import make_record
 from tests.functional import looking
 from tests.functional.conftest import TARIFF, as_new, balance, eventually, hurry, load_tariff
+from tests.receiver import Receiver
 
 expect.set_options(timeout=30_000)
 
@@ -351,6 +355,126 @@ def test_a_batch_that_stands_still_is_seen_and_sent_again(everything, engine, pa
 
 
 @pytest.fixture
+def receiver():
+    with contextlib.closing(Receiver()) as found:
+        yield found
+
+
+@pytest.fixture
+def shop(everything, receiver, tmp_path):
+    """Somebody who subscribed by a webhook, in batches, with the order of each call."""
+    secret, url = tmp_path / "secret", tmp_path / "url"
+    secret.write_text("whsec_" + base64.b64encode(bytes(range(32))).decode())
+    url.write_text(f"http://127.0.0.1:{receiver.port}/hook")
+    subscribe(everything, "shop", "--sink", "webhook", "--set", "batch=10", f"--secret-file=url={url}",
+              f"--secret-file=secret={secret}")  # fmt: skip
+    return receiver
+
+
+def subscribe(stack, name, *words):
+    added = stack.run("pipeline", "subscriber", "add", name, "--source", "*", "--campaign", "*",
+                      "--kind", "call.finished", *words)  # fmt: skip
+    assert added.returncode == 0, added.stderr
+
+
+def waits_refused(engine):
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM feed_refusals WHERE state = 'open'"))
+
+
+def test_refused_events_are_retried_one_selected_and_all(everything, engine, page, push, shop):
+    """From the tab Integrators to the failed calls of one subscriber; each is delivered again by the feed's process."""
+    shop.refuses = lambda body: b'"subject": "2' in body
+    push(*(make_record(call_ref=ref) for ref in (1, 20, 21, 22, 23, 24, 3)))
+    eventually(lambda: waits_refused(engine) == 5, seconds=60, check=everything.check)
+    open_tab(page, everything, "/integrators")
+    row = page.locator("tr[data-subscriber=shop]")
+    expect(row).to_contain_text("active")
+    row.get_by_role("link", name="5 events refused by shop: show them").click()
+    expect(page.locator("#total")).to_contain_text("5 failures match")
+    expect(page.get_by_label("subscriber")).to_have_value("shop")
+    page.get_by_role("link", name="shop: 127.0.0.1 answered 422").last.click()
+    expect(page.locator("#answer")).to_contain_text("the field phone is missing")
+    expect(page.locator("#request")).to_contain_text('"subject": "2')
+    assert "whsec" not in page.content()
+    shop.refuses = lambda _: False
+    before = len(shop.got)
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("#state")).to_have_text("resolved")
+    expect(page.locator("#history")).to_contain_text("retry by operator")
+    assert len(shop.got) == before + 1
+
+    open_tab(page, everything, "/failed-calls?class=delivery&subscriber=shop")
+    for tick in page.locator("#failures-table input[name=id]").all()[:2]:
+        tick.check()
+    page.get_by_role("button", name="Retry selected").click()
+    expect(page.locator(".alert-success")).to_contain_text("2 failures released to be tried again.")
+    expect(page.locator("#total")).to_contain_text("2 failures match")
+    page.get_by_role("link", name="Retry all that match …").click()
+    page.get_by_role("button", name="Retry all 2").click()
+    expect(page.locator("#ended")).to_have_text("Finished.")
+    eventually(lambda: waits_refused(engine) == 0, check=everything.check)
+    open_tab(page, everything, "/integrators")
+    expect(row.locator("td[data-label=delivered]")).to_have_text("7")
+    expect(row.locator("td[data-label=refused]")).to_have_text("0")
+
+
+def test_an_integrator_is_paused_and_resumed(everything, engine, page, push, shop):
+    """By whoever is logged in, with a reason; the tab moves by itself, and says what is wrong with each."""
+    open_tab(page, everything, "/integrators")
+    row = page.locator("tr[data-subscriber=shop]")
+    row.locator("summary").click()
+    row.get_by_label("reason to pause shop").fill("their maintenance")
+    row.get_by_role("button", name="Pause shop").click()
+    expect(page.locator(".alert-success")).to_have_text("shop is paused.")
+    expect(row).to_contain_text("by operator: their maintenance")
+    push(*(make_record(call_ref=ref) for ref in range(3)))
+    expect(row.locator("td[data-label='events behind']")).to_have_text("3")
+    assert not shop.got
+    row.locator("summary").click()
+    row.get_by_role("button", name="Resume shop").click()
+    expect(page.locator(".alert-success")).to_have_text("shop goes on.")
+    expect(row.locator("td[data-label=delivered]")).to_have_text("3")
+    expect(row.locator("td[data-label='a minute']")).to_have_text(re.compile(r"\d"))
+    with engine.begin() as connection:
+        said = connection.execute(text("SELECT who, action FROM actions WHERE action LIKE 'subscriber%' ORDER BY id"))
+        assert said.all()[1:] == [("operator", "subscriber paused"), ("operator", "subscriber resumed")]
+        connection.execute(
+            text("UPDATE subscribers SET state = 'expired', hole_from = 3, hole_to = 41, state_reason = 'behind'")
+        )
+    expect(row).to_contain_text("Positions 3 to 41 are gone")
+    expect(row.locator("code")).to_have_text("pipeline subscriber resume shop --skip-hole")
+    expect(row.locator("form")).to_have_count(0)
+
+
+@pytest.fixture
+def integrators(everything, engine, shop):
+    """Five subscribers; the function puts each in another state."""
+    url = everything.settings["ENIGMA_REDIS_URL"]
+    for name in ("archive", "call-centre-wallboard", "crm", "data-lake"):
+        subscribe(everything, name, "--sink", "redis-list", "--set", f"list=to:{name}", "--set", f"url={url}")
+
+    changes = {
+        "archive": "state = 'paused', state_reason = 'by thandi: their migration'",
+        "call-centre-wallboard": "state = 'expired', hole_from = 3, hole_to = 41",
+        "crm": "misses = 4, due_at = now() + interval '1 hour', last_error = 'list to:crm has no room'",
+        "data-lake": "state = 'disabled', state_reason = 'example.com answered 410: nobody is to send there'",
+    }
+
+    def changed(name):
+        """Unless it is just being delivered to, which would take it back."""
+        statement = f"UPDATE subscribers SET {changes[name]} WHERE name = :name AND leased_by IS NULL"
+        with engine.begin() as connection:
+            return connection.execute(text(statement), {"name": name}).rowcount
+
+    def change():
+        for name in changes:
+            eventually(functools.partial(changed, name))
+
+    return change
+
+
+@pytest.fixture
 def a_batch_that_stands(everything, engine):
     """One that nobody will take up before the test is over, and then it is gone."""
     with engine.begin() as connection:
@@ -401,10 +525,32 @@ def test_the_tabs_are_for_everybody(everything, engine, page, push, a_batch_that
     assert not found, "\n".join(found)
 
 
-def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path):
+def test_the_pages_of_the_feed_are_for_everybody(everything, engine, page, push, shop, integrators):
+    """As the others: a refused event, and the tab Integrators with the forms of one that is tried again open."""
+    shop.refuses = lambda body: b'"subject": "8' in body
+    push(*(make_record(call_ref=ref) for ref in (80, 81)))
+    eventually(lambda: waits_refused(engine) == 2, seconds=60, check=everything.check)
+    integrators()
+    with engine.connect() as connection:
+        refusal = connection.scalar(text("SELECT min(id) FROM feed_refusals"))
+    found = []
+    for name, path in {"delivery": f"/failed-calls/{refusal}", "integrators": "/integrators"}.items():
+        open_tab(page, everything, path)
+        if name == "integrators":
+            expect(page.locator("tr[data-subscriber=crm]")).to_contain_text("4 times in a row")
+            page.locator("tr[data-subscriber=crm] details").evaluate_all("all => all.forEach(e => { e.open = true })")
+        found += looking.problems(page, name)
+        found += [f"{name}: {each}" for each in looking.lost_on_the_way(page)]
+    assert not found, "\n".join(found)
+
+
+def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path, shop, integrators):
     """The tab as README shows it; with CDR_SCREENSHOTS set to a folder it is kept there."""
+    shop.refuses = lambda body: b'"subject": "1239"' in body
     push(*(make_record(call_ref=ref) for ref in range(1_000, 1_240)))
     eventually(lambda: balance(everything)["processed"]["records"] == 240, check=everything.check)
+    eventually(lambda: waits_refused(engine) == 1, seconds=60, check=everything.check)
+    integrators()
     load_tariff(everything, NARROW)
     push(*(make_record(call_ref=ref, ref="spring") for ref in range(845, 852)))
     push(make_record(call_ref=901, call_time=-5, ref="autumn"), b'{"type": "cdr", "payload"', make_record(call_ref=902))
@@ -412,11 +558,18 @@ def test_the_screenshot_of_the_readme(everything, engine, page, push, tmp_path):
     push(make_record(call_ref=902, call_time=7))
     eventually(lambda: failures(engine) == 11, check=everything.check)
     folder = Path(os.environ.get("CDR_SCREENSHOTS", tmp_path))
-    for name, shown in (("failed-calls", "#failures-table tbody tr:nth-child(11)"), ("pipeline", "#closes.cdr-good")):
+    for name, shown in (
+        ("failed-calls", "#failures-table tbody tr:nth-child(12)"),
+        ("pipeline", "#closes.cdr-good"),
+        ("integrators", "tr[data-subscriber=shop]"),
+    ):
         open_tab(page, everything, f"/{name}")
         page.locator(shown).first.wait_for()
         if name == "pipeline" and "CDR_SCREENSHOTS" in os.environ:
             page.set_viewport_size({"width": 1400, "height": 1000})
             expect(page.locator("#recordings")).to_contain_text(re.compile(r"\d{3}"))
+        if name == "integrators":
+            page.set_viewport_size({"width": 1400, "height": 620})
+            expect(page.locator("td[data-label='a minute']").first).to_have_text(re.compile(r"\d"))
         page.screenshot(path=folder / f"{name}.png")
         assert (folder / f"{name}.png").stat().st_size > 20_000

@@ -34,6 +34,7 @@ FED = "tests/integration/feed/test_fed.py"
 REPLAY = "tests/integration/feed/test_replay.py"
 LISTS = "tests/integration/feed/test_list.py"
 SIGNATURES = "tests/integration/feed/sinks/test_signatures.py"
+REFUSED = "tests/integration/feed/test_refused.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 
 MUTANTS = (
@@ -491,5 +492,26 @@ MUTANTS = (
         "for signer in self._signers)",
         "for signer in self._signers[:1])",
         f"{SIGNATURES}::test_whoever_has_any_of_them_verifies_while_keys_are_rotated",
+    ),
+    Mutant(
+        "what waits behind a refused event of its call overtakes it",
+        "pipeline/feed/again.py",
+        "            if refusal.call in self._stands:\n                continue\n",
+        "",
+        f"{REFUSED}::test_where_the_first_is_refused_again_the_others_stay",
+    ),
+    Mutant(
+        "retrying what was held back leaves behind what it waits for",
+        "pipeline/feed/refusals.py",
+        "AND chosen.ordering = 'per call' ",
+        "AND chosen.ordering = 'strict' ",
+        f"{REFUSED}::test_one_that_was_held_back_takes_those_before_it_along",
+    ),
+    Mutant(
+        "what was given up is in the way for ever",
+        "pipeline/feed/deliver.py",
+        "        return [event for event in events if event[:2] not in self._given_up]\n",
+        "        return list(events)\n",
+        f"{REFUSED}::test_strict_a_refused_event_that_is_given_up_is_passed_over",
     ),
 )

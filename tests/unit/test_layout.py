@@ -84,7 +84,7 @@ READERS = {
     "feed": {"batches", "feed"},
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
-    "feed_refusals": {"feed"},
+    "feed_refusals": {"feed", "failures"},  # a refusal is listed among the failures
     "replays": {"feed"},
     "replay_refusals": {"feed"},
 }

@@ -31,6 +31,22 @@ def readable(raw: bytes) -> str:
     return visible_lines(decoded)
 
 
+def readable_request(told: str) -> str:
+    r"""What was sent as a person reads it: its head as it is, its body indented where it is JSON that was not cut off.
+
+    >>> print(readable_request('POST to shop\n\n[{"a":1}]'))
+    POST to shop
+    <BLANKLINE>
+    [
+      {
+        "a": 1
+      }
+    ]
+    """
+    head, _, body = told.partition("\n\n")
+    return f"{visible_lines(head)}\n\n{readable(body.encode())}"
+
+
 def _hex_dump(raw: bytes) -> str:
     lines = []
     for offset in range(0, len(raw), 16):

@@ -55,11 +55,13 @@ class RefusedError(PipelineError):
     Args:
         reason: a sentence.
         answer: what it said, cut off, secrets masked.
+        request: what it was sent, secrets masked; empty: the event's body alone.
     """
 
-    def __init__(self, reason: str, answer: str = "") -> None:
+    def __init__(self, reason: str, answer: str = "", request: str = "") -> None:
         super().__init__(reason)
         self.answer = answer
+        self.request = request
 
 
 class Sink(Protocol):
@@ -72,7 +74,10 @@ class Sink(Protocol):
         """Hand over all of them, in order, or raise; what raises `SinkAwayError` may have taken some."""
 
     def delivered(self) -> tuple[int, int] | None:
-        """The last (position, place) that this sink itself knows it has taken; None: it keeps no cursor."""
+        """The last (position, place) that this sink itself knows it has taken; None: it keeps no cursor.
+
+        One that does refuses nothing: what is refused is delivered again later, behind that cursor.
+        """
 
     def forget(self) -> None:
         """Let go of what it keeps for whoever subscribed, now that nothing more comes: after `FORGET_SECONDS`.

@@ -43,6 +43,9 @@ SECONDS: Final = 30.0
 
 ANSWER_BYTES: Final = 16 * 1024
 ANSWER_CHARACTERS: Final = 300
+REQUEST_CHARACTERS: Final = 4_000
+"""How much of a request that was refused is told."""
+
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]+|[0-9a-f:.]+")
 
 
@@ -120,7 +123,7 @@ class Webhook:
                 self._client.stream("POST", self._url, content=request.body, headers=headers) as response,
             ):
                 exchange.answered()
-                self._heed(response)
+                self._heed(response, request)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise SinkAwayError(f"{self._host} cannot be reached: {self._masked(str(error))}") from None
         except httpx.TimeoutException:
@@ -137,19 +140,24 @@ class Webhook:
             "webhook-signature": " ".join(signer.sign(request.message_id, now, text) for signer in self._signers),
         }
 
-    def _heed(self, response: httpx.Response) -> None:
+    def _heed(self, response: httpx.Response, request: Request) -> None:
         status, said = response.status_code, self._masked(_start_of(response))
         match meaning(status):
             case Answer.TAKEN:
                 return
             case Answer.REFUSED:
-                raise RefusedError(f"{self._host} answered {status}", said)
+                raise RefusedError(f"{self._host} answered {status}", said, self._told(request))
             case Answer.GONE:
                 raise SinkAwayError(f"{self._host} answered 410: nobody is to send anything there again", disabled=True)
         also = ": redirects are not followed, its url must be where it leads to" if 300 <= status < 400 else ""
         quoted = f", saying '{cut(said)}'" if said and not also else ""
         wait = retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
         raise SinkAwayError(f"{self._host} answered {status}{also or quoted}", retry_after_seconds=wait)
+
+    def _told(self, request: Request) -> str:
+        """A request as a person reads it: not where to, which is a secret, and not signed, which it is no more."""
+        head = f"POST to {self._host}\nContent-Type: {request.content_type}\nwebhook-id: {request.message_id}\n\n"
+        return head + mask(request.body.decode()[:REQUEST_CHARACTERS], self._hidden)
 
     def _addresses(self, host: str, port: int, seconds: float | None) -> list[str]:
         """Where a connection may go, each time one is opened: a name may lead elsewhere by then."""

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 from pipeline.batches.rules.failure import FailureClass
 from pipeline.batches.rules.steps import Step
 from pipeline.errors import PipelineError
+from pipeline.failures.both import DELIVER, DELIVERY
 from pipeline.failures.listing import FailureFilter
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 States = Literal["waiting", "open", "retrying", "resolved", "discarded", "any"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
-    "class": get_args(FailureClass),
-    "step": tuple(step.value for step in Step),
+    "class": (*get_args(FailureClass), DELIVERY),
+    "step": (*(step.value for step in Step), DELIVER),
     "state": get_args(States),
 }
 """What a choice may be; ``state`` is ``waiting`` (open or on its way again) where none is named."""
@@ -33,6 +34,7 @@ TEXTS = {
     "text": "contains",
     "about": "about",
     "problem": "problem",
+    "subscriber": "subscriber",
 }
 """Names in an address, and what they are called in ``FailureFilter``."""
 

@@ -11,6 +11,7 @@ from pipeline.failures.bulk_rows import DONE, recent_bulk_actions
 from pipeline.failures.leafing import Page, page_failures
 from pipeline.failures.listing import FailureFilter, count_failures
 from pipeline.failures.stats import Stats, failure_stats
+from pipeline.feed.subscribers import names_of_subscribers
 from pipeline.flower.failures import filters, words
 from pipeline.flower.failures.actions import LONGEST_REASON, NoReasonError, act_on, asked_of_some, asked_reason
 from pipeline.flower.handlers import RefusalError, TabHandler, is_id
@@ -33,6 +34,7 @@ class Listed(NamedTuple):
     total: int
     stats: Stats
     sources: list[str]
+    subscribers: list[str]
     bulk_actions: list[BulkAction]
 
 
@@ -87,14 +89,16 @@ class ListHandler(TabHandler):
 
 
 def _find(connection: Connection, wanted: FailureFilter | None, **place: int | None) -> Listed:
-    sources, recent = known_sources(connection), recent_bulk_actions(connection, limit=5)
+    sources, names = known_sources(connection), names_of_subscribers(connection)
+    recent = recent_bulk_actions(connection, limit=5)
     if wanted is None:  # what nobody asked for is not offered to be acted on
-        return Listed(Page([], newer=False, older=False), 0, Stats([], 0), sources, recent)
+        return Listed(Page([], newer=False, older=False), 0, Stats([], 0), sources, names, recent)
     return Listed(
         page_failures(connection, wanted, limit=PAGE, **place),
         count_failures(connection, wanted),
         failure_stats(connection, wanted, limit=KINDS),
         sources,
+        names,
         recent,
     )
 

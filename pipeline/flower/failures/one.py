@@ -13,7 +13,7 @@ from pipeline.failures import operator
 from pipeline.failures.leafing import Beside, beside
 from pipeline.failures.listing import FailureDetail, FailureFilter, read_failure, state_of_failure
 from pipeline.failures.rules.differing import differing_fields
-from pipeline.failures.rules.readable import readable
+from pipeline.failures.rules.readable import readable, readable_request
 from pipeline.failures.stakes import Stake, charge_to_come, stakes_of
 from pipeline.flower.failures import filters, words
 from pipeline.flower.failures.actions import LONGEST_REASON, act_on, asked_reason
@@ -74,6 +74,7 @@ class DetailHandler(TabHandler):
             is_text=_is_text(now),
             problem=problem,
             at=at,
+            readable_request=readable_request,
             charged=Line,
             why_not=self.why_not,
             longest_reason=LONGEST_REASON,

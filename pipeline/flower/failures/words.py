@@ -14,6 +14,7 @@ CLASSES: Mapping[str, str] = {
     "conflict": "the dialler sent this call before, with other content",
     "reference": "something it needs is missing, mostly a rate",
     "bug": "the pipeline failed",
+    "delivery": "a subscriber's other side refused an event",
 }
 
 STEPS: Mapping[str, str] = {
@@ -22,6 +23,9 @@ STEPS: Mapping[str, str] = {
     "bill": "calls get their charge",
     "schedule_recordings": "calls get a row for their recording",
 }
+
+EVERY_STEP: Mapping[str, str] = {**STEPS, "deliver": "events are brought to subscribers"}
+"""With what is no step of a batch."""
 
 STATES: Mapping[str, str] = {
     "open": "it waits",
@@ -35,14 +39,23 @@ ADVICE: Mapping[str, str] = {
     "conflict": "One of the two versions is right. Compare them and choose.",
     "reference": "Load or assign the right tariff: it is then tried again by itself.",
     "bug": "It is tried again by itself a few times; the traceback says where to look.",
+    "delivery": "Have its cause mended on the other side, then retry: that subscriber alone gets it again, under the "
+    "same id, and then what waits behind it. Or discard it.",
 }
 """What to do about each class of failure."""
+
+ORDERINGS: Mapping[str, str] = {
+    "strict": "nothing overtakes it",
+    "per call": "nothing of its call overtakes it",
+    "none": "what follows goes on",
+}
 
 _TITLES: Mapping[str, str] = {
     "data": "A record that is wrong",
     "conflict": "Two versions of a call",
     "reference": "A call that waits for a rate",
     "bug": "A record the pipeline failed at",
+    "delivery": "An event that was refused",
 }
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 
 def plain(value: Any) -> Any:
-    """An amount and bytes as text, an instant as ISO-8601; for ``json.dumps(default=...)``.
+    """An amount, an id and bytes as text, an instant as ISO-8601; for ``json.dumps(default=...)``.
 
     Raises:
         TypeError: it is of another type.
@@ -18,6 +19,8 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, Decimal):
         return f"{value:f}"
+    if isinstance(value, UUID):
+        return str(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, bytes | memoryview):

@@ -257,6 +257,10 @@ CANNOT = {
         "UPDATE rates SET rate_per_minute = 0",
         "UPDATE tariff_assignments SET tariff_id = 1",
         "UPDATE recordings SET path = '../..'",
+        "UPDATE subscribers SET position = 9",
+        "UPDATE subscribers SET campaigns = '{*}'",
+        "UPDATE feed_refusals SET request = ''",
+        "DELETE FROM feed_refusals",
         "INSERT INTO heartbeats (name, source, who) VALUES ('reconciler', '', 'x')",
         "LOCK TABLE calls IN ACCESS EXCLUSIVE MODE",
         "LOCK TABLE failures IN ACCESS EXCLUSIVE MODE",
@@ -582,6 +586,19 @@ def test_the_owner_subscribes_somebody_and_workers_deliver(charged, servers):
             start(connection, "crm", asked, who="ann", show=str)
         again = deliver(worker, "crm", open_sink=opener, seconds=5, take=take_replay)
         assert (again.outcome, bool(again.refused)) == ("done", opener is refuses)
+    flower = charged["cdr_flower"]
+    refused(flower, "UPDATE feed_refusals SET state = 'resolved' WHERE state = 'open'", MUST_NOT)
+    refused(flower, "UPDATE feed_refusals SET state = 'discarded'", MUST_NOT)
+    wanted = FailureFilter(subscriber="crm")
+    assert (count := sum(operator.discard(flower, wanted, who="ann", reason="noise")))
+    refused(flower, "UPDATE feed_refusals SET state = 'open'", MUST_NOT)
+    assert sum(operator.restore(flower, wanted, who="ann", reason=None)) == count
+    with flower.begin() as connection:
+        subscribers.pause(connection, "crm", who="ann", reason="their maintenance")
+    with flower.begin() as connection:
+        subscribers.resume(connection, "crm", who="ann")
+    assert sum(operator.retry(flower, wanted, who="ann")) == count
+    assert deliver(worker, "crm", open_sink=open_sink, seconds=5).delivered == count
     assert drop_old(worker, days=1) == 0
     assert expire(worker) == []
     with charged["owner"].begin() as connection:
