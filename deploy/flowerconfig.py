@@ -12,7 +12,7 @@ from pathlib import Path
 from tornado.options import options
 
 from pipeline.setting_words import is_on
-from pipeline.settings import start_logging
+from pipeline.settings import SettingsError, current_settings, start_logging
 
 LOOPBACK_NAMES = {"localhost"}
 FLOWERS_MOST_TASKS = 100_000
@@ -25,6 +25,11 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return host in LOOPBACK_NAMES
 
+
+try:
+    current_settings()
+except SettingsError as error:
+    sys.exit(str(error))
 
 _logins = [login for login in options.basic_auth or [] if login]
 if not all(user and password for user, _, password in (login.partition(":") for login in _logins)):

@@ -23,7 +23,7 @@ from pipeline.feed.rules.filter import Filter
 from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
 from pipeline.feed.sinks import check_apart, check_settings, open_sink, public_keys
 from pipeline.feed.sinks.base import SettingError
-from pipeline.feed.subscribers import NewSubscriber, SubscriberError, names_of
+from pipeline.feed.subscribers import NewSubscriber, StandsOtherwiseError, SubscriberError, names_of
 from pipeline.feed.telling import masked
 from pipeline.logs.rules.secrets import secrets_of
 from pipeline.settings import current_settings, sinks_know
@@ -90,9 +90,9 @@ def add(
         with database() as engine, engine.begin() as connection:
             begins = subscribers.add(connection, new, who=who or operator_name(), from_start=from_start)
     if as_json:
-        print_json({"name": name, "begins_behind": begins})
+        print_json({"name": name, "begins_after": begins})
         return
-    console.print(f"Subscriber {name} gets what happens behind position {begins}.", highlight=False)
+    console.print(f"Subscriber {name} gets what happens after position {begins}.", highlight=False)
     console.print(f"Try its sink: pipeline subscriber test {name}", highlight=False)
 
 
@@ -232,7 +232,7 @@ def _said() -> Iterator[None]:
         yield
     except (SubscriberError, SettingError) as error:
         complain(str(error))
-        raise typer.Exit(WRONG) from None
+        raise typer.Exit(FOUND if isinstance(error, StandsOtherwiseError) else WRONG) from None
 
 
 def _secrets(name: str, files: list[str], asked: list[str]) -> dict[str, str]:
@@ -243,7 +243,8 @@ def _secrets(name: str, files: list[str], asked: list[str]) -> dict[str, str]:
 def _pair(option: str, text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (key.strip() and equals):
-        raise SubscriberError(f"{option} must be KEY=VALUE, got {text.partition('=')[0]!r} alone")
+        form = "KEY=FILE" if option == "--secret-file" else "KEY=VALUE"
+        raise SubscriberError(f"{option} must be {form}, got {key!r} alone")
     return key.strip(), value
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.cli.common import AsJson, Because, Utc, Who, clock, database, time_option
-from pipeline.cli.exits import WRONG
+from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, operator_name, print_heading, print_json
 from pipeline.cli.tables import Table, counted
 from pipeline.feed import replays
 from pipeline.feed.replays import HIGHEST_RATE, RATE, Asked
 from pipeline.feed.sinks import place_of_replay
-from pipeline.feed.subscribers import SubscriberError, names_of, read_subscriber
+from pipeline.feed.subscribers import StandsOtherwiseError, SubscriberError, names_of, read_subscriber
 
 if TYPE_CHECKING:
     from pipeline.feed.replays import ShownReplay
@@ -54,7 +54,7 @@ def replay(
                 said = replays.start(connection, name, asked, who=who, show=times.show, why=because)
     except SubscriberError as error:
         complain(str(error))
-        raise typer.Exit(WRONG) from None
+        raise typer.Exit(FOUND if isinstance(error, StandsOtherwiseError) else WRONG) from None
     if as_json:
         print_json(as_dict(said))
     elif asked is None:

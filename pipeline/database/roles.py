@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 HUSHED = ("subscriber_secrets",)
 """For nobody but the owner and whoever delivers."""
-ALL = tuple(name for name in metadata.tables if name not in HUSHED)
+OF_MIGRATIONS = ("alembic_version",)
+"""Which version the tables are of: whoever looks after a process asks as its role."""
+ALL = (*(name for name in metadata.tables if name not in HUSHED), *OF_MIGRATIONS)
 SIGNS_OF_LIFE = ("heartbeats",)
 """Whoever works leaves one."""
 
@@ -55,7 +57,7 @@ _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_
 ROLES = {
     "cdr_ingest": Role(  # ingestor
         {
-            "SELECT": ("batches", "stops", *SIGNS_OF_LIFE),
+            "SELECT": ("batches", "stops", *SIGNS_OF_LIFE, *OF_MIGRATIONS),
             "SELECT (record_id, step, class)": ("failures",),
             "INSERT": ("inbox",),
             "INSERT (claim, source, records, due_at)": ("batches",),

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS: Final = 15.0
 PEEKED: Final = 20
+MISSING_RIGHT: Final = "42501"
+"""The SQLSTATE of what a role may not do."""
 OF_ROWS: Final = ("beat", "stops", "recordings")
 """What the tables tell, where they can be read."""
 
@@ -103,12 +105,26 @@ def check_database(settings: Settings) -> Iterator[Verdict]:
             if tables.remedy:
                 yield from (unknown(each, "the tables are not those of this version") for each in OF_ROWS)
             else:
-                yield from _check_rows(connection, settings)
+                yield from _check_readable_rows(connection, settings)
     except SQLAlchemyError as error:
         yield database.judge_database_error(getattr(error, "orig", None) or error)
         yield from (unknown(each, "the database cannot be used") for each in ("database tables", *OF_ROWS))
     finally:
         engine.dispose()
+
+
+def _check_readable_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterator[Verdict]:
+    """What the tables tell, as far as this role may read them: the ingestor's may read few."""
+    told: set[str] = set()
+    try:
+        for verdict in _check_rows(connection, settings):
+            told.add(verdict.check)
+            yield verdict
+    except SQLAlchemyError as error:
+        if getattr(getattr(error, "orig", None), "sqlstate", None) != MISSING_RIGHT:
+            raise
+        why = "this role may not read the tables that tell it: ask as cdr_read, or as their owner"
+        yield from (unknown(each, why) for each in OF_ROWS if each not in told)
 
 
 def _tables(connection: sqlalchemy.Connection) -> Verdict:

@@ -18,7 +18,7 @@ from pipeline.database.tables import replays
 from pipeline.feed.cursors import LEASE_SECONDS, Cursor, Lease, Replay, leased
 from pipeline.feed.rules.event import LAST_PLACE
 from pipeline.feed.rules.filter import ALL
-from pipeline.feed.subscribers import SubscriberError, read_subscriber
+from pipeline.feed.subscribers import StandsOtherwiseError, SubscriberError, read_subscriber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,7 +117,7 @@ def start(
         until=asked.until,
     )
     if not events:
-        raise SubscriberError(f"nothing that subscriber {name} gets happened in that time")
+        raise StandsOtherwiseError(f"nothing that subscriber {name} gets happened in that time")
     new: dict[str, Any] = {
         "subscriber": name,
         "since": asked.since,
@@ -136,7 +136,7 @@ def start(
     making = making.on_conflict_do_nothing(index_elements=["subscriber"], index_where=text("state = 'active'"))
     made = connection.scalar(making.returning(replays.c.id))
     if made is None:
-        raise SubscriberError(f"subscriber {name} is being replayed to already: let it end, or --cancel it first")
+        raise StandsOtherwiseError(f"subscriber {name} is being replayed to already: let it end, or --cancel it first")
     told = {"name": name, "replay": made, "since": asked.since.isoformat(), "reason": why}
     told |= {"until": asked.until and asked.until.isoformat(), "campaigns": asked.campaigns, "rate": asked.rate}
     record_action(connection, who, "subscriber replay begun", told)
@@ -149,7 +149,7 @@ def _check(found: Subscriber, asked: Asked) -> None:
     if asked.until is not None and asked.until <= asked.since:
         raise SubscriberError("--until must be later than --since")
     if found.state in {"paused", "disabled"}:
-        raise SubscriberError(f"subscriber {found.name} is {found.state}: resume it first")
+        raise StandsOtherwiseError(f"subscriber {found.name} is {found.state}: resume it first")
     if ALL not in found.campaigns and (foreign := sorted(set(asked.campaigns or ()) - set(found.campaigns))):
         raise SubscriberError(
             f"subscriber {found.name} does not get campaign {foreign[0]}: it gets {', '.join(found.campaigns)}"
@@ -164,12 +164,12 @@ def _extent(
     is_cut_off = held.oldest_at is None or asked.since < held.oldest_at
     if is_cut_off and held.something_is_gone and not asked.from_what_is_left:
         left = f"it holds what happened since {show(held.oldest_at)}" if held.oldest_at else "it holds nothing"
-        raise SubscriberError(
+        raise StandsOtherwiseError(
             f"the feed no longer holds all of that time: {left}. To replay from what is left, add --from-what-is-left"
         )
     main = Cursor(found.position, found.place)
     if held.first is None or (last := min(Cursor(held.last, LAST_PLACE), main)).position < held.first:
-        raise SubscriberError(
+        raise StandsOtherwiseError(
             f"nothing that subscriber {found.name} has had happened in that time; what still waits comes by itself"
         )
     return held.first - 1, last
@@ -200,7 +200,7 @@ def cancel(connection: Connection, name: str, *, who: str, why: str | None = Non
     ended = ended.values(state="cancelled", state_since=func.now(), state_reason=reason, leased_by=None)
     cancelled = connection.scalar(ended.returning(of.id))
     if cancelled is None:
-        raise SubscriberError(f"nothing is being replayed to subscriber {name}")
+        raise StandsOtherwiseError(f"nothing is being replayed to subscriber {name}")
     record_action(connection, who, "subscriber replay cancelled", {"name": name, "replay": cancelled, "reason": why})
     return replays_of(connection, name, limit=1)[0]
 

@@ -41,6 +41,10 @@ class SubscriberError(PipelineError):
     """What was asked for cannot be: an option says something impossible, or the subscriber is not there."""
 
 
+class StandsOtherwiseError(SubscriberError):
+    """There is no such subscriber, or it stands otherwise than what was asked for needs."""
+
+
 class NewSubscriber(NamedTuple):
     """What somebody asks for."""
 
@@ -233,7 +237,7 @@ def read_subscriber(connection: Connection, name: str) -> Subscriber:
     if not found:
         names = names_of_subscribers(connection)
         known = f"there are {', '.join(names)}" if names else "there is none at all"
-        raise SubscriberError(f"there is no subscriber {name}: {known}")
+        raise StandsOtherwiseError(f"there is no subscriber {name}: {known}")
     return found[0]
 
 
@@ -281,7 +285,7 @@ def pause(connection: Connection, name: str, *, who: str, reason: str | None) ->
     """
     found = read_subscriber(connection, name)
     if found.state != "active":
-        raise SubscriberError(f"subscriber {name} is {found.state} already")
+        raise StandsOtherwiseError(f"subscriber {name} is {found.state} already")
     _set_state(connection, name, "paused", f"by {who}{f': {reason}' if reason else ''}")
     record_action(connection, who, "subscriber paused", {"name": name, "reason": reason})
 
@@ -303,10 +307,10 @@ def resume(
     """
     found = read_subscriber(connection, name)
     if found.state == "active" and not found.misses:
-        raise SubscriberError(f"subscriber {name} is active, and nothing is wrong with it")
+        raise StandsOtherwiseError(f"subscriber {name} is active, and nothing is wrong with it")
     if found.state == "expired":
         if not skip_hole:
-            raise SubscriberError(
+            raise StandsOtherwiseError(
                 f"subscriber {name} will never get positions {found.hole_from} to {found.hole_to}: they are past the "
                 "retention of the feed. To go on behind them, add --skip-hole"
             )

@@ -48,7 +48,8 @@ def put(
     settings = current_settings()
     client = redis.Redis.from_url(settings.enigma_redis_url, retry=Retry(NoBackoff(), 0))
     try:
-        client.rpush(settings.enigma_list, record.encode())
+        length = client.rpush(settings.enigma_list, record.encode())
+        typer.echo(f"Put at the end of {settings.enigma_list}; {length} there at that moment.")
     except redis.RedisError as error:
         raise NoSandboxError(f"Nothing was put on the list: {error} Run make up, then . var/sandbox.env") from None
     finally:

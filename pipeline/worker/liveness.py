@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from billiard import current_process
 from celery import bootsteps, signals
-from celery.beat import Scheduler
+from celery.beat import Scheduler, SchedulingError
 from celery.worker.consumer import Consumer
 
 from pipeline.database.engine import make_engine
-from pipeline.logs.setup import get_logger
+from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
 from pipeline.monitoring.exporter import StateCollector
 from pipeline.monitoring.health import Sign
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 log = get_logger(__name__)
+_outages = OutageLog(log)
 
 TOUCH_SECONDS = 5.0
 
@@ -209,11 +210,20 @@ class LivingScheduler(Scheduler):  # type: ignore[misc]
         except Exception:  # noqa: BLE001 - each transport has errors of its own, and sending says which it is
             waiting = 0
         if waiting < TICKS_WAIT_AT_MOST:
-            super().apply_entry(entry, producer=producer)
+            self._send(entry, producer)
         held_back = waiting >= TICKS_WAIT_AT_MOST
         if held_back != self._held_back:
             self._held_back = held_back
             log.warning("ticks_held_back" if held_back else "ticks_go_on", waiting=waiting)
+
+    def _send(self, entry: Any, producer: Any) -> None:
+        """Send it; an outage of the broker is said once, and not with a traceback a tick."""
+        try:
+            self.apply_async(entry, producer=producer, advance=False)
+        except SchedulingError as error:
+            _outages.away("broker", error.__cause__ or error)
+        else:
+            _outages.back("broker")
 
     def close(self) -> None:
         """Beat ends."""

@@ -249,7 +249,7 @@ def test_it_is_shown_to_people_and_scripts(engine, feed, settings_env):
 def test_whoever_delivers_and_whoever_counts_are_in_one_snapshot(engine, feed):
     """The sheet closes at every moment of a delivery."""
     feed.add(kinds=(RECEIVED,), campaigns=("sales",))
-    receive(engine, *(make_record(ref="sales" if n % 2 else "service") for n in range(150)))
+    receive(engine, *(make_record(ref="sales" if n % 2 else "service") for n in range(300)))
     seen = []
     feed.options["one"] = {"then": lambda: seen.append(told(engine)["delivered"])}
     place(engine)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -13,7 +12,6 @@ import redis
 from pipeline.feed.sinks import check_apart, check_settings, open_sink
 from pipeline.feed.sinks.base import FullError, Ours, SettingError, SinkAwayError
 from pipeline.sandbox.servers import free_port
-from tests.factories import make_record
 from tests.integration.feed_events import events
 
 LIST = "crm:cdrs"
@@ -133,16 +131,3 @@ def test_a_list_that_may_be_the_dialler_own_is_refused(servers):
 def test_a_url_that_is_none_is_said(url):
     with pytest.raises(SettingError, match="url must be a URL"):
         check_settings("redis-list", {"url": url, "list": "l"})
-
-
-def test_twenty_thousand_events_a_second(opened, crm):
-    """In parts of 500, as the feed hands them over; the best of three, for others use this machine too."""
-    sink, best, record = opened(high_water=1_000_000), 0.0, make_record()
-    for turn in range(3):
-        some = [each._replace(body=record) for each in events(10_000, position=turn + 1)]
-        began = time.perf_counter()
-        for at in range(0, len(some), 500):
-            sink.deliver(some[at : at + 500])
-        best = max(best, len(some) / (time.perf_counter() - began))
-    print(f"redis-list: {best:,.0f} events/s")  # noqa: T201
-    assert best > 20_000
