@@ -30,6 +30,8 @@ BESIDES = {
     "pipeline failures restore": ["--all"],
     "pipeline failures edit": ["--all", "--rename", "duration=call_time"],
     "pipeline failures accept": ["--all"],
+    "pipeline subscriber replay": ["--since", "2026-11-01"],
+    "pipeline subscriber rotate": ["--secret-file", "url={file}"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
     "pipeline report calls": ["--month", "2026-11"],
     "pipeline tariff unassign": ["--everything"],
@@ -57,7 +59,7 @@ def words(name: str, folder: Path) -> list[str]:
             sample = str(file) if parameter.name == "file" else OWN_SAMPLES.get(parameter.name, "1")
             option = parameter.opts[:1] if parameter.param_type_name == "option" else []
             found += [*option, *sample.split()]
-    return found + BESIDES.get(name, [])
+    return found + [each.replace("{file}", str(file)) for each in BESIDES.get(name, [])]
 
 
 AWAY = "postgresql+psycopg://postgres@127.0.0.1:1/none"

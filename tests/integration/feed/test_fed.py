@@ -255,7 +255,7 @@ def test_whoever_delivers_and_whoever_counts_are_in_one_snapshot(engine, feed):
     place(engine)
     deliver(engine, "one", open_sink=feed.open, seconds=10)
     assert len(seen) >= 3
-    assert told(engine) == line(fed=150, delivered=75, filtered=75)
+    assert told(engine) == line(fed=300, delivered=150, filtered=150)
 
 
 class Anything:
