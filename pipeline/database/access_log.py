@@ -95,9 +95,7 @@ def note_search(engine: Engine, visitor: Visitor, *, detail: Mapping[str, Any]) 
 
 def _note(engine: Engine, visitor: Visitor, **said: Any) -> None:
     reason = None if visitor.because is None else visitor.because.strip()[:REASON_CHARACTERS] or None
-    row = insert(access_log).values(
-        who=visitor.who, via=visitor.via, address=visitor.address, reason=reason, **said
-    )
+    row = insert(access_log).values(who=visitor.who, via=visitor.via, address=visitor.address, reason=reason, **said)
     # No RETURNING: whoever writes here need not be able to read it.
     try:
         with engine.begin() as connection:

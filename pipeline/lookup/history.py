@@ -15,7 +15,7 @@ from pipeline.record_ids import batch_of
 from pipeline.recordings.rules.row import RecordingOfCall
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from decimal import Decimal
 
     from sqlalchemy import ColumnElement, Connection, Table
@@ -163,6 +163,32 @@ def sources_of(connection: Connection, call_ref: str) -> list[str]:
     """The diallers that have a call of this reference."""
     calls = tables.calls.c
     return list(connection.scalars(select(calls.source).where(calls.call_ref == call_ref).order_by(calls.source)))
+
+
+def call_id_of(
+    connection: Connection,
+    call_ref: str,
+    source: str,
+    *,
+    sources: Collection[str] | None = None,
+    campaigns: Collection[str] | None = None,
+) -> int | None:
+    """A call's id; None: there is no such call, or it is not for who asks, which cannot be told apart.
+
+    Args:
+        connection: the database.
+        call_ref: the dialler's internal call reference.
+        source: the dialler.
+        sources: the diallers whose calls are for who asks; None: all.
+        campaigns: the campaigns likewise.
+    """
+    calls = tables.calls.c
+    query = select(calls.id).where(calls.call_ref == call_ref, calls.source == source)
+    if sources is not None:
+        query = query.where(among(calls.source, sorted(sources)))
+    if campaigns is not None:
+        query = query.where(among(calls.campaign_ref, sorted(campaigns)))
+    return connection.scalar(query)
 
 
 def history_of(connection: Connection, call_ref: str, source: str) -> History:

@@ -53,7 +53,7 @@ def decode(most_bytes: int) -> int:
                         return TOO_LONG
                     plain.buffer_write(memoryview(part)[: frames * frame_bytes], dtype="int16")
     except soundfile.SoundFileError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return NO_AUDIO
     return 0
 

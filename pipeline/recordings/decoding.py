@@ -1,7 +1,7 @@
 """Recordings as PCM, which every browser plays; those of the dialler are GSM, which none does.
 
-A file is decoded as a whole before a byte of it is given away: GSM cannot be read from the middle, and whether all of it
-is audio is known at its end only. What was decoded is kept for a while, for a player that seeks asks again and again.
+A file is decoded as a whole before a byte of it is given away: GSM cannot be read from the middle, and whether all of
+it is audio is known at its end only. What was decoded is kept for a while, for a player that seeks asks again and again.
 """
 
 from __future__ import annotations

@@ -7,9 +7,7 @@ is for the shells.
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
-from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -20,7 +18,7 @@ from pipeline.recordings.retention import problem_of
 from pipeline.recordings.rules.byte_range import bytes_wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator
 
     from sqlalchemy import Engine
 
@@ -65,7 +63,7 @@ class _Body(NamedTuple):
 
 
 def listen(
-    engine: Engine, store: RecordingStore, decoder: Decoder, file: KeptFile, wanted: Wanted, visitor: Visitor
+    engine: Engine, store: RecordingStore, decoder: Decoder, file: KeptFile, wanted: Wanted, *, visitor: Visitor
 ) -> Answer:
     """The bytes of a recording, for somebody of whom it is written down by then that they have them.
 

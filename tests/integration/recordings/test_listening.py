@@ -61,7 +61,7 @@ def kept(engine, call_ref=7):
 
 
 def hear(engine, store, *, decoder=None, visitor=ANN, call_ref=7, **wanted):
-    answer = listen(engine, store, decoder or Decoder(), kept(engine, call_ref), Wanted(**wanted), visitor)
+    answer = listen(engine, store, decoder or Decoder(), kept(engine, call_ref), Wanted(**wanted), visitor=visitor)
     return answer, b"".join(answer.parts)
 
 
@@ -78,14 +78,25 @@ def test_all_of_it_as_it_was_stored(engine, store, recording):
     assert answer.headers["Content-Type"] == "audio/wav"
     assert answer.headers["Content-Length"] == str(len(heard))
     [row] = log_rows(engine)
-    assert (row.who, row.via, row.action, row.address, row.reason) == ("ann", "api", "listen", "192.0.2.7", "a complaint")
+    assert (row.who, row.via, row.action, row.address, row.reason) == (
+        "ann",
+        "api",
+        "listen",
+        "192.0.2.7",
+        "a complaint",
+    )
     assert (row.call_id, row.source, row.call_ref) == (kept(engine).call_id, "enigma", "7")
     assert row.detail == {"form": "stored", "first": 0, "bytes": len(heard), "of": len(heard)}
 
 
 @pytest.mark.parametrize(
     ("range_", "status", "first", "last"),
-    [("bytes=0-0", 206, 0, 0), ("bytes=100-199", 206, 100, 199), ("bytes=-10", 206, -10, None), ("bytes=x", 200, 0, None)],
+    [
+        ("bytes=0-0", 206, 0, 0),
+        ("bytes=100-199", 206, 100, 199),
+        ("bytes=-10", 206, -10, None),
+        ("bytes=x", 200, 0, None),
+    ],
 )
 def test_a_part_of_it(engine, store, recording, range_, status, first, last):
     answer, heard = hear(engine, store, range_=range_)
@@ -134,12 +145,14 @@ def test_not_a_byte_without_its_row(engine, store, recording):
 
 def test_the_row_is_committed_before_the_first_byte(engine, store, recording):
     """Not with it: another connection sees it while the bytes have not begun to be taken."""
-    answer = listen(engine, store, Decoder(), kept(engine), Wanted(), ANN)
+    answer = listen(engine, store, Decoder(), kept(engine), Wanted(), visitor=ANN)
     assert len(log_rows(engine)) == 1
     assert next(iter(answer.parts))
 
 
-@pytest.mark.parametrize("statement", ["UPDATE access_log SET who = 'x'", "DELETE FROM access_log", "TRUNCATE access_log"])
+@pytest.mark.parametrize(
+    "statement", ["UPDATE access_log SET who = 'x'", "DELETE FROM access_log", "TRUNCATE access_log"]
+)
 def test_what_was_heard_stays_written(engine, store, recording, statement):
     """For the owner of the table too."""
     hear(engine, store)
@@ -154,7 +167,7 @@ def test_what_was_heard_stays_written(engine, store, recording, statement):
     ids=["head", "form", "text", "nonsense", "zeroes"],
 )
 def test_what_is_no_audio_is_said_to_be_none(engine, store, tmp_path, content):
-    """Or decodes to something, which noise may; it never ends this process, and nothing is written of what nobody got."""
+    """Or decodes to something, which noise may; it never ends this process, and what nobody got is not written down."""
     store_recording(engine, tmp_path, 7, content)
     try:
         _, heard = hear(engine, store, as_wav=True)
