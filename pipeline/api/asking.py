@@ -13,6 +13,7 @@ from pipeline.access.tokens import PREFIX, grant_of
 from pipeline.api.means import means_of
 from pipeline.api.problems import ProblemError, bad_parameter
 from pipeline.database.access_log import API, Visitor
+from pipeline.lookup.rules.call_filter import Wall
 
 TOKEN_NAMES: Final = frozenset(
     {"token", "access_token", "api_token", "api_key", "apikey", "key", "auth", "authorization", "bearer"}
@@ -101,3 +102,8 @@ def _parameters(request: Request) -> frozenset[str]:
 def visitor(request: Request, grant: Grant, because: str | None = None) -> Visitor:
     """Who asks, as it is written down."""
     return Visitor(grant.name, API, request.client.host if request.client else None, because)
+
+
+def wall_of(grant: Grant) -> Wall:
+    """What somebody may see of calls, as the searches take it."""
+    return Wall(grant.only_sources, grant.only_campaigns, numbers=grant.may(Scope.NUMBERS))

@@ -10,14 +10,17 @@ from starlette.responses import Response
 
 from pipeline.access.rules.masking import masked
 from pipeline.access.rules.scopes import Grant, Scope
-from pipeline.api.asking import caller, visitor
+from pipeline.api.asking import caller, visitor, wall_of
 from pipeline.api.audio import AudioResponse
 from pipeline.api.means import means_of
-from pipeline.api.problems import ProblemError, away, bad_parameter, described
-from pipeline.api.shapes import ToldCall, answer
+from pipeline.api.problems import COMMON, ProblemError, away, bad_parameter, described, not_logged
+from pipeline.api.query import PARAMETER, CallQuery
+from pipeline.api.shapes import CallPage, ToldCall, answer
 from pipeline.batches.completeness import complete_through
-from pipeline.database.access_log import NoReasonError, NotLoggedError
+from pipeline.database.access_log import NoReasonError, NotLoggedError, note_search
 from pipeline.lookup.history import call_id_of, histories_of
+from pipeline.lookup.rules.call_filter import FilterRefusedError, check_filter
+from pipeline.lookup.search import search_calls
 from pipeline.lookup.told import as_dict
 from pipeline.recordings.decoding import BrokenAudioError, BusyError
 from pipeline.recordings.fetching import DiffersError, find_recordings
@@ -33,13 +36,53 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/v1/calls", tags=["calls"])
 
-COMMON = ("bad-parameter", "token-in-address", "no-token", "missing-scope", "too-many-requests", "away")
-"""Problems of every endpoint that needs a token."""
-
 Source = Annotated[str, Path(description="The dialler.", min_length=1, max_length=1_000)]
 CallRef = Annotated[str, Path(description="The dialler's internal call reference.", min_length=1, max_length=1_000)]
 
 NOT_FOUND = "There is no such call, or none that this token may see."
+
+
+@router.get("", summary="Find calls", responses={200: {"model": CallPage}, **described(*COMMON, "not-logged")})
+def many(
+    request: Request, asked: Annotated[CallQuery, Query()], grant: Annotated[Grant, caller(Scope.CALLS)]
+) -> Response:
+    """The calls that match all that is asked for, the newest dialled first.
+
+    `since` is needed, unless a call, a contact or a number is named. Numbers are asked for with the scope
+    `calls:numbers` alone; that somebody looked for one is written down. A page goes on behind the one before, however
+    many there are: nothing is counted.
+    """
+    asked_for_numbers = [name for name in ("number", "number_ends", "dial_number") if getattr(asked, name) is not None]
+    if asked_for_numbers and not grant.may(Scope.NUMBERS):
+        raise ProblemError("missing-scope", f"{asked_for_numbers[0]} needs the scope {Scope.NUMBERS}.")
+    means = means_of(request)
+    try:
+        wanted, after, before = asked.filter(means.region), asked.place("after"), asked.place("before")
+        check_filter(wanted, wall_of(grant))
+        _note_search(request, grant, asked)
+        with means.engine.connect() as connection:
+            complete = complete_through(connection, sources=grant.only_sources)
+            page = search_calls(connection, wanted, wall_of(grant), limit=asked.limit, after=after, before=before)
+    except FilterRefusedError as error:
+        raise bad_parameter(*((PARAMETER.get(name, name), says) for name, says in error.problems.items())) from None
+    found = [{name: value for name, value in each._asdict().items() if name != "call_id"} for each in page.calls]
+    return answer(
+        {
+            "calls": found if grant.may(Scope.NUMBERS) else [masked(each) for each in found],
+            "older": page.older and page.older.text,
+            "newer": page.newer and page.newer.text,
+            "complete_through": complete,
+        }
+    )
+
+
+def _note_search(request: Request, grant: Grant, asked: CallQuery) -> None:
+    looked_for = {name: value for name in ("number", "number_ends") if (value := getattr(asked, name)) is not None}
+    if looked_for:
+        try:
+            note_search(means_of(request).engine, visitor(request, grant), detail=looked_for)
+        except NotLoggedError as error:
+            raise not_logged(error) from error
 
 
 @router.get(
@@ -60,10 +103,8 @@ def one(request: Request, source: Source, call_ref: CallRef, grant: Annotated[Gr
 
 
 def _id(connection: Connection, grant: Grant, source: str, call_ref: str) -> int:
-    found = None
-    if "\0" not in source + call_ref:
-        seen = {"sources": grant.only_sources, "campaigns": grant.only_campaigns}
-        found = call_id_of(connection, call_ref, source, **seen)
+    nothing = "\0" in source + call_ref  # which no text of the database can hold
+    found = None if nothing else call_id_of(connection, call_ref, source, wall_of(grant))
     if found is None:
         raise ProblemError("not-found", NOT_FOUND)
     return found
@@ -123,7 +164,7 @@ def _listen(request: Request, grant: Grant, source: str, call_ref: str, wanted: 
     except NoReasonError:
         raise bad_parameter(("because", "is missing: here it has to be said why a recording is heard")) from None
     except NotLoggedError as error:
-        raise ProblemError("not-logged", f"{error}.", headers={"Retry-After": "5"}) from error
+        raise not_logged(error) from error
     except (BrokenAudioError, DiffersError) as error:
         raise ProblemError("broken-recording", f"What is stored of it cannot be given out: {error}") from error
     except NoSuchFileError as error:

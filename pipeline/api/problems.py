@@ -33,6 +33,10 @@ TITLES: Final[Mapping[str, tuple[int, str]]] = {
 """Every kind of problem there is, with its status and its title."""
 
 
+COMMON: Final = ("bad-parameter", "token-in-address", "no-token", "missing-scope", "too-many-requests", "away")
+"""Those of every endpoint that needs a token."""
+
+
 class ParameterProblem(BaseModel):
     """What is wrong with one parameter."""
 
@@ -96,6 +100,11 @@ def away(detail: str, *, seconds: int = 5) -> ProblemError:
         seconds: when to ask again.
     """
     return ProblemError("away", detail, headers={"Retry-After": str(seconds)})
+
+
+def not_logged(error: Exception) -> ProblemError:
+    """What is not given out, for it could not be written down."""
+    return ProblemError("not-logged", f"{error}.", headers={"Retry-After": "5"})
 
 
 def described(*kinds: str) -> dict[int | str, dict[str, Any]]:

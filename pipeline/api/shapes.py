@@ -10,6 +10,7 @@ from typing import Any, Final, get_type_hints
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from pipeline.lookup.found_calls import FoundCall
 from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, LineRow, Version
 from pipeline.lookup.rules.plain import plain
 from pipeline.lookup.told import Event
@@ -39,6 +40,8 @@ def shape(name: str, row: type, **other: Any) -> type[BaseModel]:
     return model
 
 
+COMPLETE: Final = "Up to when everything that was received is done: what came later may still be on its way."
+
 _Call: Any = shape("Call", CallRow)
 _Disposition: Any = shape("Disposition", DispositionRow)
 _ChargeLine: Any = shape("ChargeLine", LineRow)
@@ -62,9 +65,24 @@ class ToldCall(BaseModel):
     failures: list[_Failure]
     versions: list[_CallVersion]
     history: list[_Event]
-    complete_through: datetime = Field(
-        description="Up to when everything that was received is done: what happened later may still be on its way."
+    complete_through: datetime = Field(description=COMPLETE)
+
+
+_FoundCall: Any = shape("FoundCall", FoundCall, call_id=None)
+
+
+class CallPage(BaseModel):
+    """Some calls, the newest dialled first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    calls: list[_FoundCall]
+    older: str | None = Field(
+        description="Give it as `after` to go on to older calls; null: there are none. A page may be short, or empty, "
+        "and still have one: where few of many match, it ends when its time is up."
     )
+    newer: str | None = Field(description="Give it as `before` to go on to newer calls.")
+    complete_through: datetime = Field(description=COMPLETE)
 
 
 class Health(BaseModel):

@@ -139,6 +139,15 @@ calls = Table(
         postgresql_using="brin",
         postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
     ),
+    # What a search walks (pipeline/lookup/walking.py), each measured against the pipeline's speed (docs/decisions.md).
+    Index(None, "source", "dialed_at"),
+    Index(None, "campaign_ref", "dialed_at"),
+    Index(None, "extension", "dialed_at", postgresql_where=text("extension IS NOT NULL")),
+    Index(None, "dial_number", "dialed_at", postgresql_where=text("dial_number IS NOT NULL")),
+    Index("calls_inbound_idx", "dialed_at", postgresql_where=text("direction = 'inbound'")),
+    Index(None, "contact_ref", postgresql_where=text("contact_ref IS NOT NULL")),
+    # The ends of numbers stand together in it, whatever the locale; a whole number is found by it, too.
+    Index("calls_number_ends_idx", text('reverse(client_number) COLLATE "C"')),
 )
 
 duplicates = Table(
@@ -163,6 +172,7 @@ dispositions = Table(
     Column("can_have_audio", Boolean, nullable=False),
     Column("classified_at", AWARE, nullable=False, server_default=NOW),
     PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
+    Index(None, "disposition"),
 )
 
 recordings = Table(
@@ -383,6 +393,7 @@ uncharged = Table(
     Column("call_id", BigInteger, primary_key=True, autoincrement=False),
     Column("reason", Text, nullable=False),
     Column("decided_at", AWARE, nullable=False, server_default=NOW),
+    Index(None, "reason"),
 )
 
 failures = Table(

@@ -15,10 +15,12 @@ from pipeline.record_ids import batch_of
 from pipeline.recordings.rules.row import RecordingOfCall
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from decimal import Decimal
 
     from sqlalchemy import ColumnElement, Connection, Table
+
+    from pipeline.lookup.rules.call_filter import Wall
 
 
 class CallRow(NamedTuple):
@@ -165,29 +167,21 @@ def sources_of(connection: Connection, call_ref: str) -> list[str]:
     return list(connection.scalars(select(calls.source).where(calls.call_ref == call_ref).order_by(calls.source)))
 
 
-def call_id_of(
-    connection: Connection,
-    call_ref: str,
-    source: str,
-    *,
-    sources: Collection[str] | None = None,
-    campaigns: Collection[str] | None = None,
-) -> int | None:
-    """A call's id; None: there is no such call, or it is not for who asks, which cannot be told apart.
+def call_id_of(connection: Connection, call_ref: str, source: str, wall: Wall) -> int | None:
+    """A call's id; None: there is no such call, or it is behind the wall, which cannot be told apart.
 
     Args:
         connection: the database.
         call_ref: the dialler's internal call reference.
         source: the dialler.
-        sources: the diallers whose calls are for who asks; None: all.
-        campaigns: the campaigns likewise.
+        wall: what this reader may see.
     """
     calls = tables.calls.c
     query = select(calls.id).where(calls.call_ref == call_ref, calls.source == source)
-    if sources is not None:
-        query = query.where(among(calls.source, sorted(sources)))
-    if campaigns is not None:
-        query = query.where(among(calls.campaign_ref, sorted(campaigns)))
+    if wall.sources is not None:
+        query = query.where(among(calls.source, sorted(wall.sources)))
+    if wall.campaigns is not None:
+        query = query.where(among(calls.campaign_ref, sorted(wall.campaigns)))
     return connection.scalar(query)
 
 
