@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.metadata
 import time
+import traceback
 from typing import TYPE_CHECKING, Any, Final
 
 import anyio.to_thread
@@ -88,12 +89,19 @@ def document(app: FastAPI) -> dict[str, Any]:
             schemas.pop(name, None)
         problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= problem.pop("$defs") | {ProblemDetails.__name__: problem}
-        for path in made["paths"].values():
-            for operation in path.values():
-                operation["responses"].pop("422", None)
+        for operation in (each for path in made["paths"].values() for each in path.values()):
+            operation["responses"].pop("422", None)
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _given(parameter["schema"])
         made["components"]["schemas"] = dict(sorted(schemas.items()))
         app.openapi_schema = made
     return app.openapi_schema
+
+
+def _given(schema: dict[str, Any]) -> dict[str, Any]:
+    """A parameter's schema where it is given: no address says null."""
+    kinds = [each for each in schema.get("anyOf", ()) if each != {"type": "null"}]
+    return {name: value for name, value in schema.items() if name != "anyOf"} | kinds[0] if len(kinds) == 1 else schema
 
 
 def healthz(request: Request) -> dict[str, str]:
@@ -203,8 +211,10 @@ class Answered:
 
         try:
             await self._app(scope, receive, sent)
-        except Exception:
-            log.exception("api_fault", path=_route(scope))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must not end in silence
+            log.error(  # noqa: TRY400 - a traceback without the values of its variables
+                "api_fault", path=_route(scope), exception="".join(traceback.format_exception(error))
+            )
             if not status:
                 fault = ProblemError("fault", "It is in the log of this process; asking again will not help.")
                 await fault.response()(scope, receive, sent)

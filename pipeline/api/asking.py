@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 from fastapi import Depends, Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -72,13 +72,13 @@ def no_token_in_address(request: Request) -> None:
         if name.lower() in TOKEN_NAMES or PREFIX in value:
             raise ProblemError(
                 "token-in-address",
-                "Addresses are kept in logs and histories: send the token as `Authorization: Bearer …`, and if this one "
-                "was valid, have it revoked.",
+                "Addresses are kept in logs and histories: send the token as `Authorization: Bearer …`, and if this "
+                "one was valid, have it revoked.",
             )
 
 
 def only_known_parameters(request: Request) -> None:
-    """Refuse parameters that the OpenAPI document does not have, for a misspelt filter would narrow nothing.
+    """Refuse parameters that the OpenAPI document has not: a misspelt filter would narrow nothing.
 
     Raises:
         ProblemError: there are some, or one is there twice.

@@ -1,4 +1,4 @@
-"""What answers look like, for the OpenAPI document: made of the subjects' own rows, so that each field is named once."""
+"""What answers look like, for the OpenAPI document: made of the subjects' own rows, in which each field is named."""
 
 from __future__ import annotations
 

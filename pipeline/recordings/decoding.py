@@ -1,7 +1,7 @@
 """Recordings as PCM, which every browser plays; those of the dialler are GSM, which none does.
 
 A file is decoded as a whole before a byte of it is given away: GSM cannot be read from the middle, and whether all of
-it is audio is known at its end only. What was decoded is kept for a while, for a player that seeks asks again and again.
+it is audio is known at its end only. What was decoded is kept for a while: a player that seeks asks again and again.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class Decoder:
                 stderr=subprocess.PIPE,
                 timeout=self._seconds,
                 check=False,
-                env={},
+                env={"OPENBLAS_NUM_THREADS": "1"},  # numpy comes with soundfile, and takes memory by the core
             )
         except subprocess.TimeoutExpired:
             raise BrokenAudioError(f"it took longer than {self._seconds} s to decode") from None

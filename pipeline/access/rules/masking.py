@@ -1,8 +1,8 @@
 """What is told of a call to somebody who may not see numbers.
 
-No digit of a number is left: two of them tell which of a few it is. A field that is a number, or may hold one, is hidden
-as a whole, and of a sentence the digits are. What tells a number otherwise goes too: the prefix it was rated by, and the
-hash of a record of which all but the number is known.
+No digit of a number is left: two of them tell which of a few it is. A field that is a number, or may hold one, is
+hidden as a whole, and of a sentence the digits are. What tells a number otherwise goes too: the prefix it was rated by,
+and the hash of a record of which all but the number is known.
 """
 
 from __future__ import annotations
