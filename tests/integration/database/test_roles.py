@@ -331,8 +331,10 @@ CANNOT = {
     # Read what was received or who heard what, let anybody in, or say when and as whom it wrote.
     "cdr_api": (
         *(f"SELECT * FROM {table}" for table in ("inbox", "edits", "access_log", "subscribers", "heartbeats")),
-        "INSERT INTO api_tokens (name, token_hash, scopes, sources, campaigns, created_by) "
-        "VALUES ('x', '', '{}', '{}', '{}', 'x')",
+        (
+            "INSERT INTO api_tokens (name, token_hash, scopes, sources, campaigns, created_by) "
+            "VALUES ('x', '', '{}', '{}', '{}', 'x')"
+        ),
         "UPDATE api_tokens SET scopes = '{}'",
         "DELETE FROM api_tokens",
         "UPDATE access_log SET who = 'x'",
