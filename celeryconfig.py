@@ -105,6 +105,7 @@ task_routes = {
     "pipeline.act_in_bulk": {"queue": "pipeline"},
     "feed.sequence": {"queue": "feed"},
     "feed.deliver": {"queue": "feed"},
+    "feed.replay": {"queue": "feed"},
     "feed.keep": {"queue": "pipeline"},
 }
 
@@ -121,7 +122,7 @@ beat_schedule = {
 # A hundred thousand ticks a day would be all that Flower remembers.
 task_annotations = {
     name: {"send_events": False}
-    for name in ("pipeline.reconcile", "recordings.dispatch", "feed.sequence", "feed.deliver")
+    for name in ("pipeline.reconcile", "recordings.dispatch", "feed.sequence", "feed.deliver", "feed.replay")
 }
 beat_scheduler = "pipeline.worker.liveness:LivingScheduler"
 beat_max_loop_interval = 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from sqlalchemy import text
 
 from pipeline.balance import money, queries
+from pipeline.balance.fed import Fed, fed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -46,6 +47,7 @@ class BalanceJson(TypedDict):
     pending: dict[str, int]
     charged: dict[str, str]
     unbilled: dict[str, dict[str, int]]
+    subscribers: dict[str, dict[str, int]]
     violations: list[ViolationJson]
     closes: bool
 
@@ -98,6 +100,8 @@ class Balance:
     charged: dict[str, Decimal]
     unbilled: dict[str, Entry] = field(default_factory=dict)
     """Calls with talk seconds that nobody is charged for, by disposition."""
+    subscribers: tuple[Fed, ...] = ()
+    """What each was fed, and what became of it; none where the sheet is of a window."""
     violations: tuple[Violation, ...] = field(default=())
 
     PLACES = ("processed", "duplicate", "quarantined", "failed", "discarded", "pending")
@@ -119,6 +123,7 @@ class Balance:
             "pending": self.pending.as_dict(),
             "charged": {currency: f"{amount:f}" for currency, amount in sorted(self.charged.items())},
             "unbilled": {disposition: entry.as_dict() for disposition, entry in sorted(self.unbilled.items())},
+            "subscribers": {each.name: each.as_dict() for each in self.subscribers},
             "violations": [violation.as_dict() for violation in self.violations],
             "closes": self.closes,
         }
@@ -134,6 +139,8 @@ def balance_sheet(
     source: str | None = None,
 ) -> Balance:
     """Count everything in the batches of a window; each is counted whole.
+
+    Subscribers have one count over all that happened since they were added, so they are in the sheet of everything.
 
     Args:
         connection: a connection outside any transaction; one consistent snapshot is read.
@@ -163,6 +170,8 @@ def balance_sheet(
             for rule, query in queries.RULES.items()
             if (violation := _check(rule, connection.execute(text(query)).scalars().all()))
         ]
+        is_of_all = since is None and until is None and source is None
+        subscribers = fed(connection) if is_of_all else []
     places = {
         "processed": figures.calls - figures.calls_aside - figures.underway,
         "duplicate": figures.duplicates,
@@ -174,6 +183,7 @@ def balance_sheet(
     missing = figures.received - sum(places.values())
     if missing:
         violations.append(Violation(f"received and accounted for differ by {missing} records", abs(missing)))
+    violations += [violation for each in subscribers if (violation := _check_fed(each))]
     return Balance(
         received=Entry(figures.received),
         processed=Entry(places["processed"], figures.seconds - figures.seconds_not_done),
@@ -184,6 +194,7 @@ def balance_sheet(
         pending=Entry(places["pending"]),
         charged=charged,
         unbilled=unbilled,
+        subscribers=tuple(subscribers),
         violations=tuple(violations),
     )
 
@@ -196,3 +207,14 @@ def _versions(connection: Connection) -> dict[str, list[object]]:
 
 def _check(rule: str, ids: Any) -> Violation | None:
     return Violation(rule, len(ids), tuple(sorted(ids)[:SHOWN_IDS])) if ids else None
+
+
+def _check_fed(each: Fed) -> Violation | None:
+    if not each.is_whole:
+        return Violation(f"subscriber {each.name}: rows of the feed are gone that nobody counted", 1)
+    if missing := each.all - each.accounted_for:
+        return Violation(
+            f"subscriber {each.name} was fed {each.all:,} events, and {each.accounted_for:,} are accounted for",
+            abs(missing),
+        )
+    return None

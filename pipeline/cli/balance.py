@@ -48,13 +48,15 @@ def balance(
 def show(sheet: Balance) -> None:
     """Print the sheet for a person."""
     console.print(_table(sheet))
+    if sheet.subscribers:
+        console.print(_subscribers(sheet))
     if sheet.closes:
         console.print(as_text("The balance closes.", "green"))
         return
     complain("the balance does not close")
     for violation in sheet.violations:
         ids = ", ".join(str(each) for each in violation.ids)
-        remark(f"  {violation.rule}: {violation.count:,} ({ids})")
+        remark(f"  {violation.rule}: {violation.count:,}{f' ({ids})' if ids else ''}")
 
 
 def _table(sheet: Balance) -> Table:
@@ -66,6 +68,13 @@ def _table(sheet: Balance) -> Table:
         table.add_row(f"charged {currency}", None, None, amount)
     for disposition, entry in sorted(sheet.unbilled.items()):
         table.add_row(f"not billed: {disposition}", entry.records, entry.talk_seconds, None)
+    return table
+
+
+def _subscribers(sheet: Balance) -> Table:
+    table = Table("subscriber", *("delivered", "waiting", "refused", "filtered", "missed", "fed"))
+    for each in sheet.subscribers:
+        table.add_row(each.name, each.delivered, each.waiting, each.refused, each.filtered, each.missed, each.all)
     return table
 
 

@@ -13,10 +13,12 @@ import typer
 from pipeline.cli.common import AsJson, Because, FormatOption, Utc, Who, chosen, clock, database, read_file
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import as_text, complain, console, operator_name, print_heading, print_json, print_rows
+from pipeline.cli.subscriber_replay import as_dict, replay, share, show_replays
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import PipelineError
 from pipeline.feed import subscribers
 from pipeline.feed.deliver import masked
+from pipeline.feed.replays import active_replays, replays_of
 from pipeline.feed.rules.event import KINDS, Event, event_id
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.rules.shape import CALL, CLOUDEVENTS_TYPE
@@ -36,6 +38,7 @@ app = typer.Typer(help="Who gets what happens to calls, and how far each is.", n
 
 Name = Annotated[str, typer.Argument(help="The subscriber.")]
 SHOWN_REFUSALS = 20
+SHOWN_REPLAYS = 5
 TEST = "pipeline.test"
 """The kind of the event that `test` sends."""
 
@@ -95,18 +98,24 @@ def add(
 
 @app.command("list")
 def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: AsJson = False) -> None:
-    """Show the subscribers. Exit code 1 while one is expired or disabled, or takes nothing."""
+    """Show the subscribers. Exit code 1 while one is expired or disabled, or takes nothing, in a replay too."""
     format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, engine.connect() as connection:
         found = subscribers.all_subscribers(connection)
-    table = Table("name", "sink", "state", "behind", "since", "delivered", "refused", "last", "problem")
+        replays = active_replays(connection)
+    table = Table("name", "sink", "state", "behind", "since", "delivered", "refused", "last", "replay", "problem")
     for each in found:
         state = each.state if each.state == "active" else as_text(each.state, "red")
         since, last = times.show(each.behind_since), times.show(each.delivered_at)
-        problem = each.last_error or each.state_reason
-        table.add_row(each.name, each.sink, state, each.rows_behind, since, each.delivered, each.refused, last, problem)
-    print_rows(table, format_, [each._asdict() for each in found])
-    if any(each.state in {"expired", "disabled"} or each.misses for each in found):
+        again = replays.get(each.name)
+        problem = each.last_error or each.state_reason or (again.last_error if again else None)
+        facts = (each.rows_behind, since, each.delivered, each.refused, last, share(again), problem)
+        table.add_row(each.name, each.sink, state, *facts)
+    shown = {name: as_dict(each) for name, each in replays.items()}
+    print_rows(table, format_, [each._asdict() | {"replay": shown.get(each.name)} for each in found])
+    if any(each.state in {"expired", "disabled"} or each.misses for each in found) or any(
+        each.misses for each in replays.values()
+    ):
         raise typer.Exit(FOUND)
 
 
@@ -116,15 +125,19 @@ def show(name: Name, *, utc: Utc = False, as_json: AsJson = False) -> None:
     with _said(), database() as engine, engine.connect() as connection:
         found = subscribers.read_subscriber(connection, name)
         refused = subscribers.refusals_of(connection, name, limit=SHOWN_REFUSALS)
+        replays = replays_of(connection, name, limit=SHOWN_REPLAYS)
         hidden = sorted(subscribers.secrets_of_subscriber(connection, name))
     if as_json:
-        print_json(found._asdict() | {"secrets": hidden, "refusals": [each._asdict() for each in refused]})
+        more = {"refusals": [each._asdict() for each in refused], "replays": [as_dict(each) for each in replays]}
+        print_json(found._asdict() | {"secrets": hidden} | more)
         return
     times = clock(utc=utc)
     table = Table("", "", show_header=False)
     for label, said in _facts(found, hidden, times):
         table.add_row(label, said)
     console.print(table)
+    if replays:
+        show_replays(replays, times)
     if refused:
         _show_refused(refused, times)
 
@@ -152,6 +165,9 @@ def resume(
         was = subscribers.resume(connection, name, who=who or operator_name(), skip_hole=skip_hole)
     gap = f" It never gets positions {was.hole_from} to {was.hole_to}." if was.state == "expired" else ""
     console.print(f"Subscriber {name} goes on; it was {was.state}.{gap}", highlight=False)
+
+
+app.command()(replay)
 
 
 @app.command()

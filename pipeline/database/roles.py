@@ -44,6 +44,7 @@ _DELIVERED = (
     "state, state_since, state_reason, position, place, leased_by, leased_until, misses, due_at, last_error, "
     "last_error_at, delivered, filtered, refused, delivered_at, hole_from, hole_to"
 )
+_COUNTED = "counted_from, counted_from_place, counted_before, missed"
 _LINE = ", ".join(column.name for column in ledger.columns if column.name != "entered_at")
 _SAID = "who, action, record_id, detail"
 _HEARD = "who, via, action, address, reason, call_id, source, call_ref, detail"
@@ -69,11 +70,13 @@ ROLES = {
             "INSERT": (
                 *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
                 *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals"),
+                "replay_refusals",
             ),
             f"INSERT ({_LINE})": ("ledger",),
             f"INSERT ({_FED})": ("feed",),
             "UPDATE (position)": ("feed",),
-            f"UPDATE ({_DELIVERED})": ("subscribers",),
+            f"UPDATE ({_DELIVERED}, {_COUNTED})": ("subscribers",),
+            f"UPDATE ({_DELIVERED})": ("replays",),
             f"INSERT ({_SAID})": ("actions",),
             "UPDATE": (
                 *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),

@@ -601,6 +601,12 @@ subscribers = Table(
     Column("hole_to", BigInteger),
     Column("created_at", AWARE, nullable=False, server_default=NOW),
     Column("created_by", Text, nullable=False),
+    # Its events are counted in the feed from here on; null: older code added it. Where the feed was dropped since, how
+    # many it had passed there, and how many it will never get (pipeline/balance/fed.py).
+    Column("counted_from", BigInteger),
+    Column("counted_from_place", Integer),
+    Column("counted_before", BigInteger, nullable=False, server_default=text("0")),
+    Column("missed", BigInteger, nullable=False, server_default=text("0")),
     postgresql_with={"fillfactor": "50"},
 )
 
@@ -669,4 +675,62 @@ access_log = Table(
     Column("role", Text, nullable=False, server_default=text("SESSION_USER")),
     Index(None, "call_id", postgresql_where=text("call_id IS NOT NULL")),
     Index(None, "at", postgresql_using="brin"),
+)
+
+# What a subscriber gets once more: a cursor of its own, which leaves the main one alone. Columns that deliveries share
+# with `subscribers` are named as there.
+replays = Table(
+    "replays",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("subscriber", Text, ForeignKey("subscribers.name", ondelete="CASCADE"), nullable=False),
+    # What happened in that time, of those campaigns; null: of all that the subscriber gets.
+    Column("since", AWARE, nullable=False),
+    Column("until", AWARE),
+    Column("campaigns", ARRAY(Text)),
+    # Events a second, and how many there are to go through.
+    Column("rate", Integer, nullable=False),
+    Column("events", BigInteger, nullable=False),
+    Column("last_position", BigInteger, nullable=False),
+    Column("last_place", Integer, nullable=False),
+    Column("state", Text, one_of("state", "active", "done", "cancelled", "expired", "stopped"), nullable=False),
+    Column("state_since", AWARE, nullable=False, server_default=NOW),
+    Column("state_reason", Text),
+    Column("position", BigInteger, nullable=False),
+    Column("place", Integer, nullable=False),
+    Column("leased_by", Uuid),
+    Column("leased_until", AWARE),
+    Column("misses", Integer, nullable=False, server_default=text("0")),
+    # When it goes on: by its rate, or because it took nothing.
+    Column("due_at", AWARE, nullable=False, server_default=NOW),
+    Column("last_error", Text),
+    Column("last_error_at", AWARE),
+    Column("delivered", BigInteger, nullable=False, server_default=text("0")),
+    Column("filtered", BigInteger, nullable=False, server_default=text("0")),
+    Column("refused", BigInteger, nullable=False, server_default=text("0")),
+    Column("delivered_at", AWARE),
+    Column("hole_from", BigInteger),
+    Column("hole_to", BigInteger),
+    Column("created_at", AWARE, nullable=False, server_default=NOW),
+    Column("created_by", Text, nullable=False),
+    Index(None, "subscriber"),
+    Index("replays_active_idx", "subscriber", unique=True, postgresql_where=text("state = 'active'")),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# Events that the other side would not have the second time; they count for nothing but their replay.
+replay_refusals = Table(
+    "replay_refusals",
+    metadata,
+    Column("replay_id", BigInteger, ForeignKey("replays.id", ondelete="CASCADE"), primary_key=True),
+    Column("position", BigInteger, primary_key=True),
+    Column("place", Integer, primary_key=True),
+    Column("event_id", Uuid, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("call_ref", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("refused_at", AWARE, nullable=False, server_default=NOW),
+    Index(None, "replay_id", "source", "call_ref"),
 )

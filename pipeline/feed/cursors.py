@@ -16,6 +16,7 @@ from pipeline.feed.rules.filter import Filter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -25,6 +26,12 @@ LEASE_SECONDS: Final = 15.0
 """How long a subscriber is its deliverer's without a sign of it; a deliverer that was killed is replaced then."""
 
 ERROR_CHARACTERS: Final = 500
+
+REPLAY_AT_ONCE_SECONDS: Final = 2
+"""How many seconds' events a replay brings in one go: it is woken about as often."""
+
+REPLAY_CATCHES_UP_SECONDS: Final = 5
+"""What a replay that was woken late may make up for, in one go after the other."""
 
 
 class Cursor(NamedTuple):
@@ -39,8 +46,25 @@ class Cursor(NamedTuple):
         return self.position + (self.place == LAST_PLACE)
 
 
+class Replay(NamedTuple):
+    """What a replay brings again, and how fast."""
+
+    id: int
+    since: datetime
+    until: datetime | None
+    last: Cursor
+    """Its last event: nothing behind it is brought."""
+    rate: int
+    """Events a second."""
+
+    @property
+    def at_once(self) -> int:
+        """The most events in one go."""
+        return self.rate * REPLAY_AT_ONCE_SECONDS
+
+
 class Lease(NamedTuple):
-    """A subscriber that is ours to deliver to, with all that takes."""
+    """A subscriber, or a replay of one, that is ours to deliver to, with all that takes."""
 
     name: str
     mine: uuid.UUID
@@ -55,6 +79,16 @@ class Lease(NamedTuple):
     cursor: Cursor
     misses: int
     refused: int
+    replay: Replay | None = None
+    """None: it is the subscriber's main cursor."""
+
+
+class Refusal(NamedTuple):
+    """An event that the other side would not have."""
+
+    event: Event
+    reason: str
+    answer: str
 
 
 def due(connection: Connection) -> list[str]:
@@ -79,13 +113,23 @@ def take(connection: Connection, name: str) -> Lease | None:
     mine = uuid.uuid4()
     taken = connection.execute(
         text(
-            "UPDATE subscribers SET leased_by = :mine, leased_until = now() + make_interval(secs => :seconds) "
+            # Of one that older code added, or upgraded from, the events are counted from now on.
+            "UPDATE subscribers SET leased_by = :mine, leased_until = now() + make_interval(secs => :seconds), "
+            "counted_from = coalesce(counted_from, position), "
+            "counted_from_place = CASE WHEN counted_from IS NULL THEN place ELSE counted_from_place END, "
+            "counted_before = CASE WHEN counted_from IS NULL THEN delivered + filtered + refused "
+            "                 ELSE counted_before END "
             f"WHERE name = :name AND {_FREE}"
         ),
         {"mine": mine, "seconds": LEASE_SECONDS, "name": name},
     )
     if not taken.rowcount:
         return None
+    return leased(connection, name, mine)
+
+
+def leased(connection: Connection, name: str, mine: uuid.UUID) -> Lease:
+    """A subscriber with all that delivering to it takes; that it is ours was seen to."""
     of = subscribers.c
     row = connection.execute(select(subscribers).where(of.name == name)).one()
     secrets = subscriber_secrets.c
@@ -116,8 +160,13 @@ def renew(connection: Connection, lease: Lease) -> bool:
     return bool(_of_lease(connection, lease, "leased_until = now() + make_interval(secs => :seconds)"))
 
 
-def advance(connection: Connection, lease: Lease, to: Cursor, *, delivered: int, filtered: int) -> bool:
+def advance(
+    connection: Connection, lease: Lease, to: Cursor, *, delivered: int, filtered: int, refused: Sequence[Refusal] = ()
+) -> bool:
     """Move the cursor behind what was delivered; False when this deliverer should stop.
+
+    Each event that the cursor passes is counted as what became of it, here and nowhere else: so ``pipeline balance``
+    can hold the counts against the feed. Where the lease is somebody else's nothing is counted, and they do it again.
 
     Args:
         connection: the transaction.
@@ -125,20 +174,34 @@ def advance(connection: Connection, lease: Lease, to: Cursor, *, delivered: int,
         to: where it is now.
         delivered: events taken since it was last moved.
         filtered: events passed over.
+        refused: those that the other side would not have.
     """
     state = _of_lease(
         connection,
         lease,
         "position = :position, place = :place, delivered = delivered + :delivered, filtered = filtered + :filtered, "
-        "leased_until = now() + make_interval(secs => :seconds), "
+        "refused = refused + :refused, leased_until = now() + make_interval(secs => :seconds), "
         "misses = CASE WHEN :delivered > 0 THEN 0 ELSE misses END, "
         "last_error = CASE WHEN :delivered > 0 THEN NULL ELSE last_error END, "
-        "delivered_at = CASE WHEN :delivered > 0 THEN clock_timestamp() ELSE delivered_at END",
+        "delivered_at = CASE WHEN :delivered > 0 THEN clock_timestamp() ELSE delivered_at END" + _paced(lease),
         **to._asdict(),
         delivered=delivered,
         filtered=filtered,
+        refused=len(refused),
     )
+    if state is not None:
+        for each in refused:
+            _write_refusal(connection, lease, each)
     return state == "active"
+
+
+def _paced(lease: Lease) -> str:
+    """When a replay may go on, by what it has brought: it is not held while it waits."""
+    if lease.replay is None:
+        return ""
+    caught_up = f"clock_timestamp() - make_interval(secs => {REPLAY_CATCHES_UP_SECONDS})"
+    took = f"make_interval(secs => (:delivered + :refused) / {lease.replay.rate:d}.0)"
+    return f", due_at = greatest(due_at, {caught_up}) + {took}"
 
 
 def let_go(connection: Connection, lease: Lease) -> None:
@@ -167,14 +230,16 @@ def miss(connection: Connection, lease: Lease, reason: str, *, wait_seconds: flo
     )
 
 
-def end(connection: Connection, lease: Lease, state: str, reason: str, hole: tuple[int, int] | None = None) -> None:
+def end(
+    connection: Connection, lease: Lease, state: str, reason: str | None, hole: tuple[int, int] | None = None
+) -> None:
     """Deliver nothing more until a person says so.
 
     Args:
         connection: the transaction.
         lease: ours; it is given back.
-        state: ``expired``, ``disabled`` or ``paused``.
-        reason: a sentence for the operator.
+        state: ``expired`` or ``disabled``; of a replay ``done``, ``expired`` or ``stopped``.
+        reason: a sentence for the operator; None: there is nothing to say.
         hole: the first and the last position that it will never get.
     """
     _of_lease(
@@ -183,55 +248,65 @@ def end(connection: Connection, lease: Lease, state: str, reason: str, hole: tup
         "leased_by = NULL, leased_until = NULL, state = :state, state_since = now(), state_reason = :reason, "
         "hole_from = coalesce(:hole_from, hole_from), hole_to = coalesce(:hole_to, hole_to)",
         state=state,
-        reason=reason[:ERROR_CHARACTERS],
+        reason=reason and reason[:ERROR_CHARACTERS],
         hole_from=hole and hole[0],
         hole_to=hole and hole[1],
     )
 
 
 def _of_lease(connection: Connection, lease: Lease, changes: str, **values: Any) -> str | None:
-    """Change a subscriber while it is ours; its state, or None when it is somebody else's by now."""
-    statement = text(f"UPDATE subscribers SET {changes} WHERE name = :name AND leased_by = :mine RETURNING state")
+    """Change what is leased while it is ours; its state, or None when it is somebody else's by now."""
+    statement = text(f"UPDATE {_OURS[lease.replay is not None].format(changes=changes)}")
     values |= {"name": lease.name, "mine": lease.mine, "seconds": LEASE_SECONDS}
-    state: str | None = connection.scalar(statement, values)
+    state: str | None = connection.scalar(statement, values | ({"id": lease.replay.id} if lease.replay else {}))
     return state
 
 
-def refuse(connection: Connection, lease: Lease, event: Event, reason: str, answer: str) -> None:
-    """Write down and count an event that the other side would not have; before a crash it may have been already."""
-    written = connection.execute(
+# A replay goes on while its subscriber is not paused or disabled; an expired one still gets what the feed holds.
+_OURS: Final = {
+    False: "subscribers SET {changes} WHERE name = :name AND leased_by = :mine RETURNING state",
+    True: "replays SET {changes} WHERE id = :id AND leased_by = :mine RETURNING CASE WHEN EXISTS ("
+    "  SELECT FROM subscribers AS of WHERE of.name = :name AND of.state IN ('active', 'expired')) "
+    "  THEN state ELSE 'held' END",
+}
+
+
+def _write_refusal(connection: Connection, lease: Lease, refusal: Refusal) -> None:
+    """Write down an event that the other side would not have; before a crash of older code it may have been already."""
+    event = refusal.event
+    whose = "feed_refusals (subscriber" if lease.replay is None else "replay_refusals (replay_id"
+    connection.execute(
         text(
-            "INSERT INTO feed_refusals "
-            "  (subscriber, position, place, event_id, kind, source, call_ref, reason, answer) "
-            "VALUES (:name, :position, :place, :event_id, :kind, :source, :call_ref, :reason, :answer) "
+            f"INSERT INTO {whose}, position, place, event_id, kind, source, call_ref, reason, answer) "
+            "VALUES (:whose, :position, :place, :event_id, :kind, :source, :call_ref, :reason, :answer) "
             "ON CONFLICT DO NOTHING"
         ),
         {
-            "name": lease.name,
+            "whose": lease.name if lease.replay is None else lease.replay.id,
             "position": event.position,
             "place": event.place,
             "event_id": event.event_id,
             "kind": event.kind,
             "source": event.source,
             "call_ref": event.call_ref,
-            "reason": reason[:ERROR_CHARACTERS],
-            "answer": answer[:ERROR_CHARACTERS],
+            "reason": refusal.reason[:ERROR_CHARACTERS],
+            "answer": refusal.answer[:ERROR_CHARACTERS],
         },
     )
-    if written.rowcount:
-        _of_lease(connection, lease, "refused = refused + 1")
 
 
-def refused_calls(connection: Connection, name: str, events: Sequence[Event]) -> set[tuple[str, str]]:
+def refused_calls(connection: Connection, lease: Lease, events: Sequence[Event]) -> set[tuple[str, str]]:
     """Of the calls of these events those of which an event was refused: dialler and reference."""
+    refusals = "feed_refusals" if lease.replay is None else "replay_refusals"
+    whose = "subscriber" if lease.replay is None else "replay_id"
     found = connection.execute(
         text(
-            "SELECT DISTINCT r.source, r.call_ref FROM feed_refusals AS r "
+            f"SELECT DISTINCT r.source, r.call_ref FROM {refusals} AS r "
             "JOIN unnest(cast(:sources AS text[]), cast(:refs AS text[])) AS e (source, call_ref) "
-            "  ON e.source = r.source AND e.call_ref = r.call_ref WHERE r.subscriber = :name"
+            f"  ON e.source = r.source AND e.call_ref = r.call_ref WHERE r.{whose} = :whose"
         ),
         {
-            "name": name,
+            "whose": lease.name if lease.replay is None else lease.replay.id,
             "sources": [event.source for event in events],
             "refs": [event.call_ref for event in events],
         },

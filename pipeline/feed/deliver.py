@@ -17,10 +17,11 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.database.engine import is_outage
 from pipeline.errors import PipelineError
 from pipeline.feed import cursors
-from pipeline.feed.cursors import LEASE_SECONDS, Cursor
+from pipeline.feed.cursors import LEASE_SECONDS, Cursor, Refusal
 from pipeline.feed.reading import Wanted, read_part
 from pipeline.feed.rules.backoff import wait_seconds
 from pipeline.feed.sequence import head
+from pipeline.feed.sinks import settings_of_replay
 from pipeline.feed.sinks.base import FullError, RefusedError, SinkAwayError
 from pipeline.logs.rules.secrets import mask, secret_values, secrets_of
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from pipeline.feed.cursors import Lease
     from pipeline.feed.reading import Part
@@ -48,8 +49,8 @@ class Delivery(NamedTuple):
     """What came of going to one subscriber.
 
     Attributes:
-        outcome: a word: ``up to date``, ``goes on``, ``nothing to do``, ``away``, ``full``, ``stands``, ``expired``,
-            ``disabled``, ``stopped`` (paused or taken over meanwhile).
+        outcome: a word: ``up to date``, ``done`` (a replay), ``goes on``, ``nothing to do``, ``away``, ``full``,
+            ``stands``, ``expired``, ``disabled``, ``stopped`` (paused, cancelled or taken over meanwhile).
         delivered: the events it took.
         refused: those that it would not have.
         reason: a sentence, where it took nothing.
@@ -78,6 +79,7 @@ def deliver(
     open_sink: Opener,
     seconds: float,
     chance: Callable[[], float] = random.random,
+    take: Callable[[Connection, str], Lease | None] = cursors.take,
 ) -> Delivery:
     """Bring a subscriber what waits for it, until nothing does or the time is up.
 
@@ -87,9 +89,10 @@ def deliver(
         open_sink: as ``pipeline.feed.sinks.open_sink``.
         seconds: how long to go on.
         chance: for the jitter.
+        take: what is taken: its main cursor, or that of its replay (``pipeline.feed.replays.take_replay``).
     """
     with engine.begin() as connection:
-        lease = cursors.take(connection, name)
+        lease = take(connection, name)
     if lease is None:
         return Delivery("nothing to do")
     walk = _Walk(engine, lease, chance)
@@ -108,8 +111,13 @@ def deliver(
 
 
 def _opened(lease: Lease, open_sink: Opener) -> Sink:
-    # One of the same name that was removed had another token: what its sink kept is not ours.
-    return open_sink(lease.sink, lease.settings, subscriber=f"{lease.name}.{lease.token.hex[:8]}")
+    # One of the same name that was removed had another token: what its sink kept is not ours. A replay has one of its
+    # own, so that neither its events are taken for repeats, nor the cursor that a sink keeps is moved.
+    subscriber = f"{lease.name}.{lease.token.hex[:8]}"
+    if lease.replay is None:
+        return open_sink(lease.sink, lease.settings, subscriber=subscriber)
+    settings = settings_of_replay(lease.sink, lease.settings, lease.replay.id)
+    return open_sink(lease.sink, settings, subscriber=f"{subscriber}.{lease.replay.id}")
 
 
 @contextlib.contextmanager
@@ -141,28 +149,45 @@ class _Walk:
         self._engine, self._lease, self._chance = engine, lease, chance
         self._cursor = self._taken = lease.cursor
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
+        if again := lease.replay:
+            self._wanted = self._wanted._replace(since=again.since, until=again.until, last=again.last)
+        self._uncounted, self._passed, self._held = 0, list[Cursor](), list[Refusal]()
         self.delivered = self.refused = 0
 
     def go(self, sink: Sink, *, until: float) -> str:
         """Part after part; a word for how it ended."""
         self._ask(sink)
+        left = self._lease.replay.at_once if self._lease.replay else None
         while True:
             with self._engine.connect() as connection:
                 part = read_part(connection, self._cursor, self._wanted, most=min(sink.most_events, MOST_EVENTS))
             if part.hole is not None:
                 self._expire(part.hole)
+            if left is not None:
+                part = part.first(left)
+                left -= len(part.events)
             self._give(sink, part)
             if part.is_last:
-                return "up to date"
-            if time.monotonic() > until:
+                return self._done(sink)
+            if time.monotonic() > until or left == 0:
                 return "goes on"
+
+    def _done(self, sink: Sink) -> str:
+        """Nothing waits any more: a replay has come to its end, and all that it left beside its sink is removed."""
+        if self._lease.replay is None:
+            return "up to date"
+        sink.forget()
+        with self._engine.begin() as connection:
+            cursors.end(connection, self._lease, "done", None)
+        return "done"
 
     def missed(self, error: SinkAwayError) -> Delivery:
         """Nobody took anything: not before a while, or not ever."""
         reason = masked(str(error), self._lease.settings)
         with self._engine.begin() as connection:
             if error.disabled:
-                cursors.end(connection, self._lease, "disabled", reason)
+                ended = "stopped" if self._lease.replay else "disabled"
+                cursors.end(connection, self._lease, ended, reason)
                 return Delivery("disabled", self.delivered, self.refused, reason)
             full = isinstance(error, FullError)
             wait = wait_seconds(
@@ -190,7 +215,7 @@ class _Walk:
     def _give(self, sink: Sink, part: Part) -> None:
         """Hand over a part, but for what the sink has; what is refused is halved until the event is found."""
         fresh = [event for event in part.events if event[:2] > self._taken]
-        uncounted = len(part.events) - len(fresh)
+        self._uncounted, self._passed, self._held = len(part.events) - len(fresh), part.passed, []
         waiting = [self._admitted(fresh)]
         while waiting:
             events = waiting.pop(0)
@@ -204,27 +229,22 @@ class _Walk:
                     continue
                 self._refuse(events[0], str(error), error.answer)
                 waiting = [self._admitted(each) for each in waiting]
-                taken = 0
-            else:
-                taken = len(events)
-            taken, uncounted = taken + uncounted, 0
-            self.delivered += taken
-            if waiting:
-                self._advance(Cursor(*events[-1][:2]) if events else self._cursor, delivered=taken)
-            elif (part.behind, taken, part.filtered) != (self._cursor, 0, 0):
-                self._advance(part.behind, delivered=taken, filtered=part.filtered)
+                continue
+            self._uncounted += len(events)
+            if waiting and events:
+                self._advance(Cursor(*events[-1][:2]))
+        if part.behind != self._cursor:
+            self._advance(part.behind)
 
     def _admitted(self, events: Sequence[Event]) -> list[Event]:
-        """Without those that may not overtake a refused one of their call."""
+        """Without those that may not overtake a refused one of their call: they are refused as they are passed."""
         if self._lease.ordering != "per call" or not (self._lease.refused or self.refused):
             return list(events)
-        with self._engine.begin() as connection:
-            held = cursors.refused_calls(connection, self._lease.name, events)
-            for event in events:
-                if (event.source, event.call_ref) in held:
-                    self.refused += 1
-                    cursors.refuse(connection, self._lease, event, "an earlier event of this call was refused", "")
-        return [event for event in events if (event.source, event.call_ref) not in held]
+        with self._engine.connect() as connection:
+            calls = cursors.refused_calls(connection, self._lease, events)
+        held = [event for event in events if (event.source, event.call_ref) in calls]
+        self._held += [Refusal(event, "an earlier event of this call was refused", "") for event in held]
+        return [event for event in events if (event.source, event.call_ref) not in calls]
 
     def _refuse(self, event: Event, reason: str, answer: str) -> None:
         reason = masked(reason, self._lease.settings)
@@ -232,15 +252,21 @@ class _Walk:
             self._stand(
                 f"event {event.event_id} of call {event.call_ref} was refused, and none may overtake it: {reason}"
             )
-        self.refused += 1
-        with self._engine.begin() as connection:
-            cursors.refuse(connection, self._lease, event, reason, masked(answer, self._lease.settings))
-            cursors.advance(connection, self._lease, Cursor(event.position, event.place), delivered=0, filtered=0)
+        self._held.append(Refusal(event, reason, masked(answer, self._lease.settings)))
+        self._advance(Cursor(event.position, event.place))
 
-    def _advance(self, to: Cursor, *, delivered: int = 0, filtered: int = 0) -> None:
+    def _advance(self, to: Cursor) -> None:
+        """Move the cursor; each event that it passes is counted there and then as what became of it, and once."""
+        refused = [each for each in self._held if each.event[:2] <= to]
+        passed = [each for each in self._passed if each <= to]
         with self._engine.begin() as connection:
-            goes_on = cursors.advance(connection, self._lease, to, delivered=delivered, filtered=filtered)
-        self._cursor = to
+            goes_on = cursors.advance(
+                connection, self._lease, to, delivered=self._uncounted, filtered=len(passed), refused=refused
+            )
+        self.delivered += self._uncounted
+        self.refused += len(refused)
+        self._cursor, self._uncounted, self._passed = to, 0, self._passed[len(passed) :]
+        self._held = [each for each in self._held if each.event[:2] > to]
         if not goes_on:
             raise _EndedError("stopped")
 

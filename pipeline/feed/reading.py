@@ -65,7 +65,8 @@ class Part(NamedTuple):
     """What comes next for a subscriber."""
 
     events: list[Event]
-    filtered: int
+    passed: list[Cursor]
+    """The events that are not let through, in their order."""
     behind: Cursor
     """Where the cursor is when these were taken."""
     hole: tuple[int, int] | None = None
@@ -73,13 +74,35 @@ class Part(NamedTuple):
     is_last: bool = False
     """Whether nothing stood behind it."""
 
+    def first(self, most: int) -> Part:
+        """The part as if it had ended behind so many of its events."""
+        if len(self.events) <= most:
+            return self
+        events, following = self.events[:most], self.events[most]
+        # A row of which nothing follows was gone through as a whole.
+        whole = following.position > events[-1].position
+        behind = Cursor(events[-1].position, LAST_PLACE if whole else events[-1].place)
+        return Part(events, [each for each in self.passed if each <= behind], behind)
+
 
 class Wanted(NamedTuple):
-    """What a subscriber gets, and how."""
+    """What somebody gets, and how."""
 
     filter: Filter
     shape: str
     fields: Sequence[str] | None = None
+    since: datetime | None = None
+    """Only what happened then or later."""
+    until: datetime | None = None
+    """Only what happened before."""
+    last: Cursor | None = None
+    """Nothing behind it; None: whatever there is."""
+
+    def lets_row(self, row: Row) -> bool:
+        """Whether any event of this row can be let through."""
+        if (self.since is not None and row.at < self.since) or (self.until is not None and row.at >= self.until):
+            return False
+        return self.filter.lets_row(row.kind, row.source)
 
 
 def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: int) -> Part:
@@ -91,11 +114,11 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
         wanted: what is let through, and its shape.
         most: the most records to look at, and so the most events.
     """
-    rows = _rows(connection, cursor)
-    if rows and rows[0].position > cursor.next_position:
-        return Part([], 0, cursor, hole=(cursor.next_position, rows[0].position - 1))
-    spans, behind = _spans(rows, cursor, wanted.filter, most)
-    subjects, filtered = _subjects(connection, spans, wanted)
+    rows = _rows(connection, cursor, wanted.last)
+    if hole := _hole(rows, cursor, wanted.last):
+        return Part([], [], cursor, hole=hole)
+    spans, behind = _spans(rows, cursor, wanted, most)
+    subjects, passed = _subjects(connection, spans, wanted)
     calls: dict[int, dict[str, Any]] = {}
     if wanted.shape == CALL:
         ids = sorted({each.record_id for each in subjects if each.subject.kind != RECEIVED})
@@ -111,29 +134,43 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
         for each in subjects
     ]
     is_last = len(rows) < ROWS_AT_ONCE and (not rows or behind == Cursor(rows[-1].position, LAST_PLACE))
-    return Part(events, filtered, behind, is_last=is_last)
+    return Part(events, passed, behind, is_last=is_last)
 
 
-def _rows(connection: Connection, cursor: Cursor) -> list[Row]:
-    found = connection.execute(_ROWS, {"position": cursor.next_position, "limit": ROWS_AT_ONCE})
-    return [Row(*row) for row in found]
+def _rows(connection: Connection, cursor: Cursor, last: Cursor | None) -> list[Row]:
+    values = {"position": cursor.next_position, "last": last and last.position, "limit": ROWS_AT_ONCE}
+    rows = [Row(*row) for row in connection.execute(_ROWS, values)]
+    if last is not None and rows and rows[-1].position == last.position:
+        rows[-1] = rows[-1]._replace(records=min(rows[-1].records, last.place + 1))
+    return rows
+
+
+def _hole(rows: Sequence[Row], cursor: Cursor, last: Cursor | None) -> tuple[int, int] | None:
+    """The positions behind the cursor that are gone: rows are dropped from the oldest on, and the newest stays."""
+    if rows:
+        there = rows[0].position
+    elif last is not None:
+        there = last.position + 1
+    else:
+        return None
+    return (cursor.next_position, there - 1) if there > cursor.next_position else None
 
 
 _ROWS: Final = text(
     "SELECT feed.position, kind, feed.source, batch_id, call_id, revision, left_out, named, at, "
     "       coalesce(batches.records, 1) "
     "FROM feed LEFT JOIN batches ON batches.id = feed.batch_id "
-    "WHERE feed.position >= :position ORDER BY feed.position LIMIT :limit"
+    "WHERE feed.position BETWEEN :position AND coalesce(:last, 9223372036854775807) ORDER BY feed.position LIMIT :limit"
 )
 
 
-def _spans(rows: Sequence[Row], cursor: Cursor, let: Filter, most: int) -> tuple[list[Span], Cursor]:
+def _spans(rows: Sequence[Row], cursor: Cursor, wanted: Wanted, most: int) -> tuple[list[Span], Cursor]:
     """The records to look at, and where the cursor is behind them."""
     spans: list[Span] = []
     behind, left = cursor, most
     for row in rows:
         start = cursor.place + 1 if row.position == cursor.position else 0
-        if not let.lets_row(row.kind, row.source):
+        if not wanted.lets_row(row):
             behind = Cursor(row.position, LAST_PLACE)
             continue
         if left <= 0:
@@ -157,18 +194,18 @@ class _About(NamedTuple):
     raw: bytes
 
 
-def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> tuple[list[_About], int]:
-    """What events are about, in their order, and how many were passed over."""
+def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> tuple[list[_About], list[Cursor]]:
+    """What events are about, in their order, and which were passed over."""
     found: list[_About] = []
-    filtered = 0
+    passed: list[Cursor] = []
     received = [span for span in spans if span.row.kind == RECEIVED]
     others = [span for span in spans if span.row.kind != RECEIVED]
     for about, disposition in (*_received(connection, received), *_happened(connection, others, wanted.shape)):
         if wanted.filter.lets_call(about.subject.campaign, disposition):
             found.append(about)
         else:
-            filtered += 1
-    return sorted(found, key=lambda each: each.subject[:2]), filtered
+            passed.append(Cursor(*about.subject[:2]))
+    return sorted(found, key=lambda each: each.subject[:2]), sorted(passed)
 
 
 def _bounds(spans: Sequence[Span]) -> dict[str, list[int]]:

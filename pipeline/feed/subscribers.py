@@ -84,6 +84,10 @@ class Subscriber(NamedTuple):
     hole_to: int | None
     created_at: datetime
     created_by: str
+    counted_from: int | None
+    counted_from_place: int | None
+    counted_before: int
+    missed: int
     rows_behind: int
     """Rows of the feed that it has not gone through: of batches, or of single calls."""
     behind_since: datetime | None
@@ -181,6 +185,8 @@ def add(connection: Connection, new: NewSubscriber, *, who: str, from_start: boo
         "state": "active",
         "position": begin,
         "place": LAST_PLACE,
+        "counted_from": begin,
+        "counted_from_place": LAST_PLACE,
         "created_by": who,
     }
     adding = insert(subscribers).values(values).on_conflict_do_nothing(index_elements=["name"])

@@ -81,6 +81,9 @@ DELIVERED: Final = Metric(
 REFUSED_EVENTS: Final = Metric(
     "counter", "cdr_refused_events_total", ("subscriber",), "Events that a subscriber's other side would not have."
 )
+REPLAYED: Final = Metric(
+    "counter", "cdr_replayed_events_total", ("subscriber",), "Events of the feed that a subscriber took once more."
+)
 RESENT: Final = Metric(
     "counter", "cdr_resent_batches_total", ("source",), "Batches the reconciler sent again: their message seemed lost."
 )

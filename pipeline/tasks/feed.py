@@ -7,17 +7,26 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipeline.celery import log, note, task
 from pipeline.feed import cursors
 from pipeline.feed import deliver as delivering
+from pipeline.feed.replays import due_replays, take_replay
 from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.sequence import place
 from pipeline.feed.sinks import open_sink
 from pipeline.monitoring import metrics
 from pipeline.settings import current_settings, sinks_know
 from pipeline.tasks.resources import engine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Connection
+
+    from pipeline.feed.cursors import Lease
+    from pipeline.feed.deliver import Delivery
 
 DELIVER_SECONDS: Final = 5.0
 """How long one task delivers to one subscriber before it lets others have the slot."""
@@ -51,9 +60,12 @@ def look_after_feed() -> int:
     place(engine())
     with engine().begin() as connection:
         names = cursors.due(connection)
+        replays = due_replays(connection)
     for name in names:
         deliver.send(name=name, expires=WAKE_EXPIRES_SECONDS)
-    return len(names)
+    for name in replays:
+        replay.send(name=name, expires=WAKE_EXPIRES_SECONDS)
+    return len(names) + len(replays)
 
 
 @task("feed.sequence")
@@ -67,22 +79,45 @@ def sequence() -> str:
 @task("feed.deliver")
 def deliver(name: str) -> str:
     """Bring one subscriber what waits for it; what is left at the end goes on as a new task."""
-    opener = functools.partial(open_sink, ours=sinks_know())
-    done = delivering.deliver(engine(), name, open_sink=opener, seconds=DELIVER_SECONDS)
+    done = _deliver(name, cursors.take)
     metrics.count(metrics.DELIVERED, done.delivered, subscriber=name)
     metrics.count(metrics.REFUSED_EVENTS, done.refused, subscriber=name)
-    note(delivered=done.delivered, refused=done.refused, idle=done.outcome in {"nothing to do", "full"})
     if done.outcome in {"expired", "disabled"}:
         log.error(f"subscriber_{done.outcome}", subscriber=name, reason=done.reason)
     elif done.reason is not None and done.outcome != "full":
         log.warning("subscriber_takes_nothing", subscriber=name, reason=done.reason)
     # What came while it was leased was told to nobody.
-    if done.outcome in {"goes on", "up to date"}:
-        with engine().begin() as connection:
-            goes_on = name in cursors.due(connection)
-        if goes_on:
-            deliver.send(name=name, expires=WAKE_EXPIRES_SECONDS)
+    if done.outcome in {"goes on", "up to date"} and _is_due(name, cursors.due):
+        deliver.send(name=name, expires=WAKE_EXPIRES_SECONDS)
     return f"{done.outcome}: {done.delivered} events delivered, {done.refused} refused"
+
+
+@task("feed.replay")
+def replay(name: str) -> str:
+    """Bring one subscriber the next of what it gets once more, as much as its rate allows."""
+    done = _deliver(name, take_replay)
+    metrics.count(metrics.REPLAYED, done.delivered, subscriber=name)
+    if done.outcome in {"expired", "disabled"}:
+        log.error(f"replay_{done.outcome}", subscriber=name, reason=done.reason)
+    elif done.outcome == "done":
+        log.info("replay_done", subscriber=name)
+    elif done.reason is not None and done.outcome != "full":
+        log.warning("replay_takes_nothing", subscriber=name, reason=done.reason)
+    if done.outcome == "goes on" and _is_due(name, due_replays):
+        replay.send(name=name, expires=WAKE_EXPIRES_SECONDS)
+    return f"{done.outcome}: {done.delivered} events delivered once more, {done.refused} refused"
+
+
+def _deliver(name: str, take: Callable[[Connection, str], Lease | None]) -> Delivery:
+    opener = functools.partial(open_sink, ours=sinks_know())
+    done = delivering.deliver(engine(), name, open_sink=opener, seconds=DELIVER_SECONDS, take=take)
+    note(delivered=done.delivered, refused=done.refused, idle=done.outcome in {"nothing to do", "full"})
+    return done
+
+
+def _is_due(name: str, due: Callable[[Connection], list[str]]) -> bool:
+    with engine().begin() as connection:
+        return name in due(connection)
 
 
 @task("feed.keep")

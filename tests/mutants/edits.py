@@ -29,6 +29,9 @@ QUEUE = "tests/integration/recordings/test_queue.py"
 AT_REST = "tests/integration/ingest/test_at_rest.py"
 GOES_ON = "tests/integration/ingest/test_goes_on.py"
 BALANCE = "tests/integration/balance/test_balance.py"
+FEED = "tests/integration/feed/test_feed.py"
+FED = "tests/integration/feed/test_fed.py"
+REPLAY = "tests/integration/feed/test_replay.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 
 MUTANTS = (
@@ -409,5 +412,47 @@ MUTANTS = (
         "    QoS = QoS\n",
         "    QoS = redis.QoS\n",
         "tests/integration/worker/test_transport.py::test_what_a_killed_worker_held_comes_back_though_rubbish_is_beside_it",
+    ),
+    Mutant(
+        "positions of the feed are its ids",
+        "pipeline/feed/sequence.py",
+        "SET position = head.position + ready.nth ",
+        "SET position = feed.id + 0 * head.position ",
+        f"{FEED}::test_batches_that_finish_out_of_order_are_each_told_once",
+    ),
+    Mutant(
+        "what is passed over is counted with the part, not with the cursor",
+        "pipeline/feed/deliver.py",
+        "passed = [each for each in self._passed if each <= to]",
+        "passed = self._passed if not self._uncounted else []",
+        f"{FED}::test_one_that_stops_in_the_middle_of_a_batch_is_counted_to_there",
+    ),
+    Mutant(
+        "what is in hand when it is dropped is counted twice",
+        "pipeline/feed/retention.py",
+        "THEN NULL ELSE leased_by END ",
+        "THEN leased_by ELSE leased_by END ",
+        f"{FED}::test_what_is_in_hand_when_it_is_dropped_is_missed_and_not_delivered_too",
+    ),
+    Mutant(
+        "the balance does not look at subscribers",
+        "pipeline/balance/sheet.py",
+        "violations += [violation for each in subscribers if (violation := _check_fed(each))]",
+        "violations += []",
+        f"{FED}::test_a_wrong_count_is_named",
+    ),
+    Mutant(
+        "a replay takes its sink's main cursor",
+        "pipeline/feed/deliver.py",
+        'subscriber=f"{subscriber}.{lease.replay.id}"',
+        "subscriber=subscriber",
+        f"{REPLAY}::test_a_list_gets_its_elements_again_and_its_own_cursor_stays",
+    ),
+    Mutant(
+        "a replay that finds nothing left is done",
+        "pipeline/feed/reading.py",
+        "        there = last.position + 1\n",
+        "        return None\n",
+        f"{REPLAY}::test_what_is_dropped_while_it_goes_ends_it_and_is_told",
     ),
 )

@@ -52,6 +52,8 @@ WRITERS = {
     "feed_refusals": {"feed"},
     "api_tokens": {"access"},
     "access_log": {"database"},  # pipeline/database/access_log.py, for all
+    "replays": {"feed"},
+    "replay_refusals": {"feed"},
 }
 """The rooms that write each table."""
 
@@ -87,6 +89,8 @@ READERS = {
     "feed_refusals": {"feed"},
     "api_tokens": {"access"},
     "access_log": {"database"},
+    "replays": {"feed"},
+    "replay_refusals": {"feed"},
 }
 """The rooms that read each table; those in ``READS_ALL`` besides."""
 

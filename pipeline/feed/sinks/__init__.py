@@ -70,5 +70,25 @@ def check_apart(kind: str, settings: Mapping[str, Any], ours: Ours) -> None:
         importlib.import_module("pipeline.feed.sinks.redis_place").check_server(settings, _ON_REDIS[kind], ours)
 
 
+def settings_of_replay(kind: str, settings: Mapping[str, Any], replay_id: int) -> Mapping[str, Any]:
+    """A sink's settings for a replay: where events that it had before would be refused, they go to another place.
+
+    Args:
+        kind: one of ``KINDS``, or another that takes a repeat.
+        settings: the subscriber's.
+        replay_id: names the place.
+    """
+    if kind != "redis-stream":
+        return settings
+    replayed: Mapping[str, Any] = _module(kind).of_replay(settings, replay_id)
+    return replayed
+
+
+def place_of_replay(kind: str, settings: Mapping[str, Any], replay_id: int) -> str | None:
+    """Where a replay goes, if it is another place than the subscriber's: a name for people."""
+    replayed = settings_of_replay(kind, settings, replay_id)
+    return None if replayed == settings else f"{_ON_REDIS[kind]} {replayed[_ON_REDIS[kind]]}"
+
+
 def _module(kind: str) -> Any:
     return importlib.import_module(f"pipeline.feed.sinks.{KINDS[kind][0]}")

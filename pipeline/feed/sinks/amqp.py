@@ -145,6 +145,9 @@ class Amqp:
     def delivered(self) -> None:
         """Nobody but the broker's queues know."""
 
+    def forget(self) -> None:
+        """Nothing is kept."""
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.release()

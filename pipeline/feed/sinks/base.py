@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from pipeline.errors import AwayError, PipelineError
 
@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pipeline.feed.rules.event import Event
+
+FORGET_SECONDS: Final = 86_400
+"""How long what a sink kept for a replay is there after its end."""
 
 
 class SettingError(PipelineError):
@@ -70,6 +73,12 @@ class Sink(Protocol):
 
     def delivered(self) -> tuple[int, int] | None:
         """The last (position, place) that this sink itself knows it has taken; None: it keeps no cursor."""
+
+    def forget(self) -> None:
+        """Let go of what it keeps for whoever subscribed, now that nothing more comes: after `FORGET_SECONDS`.
+
+        One that stood still and believes that it may still deliver must find it until then.
+        """
 
     def close(self) -> None:
         """Give up its connections."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from pipeline.feed.sinks.base import FullError, SettingError, SinkAwayError
+from pipeline.feed.sinks.base import FORGET_SECONDS, FullError, SettingError, SinkAwayError
 from pipeline.feed.sinks.redis_place import beside, check_place, connect
 
 if TYPE_CHECKING:
@@ -112,6 +112,13 @@ class RedisList:
     def _ask(self) -> bytes:
         known: Any = self._client.get(self._cursor)
         return known or b""
+
+    def forget(self) -> None:
+        """Have the server remove the cursor by and by."""
+        try:
+            self._client.expire(self._cursor, FORGET_SECONDS)
+        except (redis.RedisError, OSError) as error:
+            raise SinkAwayError(f"list {self._list} cannot be reached: {error}") from error
 
     def close(self) -> None:
         """Give up the connection."""

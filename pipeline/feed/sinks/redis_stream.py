@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import redis
 
-from pipeline.feed.sinks.base import FullError, SettingError, SinkAwayError
+from pipeline.feed.sinks.base import FORGET_SECONDS, FullError, SettingError, SinkAwayError
 from pipeline.feed.sinks.redis_place import beside, check_place, connect
 
 if TYPE_CHECKING:
@@ -70,6 +70,15 @@ def check(settings: Mapping[str, Any], ours: Ours) -> None:
     most = settings.get("high_water", HIGH_WATER)
     if not isinstance(most, int) or isinstance(most, bool) or most < 1:
         raise SettingError("high_water must be a whole number from 1: the length at which nothing more is added")
+
+
+def of_replay(settings: Mapping[str, Any], replay_id: int) -> dict[str, Any]:
+    """The settings for a replay: a stream of its own, for the subscriber's takes no id that it had.
+
+    >>> of_replay({"stream": "crm"}, 7)
+    {'stream': '{crm}:feed:replay:7'}
+    """
+    return {**settings, "stream": beside(settings["stream"], f"feed:replay:{replay_id}")}
 
 
 class RedisStream:
@@ -149,6 +158,13 @@ class RedisStream:
             raise SinkAwayError(f"stream {self._stream} cannot be asked: {error}") from error
         position, _, place = said["last-generated-id"].decode().partition("-")
         return int(position), int(place)
+
+    def forget(self) -> None:
+        """Have the server remove by and by whose the stream is; the stream is its reader's."""
+        try:
+            self._client.expire(self._owner, FORGET_SECONDS)
+        except (redis.RedisError, OSError) as error:
+            raise SinkAwayError(f"stream {self._stream} cannot be reached: {error}") from error
 
     def close(self) -> None:
         """Give up the connection."""

@@ -162,6 +162,9 @@ class Webhook:
     def delivered(self) -> None:
         """Nobody but the other side knows."""
 
+    def forget(self) -> None:
+        """Nothing is kept."""
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

@@ -30,6 +30,7 @@ from pipeline.failures.rules.change import Change
 from pipeline.failures.stats import failure_stats
 from pipeline.feed import subscribers
 from pipeline.feed.deliver import deliver
+from pipeline.feed.replays import Asked, start, take_replay
 from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.rules.event import KINDS
 from pipeline.feed.rules.filter import Filter
@@ -598,8 +599,19 @@ def test_the_owner_subscribes_somebody_and_workers_deliver(charged, servers):
     with charged["owner"].begin() as connection:
         connection.execute(text("UPDATE subscribers SET position = 0, token = gen_random_uuid()"))
     assert deliver(worker, "crm", open_sink=refuses, seconds=5).refused
+    for opener in (open_sink, refuses):
+        with charged["owner"].begin() as connection:
+            asked = Asked(datetime(2020, 1, 1, tzinfo=UTC))
+            start(connection, "crm", asked, who="ann", show=str)
+        again = deliver(worker, "crm", open_sink=opener, seconds=5, take=take_replay)
+        assert (again.outcome, bool(again.refused)) == ("done", opener is refuses)
     assert drop_old(worker, days=1) == 0
     assert expire(worker) == []
+    with charged["owner"].begin() as connection:
+        connection.execute(text("UPDATE feed SET at = at - interval '3 days'"))
+        connection.execute(text("UPDATE subscribers SET position = 1"))
+    assert drop_old(worker, days=1)
+    assert [each.name for each in expire(worker)] == ["crm"]
 
 
 @pytest.mark.parametrize("role", ["cdr_read", "cdr_flower", "cdr_ingest"])

@@ -47,6 +47,9 @@ class ListSink:
     def delivered(self) -> tuple[int, int] | None:
         return None
 
+    def forget(self) -> None:
+        pass
+
     def close(self) -> None:
         pass
 

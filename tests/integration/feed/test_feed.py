@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
+from pipeline.batches.progress import mark_done
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.run import run_all_steps
 from pipeline.billing.billed_calls import Selection
@@ -80,6 +81,36 @@ def test_what_commits_late_is_not_passed_over(engine, feed):
     feed.deliver()
     assert feed.refs() == [(RECEIVED, "early"), (RECEIVED, "late")]
     assert [row.position for row in rows(engine, "SELECT position FROM feed ORDER BY id")] == [2, 1]
+
+
+def test_batches_that_finish_out_of_order_are_each_told_once(engine, feed):
+    """By the statement that finishes them: what was written first is seen last, after a cursor has gone on.
+
+    Were positions the ids, or taken when a row is written, the cursor would stand behind the first batch's row when
+    that is seen, and none of its calls would ever be told finished.
+    """
+    load(engine)
+    feed.add(kinds=(FINISHED,))
+    batches = [receive(engine, make_record(call_ref=f"{n}.1"), make_record(call_ref=f"{n}.2")) for n in range(4)]
+    *before, last = Step
+    for batch in batches:
+        walk(engine, batch, tuple(before))
+    held = [engine.connect() for _ in batches[:3]]
+    for connection, batch in zip(held, batches, strict=False):
+        connection.begin()
+        mark_done(connection, batch.batch_id, last, resend_after_seconds=10)
+    walk(engine, batches[3])
+    told = []
+    for connection in (None, held[1], held[2], held[0]):
+        if connection is not None:
+            connection.commit()
+            connection.close()
+        assert feed.deliver().outcome == "up to date"
+        told.append([ref for _, ref in feed.refs()][len(told) * 2 :])
+    assert told == [[f"{n}.1", f"{n}.2"] for n in (3, 1, 2, 0)]
+    by_id = rows(engine, f"SELECT batch_id FROM feed WHERE kind = '{FINISHED}' ORDER BY id")
+    assert [batch_id for (batch_id,) in by_id] == [1, 2, 3, 4]
+    assert feed.show().rows_behind == 0
 
 
 def test_sequencers_at_once_leave_no_gap(engine):

@@ -43,7 +43,7 @@ def test_flower_does_not_hear_of_ticks(broker):
         ask(TICKS.format(times=1))
         assert listening.get_message(timeout=0.2) is None
     quiet = "[name for name, task in sorted(tasks.app.tasks.items()) if not task.send_events]"
-    assert ask(quiet) == ["feed.deliver", "feed.sequence", "pipeline.reconcile", "recordings.dispatch"]
+    assert ask(quiet) == ["feed.deliver", "feed.replay", "feed.sequence", "pipeline.reconcile", "recordings.dispatch"]
 
 
 def test_a_broker_that_is_away_does_not_end_beat():

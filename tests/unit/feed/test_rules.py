@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.feed.cursors import Cursor
-from pipeline.feed.reading import Row, _spans
+from pipeline.feed.reading import Row, Wanted, _spans
 from pipeline.feed.rules.backoff import LONGEST_SECONDS, wait_seconds
 from pipeline.feed.rules.event import FINISHED, KINDS, LAST_PLACE, RECEIVED, event_id
 from pipeline.feed.rules.filter import Filter
@@ -93,7 +93,7 @@ def test_every_record_is_looked_at_once_however_parts_are_cut(sizes, most):
         left = [row for row in rows if row.position >= cursor.position + (cursor.place == LAST_PLACE)]
         if not left:
             break
-        spans, behind = _spans(left, cursor, EVERYTHING, most)
+        spans, behind = _spans(left, cursor, Wanted(EVERYTHING, "thin"), most)
         assert behind > cursor
         looked = [record for span in spans for record in range(span.first, span.last + 1)]
         assert len(looked) <= most
