@@ -132,8 +132,10 @@ WITH looked AS MATERIALIZED (
 SELECT looked.*, (SELECT count(*) FROM named), ARRAY(SELECT caused_by FROM made) FROM looked
 """
 
+# In a batch that was opened again it is what was classified anew that makes a difference.
 _NAMED_IN_SPAN: Final[LiteralString] = (
-    f"SELECT {_IN_BYTES}, max(c.id) AS cause, NULL::bigint AS replaced_by FROM {_CLASSIFIED_IN_SPAN} GROUP BY 1, 2, 3"
+    f"SELECT {_IN_BYTES}, (array_agg(c.id ORDER BY d.classified_at DESC, c.id DESC))[1] AS cause, "
+    f"  NULL::bigint AS replaced_by FROM {_CLASSIFIED_IN_SPAN} GROUP BY 1, 2, 3"
 )
 _LEFT_IN_SPAN: Final[LiteralString] = (
     "SELECT replaced ->> 'contact_ref', replaced ->> 'campaign_ref', replaced ->> 'source', call_id, record_id "

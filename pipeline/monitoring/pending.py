@@ -54,11 +54,18 @@ _LEFT: Final = " UNION ALL ".join(
             _ids("recordings_scheduled_at", "dispositions", "call_id", "1", " AND can_have_audio"),
             _ids("recordings_scheduled_at", "recordings", "call_id", "-1"),
         ),
-        # No row says that a call is in its contact, so all of the batch waits. Nothing of the call itself is undone.
+        # No row says that a call is in its contact: what was classified since the batch was last opened waits, which is
+        # nothing of the call itself.
         _left(
             "update_contacts",
             "contacts_updated_at",
-            _ids("contacts_updated_at", "dispositions", "call_id", "1"),
+            _ids(
+                "contacts_updated_at",
+                "dispositions",
+                "call_id",
+                "1",
+                " AND (b.reopened_at IS NULL OR classified_at >= b.reopened_at)",
+            ),
         ),
     )
 )
