@@ -76,6 +76,7 @@ def _no_such_call(connection: Connection, call_ref: str, source: str | None, oth
         what += "; it is a contact_ref"
         refs = ", ".join(each.call_ref for each in found[:SHOWN])
         hints.append(f"Calls of that contact, the newest first: {refs}{' and others' if len(found) > SHOWN else ''}")
+        hints.append(f"All of it: pipeline explain --contact {call_ref}")
     complain(what, "\n".join(map(visible, hints)))
     raise typer.Exit(FOUND)
 
