@@ -12,6 +12,7 @@ from pipeline.cli import (
     api,
     balance,
     batches,
+    contact,
     database,
     doctor,
     explain,
@@ -84,12 +85,14 @@ app.command("api")(api.api)
 app.command("ingest")(ingest.ingest)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
+app.command("contact")(contact.contact)
 app.command("balance")(balance.balance)
 app.command("quote")(quote)
 app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(batches.app, name="batches")
+app.add_typer(contact.app, name="contacts")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
 app.add_typer(recordings.app, name="recordings")

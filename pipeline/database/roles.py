@@ -69,7 +69,7 @@ ROLES = {
             "SELECT": (*ALL, *HUSHED),
             "INSERT": (
                 *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
-                *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals"),
+                *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals", "contacts"),
                 "replay_refusals",
             ),
             f"INSERT ({_LINE})": ("ledger",),
@@ -80,7 +80,7 @@ ROLES = {
             f"INSERT ({_SAID})": ("actions",),
             "UPDATE": (
                 *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),
-                "conflicts",
+                *("conflicts", "contacts"),
             ),
             f"UPDATE ({_REOPENED})": ("batches",),
             "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),

@@ -81,6 +81,14 @@ batches = Table(
     Index("batches_unfinished_idx", "due_at", postgresql_where=text("finished_at IS NULL")),
     # Few at any time, however many were reopened: the ingestor counts them at every turn.
     Index("batches_fresh_idx", "due_at", postgresql_where=text("finished_at IS NULL AND reopened_at IS NULL")),
+    # Those that a version before finished without a step it did not know.
+    Index(
+        "batches_owing_idx",
+        "due_at",
+        postgresql_where=text(
+            "finished_at IS NOT NULL AND (contacts_updated_at IS NULL OR contacts_updated_at < classified_at)"
+        ),
+    ),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -148,6 +156,15 @@ calls = Table(
     Index(None, "contact_ref", postgresql_where=text("contact_ref IS NOT NULL")),
     # The ends of numbers stand together in it, whatever the locale; a whole number is found by it, too.
     Index("calls_number_ends_idx", text('reverse(client_number) COLLATE "C"')),
+    # All calls of a contact, by the bytes of its reference; and who called in, by number.
+    Index(
+        None,
+        "contact_ref",
+        "campaign_ref",
+        postgresql_where=text("contact_ref IS NOT NULL"),
+        postgresql_ops={"contact_ref": "text_pattern_ops", "campaign_ref": "text_pattern_ops"},
+    ),
+    Index("calls_inbound_number_idx", "client_number", postgresql_where=text("direction = 'inbound'")),
 )
 
 duplicates = Table(
@@ -173,6 +190,32 @@ dispositions = Table(
     Column("classified_at", AWARE, nullable=False, server_default=NOW),
     PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
     Index(None, "disposition"),
+)
+
+# What the calls that name a contact come to: a function of the set of them (pipeline/contacts/rules/outcome.py), so
+# that the row can be made anew at any time. What each of its numbers came to and what it was charged is read from the
+# calls. A contact that has lost its last call to a correction keeps a row of no attempts.
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("contact_ref", Text(collation="C"), nullable=False),
+    Column("campaign_ref", Text(collation="C"), nullable=False),
+    Column("source", Text(collation="C"), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # Null, and all that follows too, where there are no attempts or too many to be one person's.
+    Column("outcome", Text),
+    Column("final", Boolean),
+    Column("first_at", AWARE),
+    Column("last_at", AWARE),
+    Column("reached_at", AWARE),
+    Column("agent", Text),
+    Column("talk_seconds", BigInteger),
+    Column("best_call_id", BigInteger),
+    # The call that changed it last, and when.
+    Column("caused_by", BigInteger),
+    Column("changed_at", AWARE, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("contact_ref", "campaign_ref", "source"),
+    postgresql_with={"fillfactor": "80"},
 )
 
 recordings = Table(
@@ -541,7 +584,7 @@ feed = Table(
     Column(
         "kind",
         Text,
-        one_of("kind", "call.received", "call.finished", "call.corrected", "recording.ended"),
+        one_of("kind", "call.received", "call.finished", "call.corrected", "recording.ended", "contact.changed"),
         nullable=False,
     ),
     Column("source", Text, nullable=False),
