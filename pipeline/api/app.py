@@ -15,10 +15,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
-from starlette.responses import Response  # noqa: TC002 - FastAPI reads the annotations
+from starlette.responses import Response
 
 from pipeline.access.tokens import look
-from pipeline.api import calls
+from pipeline.api import calls, contacts, feed
 from pipeline.api.asking import no_token_in_address, only_known_parameters
 from pipeline.api.means import means_of
 from pipeline.api.problems import ProblemDetails, ProblemError, away, bad_parameter, described
@@ -40,8 +40,9 @@ THREADS: Final = 16
 
 LOOK_SECONDS: Final = 1.0
 DESCRIPTION: Final = (
-    "Calls with all that is known of them, and their recordings. Every answer is JSON or audio; every error is a "
-    "problem as RFC 9457 describes it. What a token may not see is answered like what does not exist."
+    "Calls with all that is known of them, their recordings, contacts, and what happens. Every answer is JSON or "
+    "audio; every error is a problem as RFC 9457 describes it. What a token may not see is answered like what does not "
+    "exist."
 )
 
 
@@ -62,7 +63,8 @@ def make_app(means: Means) -> FastAPI:
         lifespan=_living,
     )
     app.state.means = means
-    app.include_router(calls.router)
+    for each in (calls, contacts, feed):
+        app.include_router(each.router)
     app.add_api_route(
         "/healthz",
         healthz,

@@ -6,9 +6,11 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, field_validator
 
 from pipeline.api.problems import bad_parameter
+from pipeline.feed.pull import HIGHEST_LIMIT, LIMIT
+from pipeline.feed.rules.event import KINDS
 from pipeline.lookup.rules.call_filter import CHOICES, LONGEST, CallFilter, Cursor, number_forms
 
 MOST: Final = 1_000
@@ -35,6 +37,17 @@ def read_instant(text: Any) -> datetime:
     except (ValueError, OverflowError):
         pass
     raise ValueError("must be an instant with its offset, such as 2026-11-24T19:00:00Z (a + in an address is %2B)")
+
+
+def without_nul(text: str | None) -> str | None:
+    """A text that the database can hold.
+
+    Raises:
+        ValueError: it has a NUL.
+    """
+    if text is not None and "\0" in text:
+        raise ValueError("must not hold NUL")
+    return text
 
 
 Instant = Annotated[datetime, BeforeValidator(read_instant)]
@@ -95,3 +108,30 @@ class CallQuery(BaseModel):
             return None if text is None else Cursor.read(text)
         except ValueError as error:
             raise bad_parameter((name, str(error))) from None
+
+
+class ContactQuery(BaseModel):
+    """Which contacts, and which page of them."""
+
+    source: Text | None = Field(None, description="The dialler.")
+    campaign: Text | None = Field(None, description="The campaign's reference.")
+    contact_ref: Text | None = Field(None, description="Your own reference (custom_call_ref).")
+    outcome: words("disposition") | None = Field(None, description="What it came to.")  # type: ignore[valid-type]
+    final: bool | None = Field(None, description="Whether it need not be called again.")
+    limit: int = Field(100, ge=1, le=MOST, description="The most on a page.")
+    after: Text | None = Field(None, description="`next` of the page before: go on behind it.")
+
+    _no_nul = field_validator("source", "campaign", "contact_ref")(without_nul)
+
+
+class FeedQuery(BaseModel):
+    """Which events, and from where on."""
+
+    after: Text | None = Field(None, description="`next` of the answer before; left out, from the oldest there is.")
+    limit: int = Field(LIMIT, ge=1, le=HIGHEST_LIMIT, description="The most events.")
+    shape: Literal["call", "thin"] = Field("call", description="All that is known of the call, or ids alone.")
+    kind: Literal[KINDS] | None = Field(None, description="Of this kind alone.")  # type: ignore[valid-type]
+    source: Text | None = Field(None, description="Of this dialler alone.")
+    campaign: Text | None = Field(None, description="Of this campaign alone.")
+
+    _no_nul = field_validator("source", "campaign")(without_nul)

@@ -10,6 +10,8 @@ from typing import Any, Final, get_type_hints
 from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from pipeline.contacts.reading import InboundCall
+from pipeline.contacts.rules.outcome import NumberTried
 from pipeline.lookup.found_calls import FoundCall
 from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, LineRow, Version
 from pipeline.lookup.rules.plain import plain
@@ -68,6 +70,8 @@ class ToldCall(BaseModel):
     complete_through: datetime = Field(description=COMPLETE)
 
 
+_NumberTried: Any = shape("NumberTried", NumberTried)
+_InboundCall: Any = shape("InboundCall", InboundCall)
 _FoundCall: Any = shape("FoundCall", FoundCall, call_id=None)
 
 
@@ -82,6 +86,107 @@ class CallPage(BaseModel):
         "and still have one: where few of many match, it ends when its time is up."
     )
     newer: str | None = Field(description="Give it as `before` to go on to newer calls.")
+    complete_through: datetime = Field(description=COMPLETE)
+
+
+class Contact(BaseModel):
+    """A contact: what its calls come to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    campaign_ref: str
+    contact_ref: str
+    outcome: str | None = Field(
+        description="How its best call ended; null where there are too many to be one person's."
+    )
+    final: bool | None = Field(description="Whether it need not be called again.")
+    attempts: int
+    crowd: bool = Field(description="Whether so many calls name it that it is nobody.")
+    numbers: list[_NumberTried]
+    first_at: datetime | None
+    last_at: datetime | None
+    reached_at: datetime | None = Field(description="When somebody picked up for the first time.")
+    agent: str | None
+    talk_seconds: int | None
+    charges: dict[str, Decimal]
+    best_call: str | None = Field(description="The call_ref of the call that decides.")
+    also_in: list[str] = Field(description="Other campaigns that use the same reference, which ought to be of one.")
+    changed_at: datetime
+
+
+class ContactsCall(BaseModel):
+    """One call of a contact."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    call_ref: str
+    dialed_at: datetime
+    number: str | None
+    disposition: str
+    uncertain: bool
+    why: str
+    agent: str | None
+    talk_seconds: int
+    charges: dict[str, Decimal]
+
+
+class ToldContact(Contact):
+    """A contact with each of its calls."""
+
+    calls: list[ContactsCall]
+    inbound: list[_InboundCall]
+
+
+class ContactPage(BaseModel):
+    """Some contacts, in the order of their references."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    contacts: list[Contact]
+    next: str | None = Field(description="Give it as `after` to go on; null: there are no more.")
+    complete_through: datetime = Field(description=COMPLETE)
+
+
+class ToldContacts(BaseModel):
+    """The contacts of a reference: one, unless campaigns share it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    contacts: list[ToldContact]
+    complete_through: datetime = Field(description=COMPLETE)
+
+
+class CloudEvent(BaseModel):
+    """An event, as CloudEvents has it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    specversion: str
+    id: str = Field(description="The same whenever the event is told.")
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    position: int
+    place: int
+    datacontenttype: str
+    data: Any = None
+    data_base64: str | None = None
+
+
+class FeedPart(BaseModel):
+    """Some events, in their order."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[CloudEvent]
+    next: str = Field(description="Give it as `after` with the next question.")
+    more: bool = Field(description="Whether to ask again at once; an answer without events may have more behind it.")
+    hole: tuple[int, int] | None = Field(
+        description="The first and the last position that are gone: they were kept for as long as the feed is, and you "
+        "will not get them. `next` is behind them."
+    )
     complete_through: datetime = Field(description=COMPLETE)
 
 

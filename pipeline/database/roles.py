@@ -111,7 +111,7 @@ ROLES = {
         {
             "SELECT": (
                 *("calls", "dispositions", "ledger", "uncharged", "recordings", "failures", "duplicates", "revisions"),
-                *("batches", "actions", "tariffs", "tariff_versions", "api_tokens"),
+                *("batches", "actions", "tariffs", "tariff_versions", "api_tokens", "contacts", "feed", "inbox"),
             ),
             # It may not read who else heard what.
             f"INSERT ({_HEARD})": ("access_log",),

@@ -20,6 +20,7 @@ from pipeline.api.means import Means
 from pipeline.api.rate import Rate
 from pipeline.database.engine import make_engine
 from pipeline.database.roles import apply_roles
+from pipeline.feed.sequence import place
 from pipeline.recordings.decoding import Decoder
 from pipeline.recordings.file_store import RecordingStore
 from pipeline.sandbox.audio import recording_body
@@ -110,11 +111,14 @@ def world(template, tmp_path_factory):
         load(owner)
         of_spring = [make_record(call_ref=ref, ref="spring", contact_ref=f"c{ref}") for ref in (1, 2)]
         other = make_record(call_ref=3, ref="spring", number="0830005678", call_dir="inbound", unknown="0830005678")
-        autumn = make_record(call_ref=4, ref="autumn", number="9999999999999", end_reason="no_answer", extension=None)
+        autumn = make_record(
+            call_ref=4, ref="autumn", number="9999999999999", end_code="19", end_reason="no_answer", extension=None
+        )
         walk(owner, receive(owner, *of_spring, other, autumn))
         walk(owner, receive(owner, make_record(call_ref=1, ref="spring"), source="north"))
         walk(owner, receive(owner, make_record(call_ref=1, ref="spring", number="0845556666")))  # a conflict
         keep_recording(owner, folder, "1")
+        place(owner)
         with owner.begin() as connection:
             apply_roles(connection)
             connection.execute(text("ALTER ROLE cdr_api LOGIN"))

@@ -331,7 +331,7 @@ CANNOT = {
     ),
     # Read what was received or who heard what, let anybody in, or say when and as whom it wrote.
     "cdr_api": (
-        *(f"SELECT * FROM {table}" for table in ("inbox", "edits", "access_log", "subscribers", "heartbeats")),
+        *(f"SELECT * FROM {table}" for table in ("edits", "access_log", "subscribers", "heartbeats", "conflicts")),
         (
             "INSERT INTO api_tokens (name, token_hash, scopes, sources, campaigns, created_by) "
             "VALUES ('x', '', '{}', '{}', '{}', 'x')"
