@@ -87,13 +87,15 @@ class CallQuery(BaseModel):
         Args:
             region: that of numbers without a country.
         """
-        same = {name: getattr(self, name) for name in CallFilter._fields if name in CallQuery.model_fields}
+        same: dict[str, Any] = {
+            name: getattr(self, name) for name in CallFilter._fields if name in CallQuery.model_fields
+        }
         forms = {
             field: number_forms(typed, region)
             for field, name in PARAMETER.items()
             if (typed := getattr(self, name)) is not None
         }
-        return CallFilter(**same, **forms)
+        return CallFilter(**(same | forms))
 
     def place(self, name: Literal["after", "before"]) -> Cursor | None:
         """Where to go on.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import logging
 
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from pipeline.access.tokens import NewToken, create, revoke
 from pipeline.api.rate import Rate
 from tests.integration.api.test_listening import kind
+from tests.patience import eventually
 
 PATH = "/v1/calls/enigma/1"
 
@@ -90,17 +91,20 @@ def test_a_database_that_is_away_is_said_to_be(world, monkeypatch):
     assert kind(world.client.get("/healthz")) == (503, "away")
 
 
-def test_a_fault_is_answered_and_logged(world, monkeypatch, caplog):
+def test_a_fault_is_answered_and_logged(world, monkeypatch):
     """Without what was asked for, in the answer or the log."""
 
     def fails(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr("pipeline.api.calls.as_dict", fails)
-    with caplog.at_level(logging.INFO):
+    with capture_logs() as lines:
         assert kind(world.get(PATH)) == (500, "fault")
-    assert "ZeroDivisionError" in caplog.text
-    assert world.tokens["all"] not in caplog.text
+        eventually(lambda: len(lines) == 2)
+    fault, request = lines
+    assert "ZeroDivisionError" in fault["exception"]
+    assert (request["path"], request["status"]) == ("/v1/calls/{source}/{call_ref}", 500)
+    assert world.tokens["all"] not in str(lines)
 
 
 def test_health_needs_no_token(world):
