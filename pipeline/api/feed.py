@@ -85,6 +85,6 @@ def _lacks(grant: Grant, kind: str, shape: str) -> Scope | None:
 
 def _seen(grant: Grant, event: Event) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(event.body)
-    if event.kind == CHANGED:
-        told["data"] = seen_of_contact(grant, told["data"])
+    if event.kind == CHANGED and "contact" in told["data"]:
+        told["data"]["contact"] = seen_of_contact(grant, told["data"]["contact"])
     return told if grant.may(Scope.NUMBERS) else masked(told)

@@ -32,6 +32,7 @@ BALANCE = "tests/integration/balance/test_balance.py"
 FEED = "tests/integration/feed/test_feed.py"
 FED = "tests/integration/feed/test_fed.py"
 REPLAY = "tests/integration/feed/test_replay.py"
+LISTENING = "tests/integration/recordings/test_listening.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 
 MUTANTS = (
@@ -454,5 +455,50 @@ MUTANTS = (
         "        there = last.position + 1\n",
         "        return None\n",
         f"{REPLAY}::test_what_is_dropped_while_it_goes_ends_it_and_is_told",
+    ),
+    Mutant(
+        "a recording is heard and then written down",
+        "pipeline/recordings/listening.py",
+        "    note_listening(engine, visitor, call_id=file.call_id, source=file.source, call_ref=file.call_ref, "
+        "detail=detail)\n    return Answer(answered.status, headers, _chained(first, parts))\n",
+        "    def later():\n        yield first\n        yield from parts\n"
+        "        note_listening(engine, visitor, call_id=file.call_id, source=file.source, call_ref=file.call_ref, "
+        "detail=detail)\n    return Answer(answered.status, headers, later())\n",
+        f"{LISTENING}::test_the_row_is_committed_before_the_first_byte",
+    ),
+    Mutant(
+        "a masked number keeps its last digits",
+        "pipeline/access/rules/masking.py",
+        "        return HIDDEN\n",
+        '        return f"***{str(value)[-5:]}"\n',
+        "tests/integration/api/test_masked.py::test_nothing_of_a_number_is_in_a_list",
+    ),
+    Mutant(
+        "a call of another campaign is told",
+        "pipeline/lookup/history.py",
+        "    if wall.campaigns is not None:\n        query =",
+        "    if False:\n        query =",
+        "tests/integration/api/test_calls.py::test_what_a_token_may_not_see_answers_like_what_is_not_there",
+    ),
+    Mutant(
+        "a revoked token lets in",
+        "pipeline/access/tokens.py",
+        "            of.revoked_at.is_(None),\n            or_(",
+        "            or_(",
+        "tests/integration/api/test_who_asks.py::test_a_revoked_or_expired_token_lets_nobody_in",
+    ),
+    Mutant(
+        "a search for a number is not written down",
+        "pipeline/api/calls.py",
+        "        _note_search(request, grant, asked)\n",
+        "",
+        "tests/integration/api/test_calls.py::test_looking_for_a_number_is_written_down",
+    ),
+    Mutant(
+        "a contact's other campaigns are told to all",
+        "pipeline/api/contacts.py",
+        "    if grant.only_campaigns is not None and",
+        "    if False and",
+        "tests/integration/api/test_contacts.py::test_other_campaigns_are_told_to_who_may_see_them",
     ),
 )

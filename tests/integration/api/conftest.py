@@ -104,7 +104,10 @@ def serving(app):
 
 @pytest.fixture(scope="module")
 def world(template, tmp_path_factory):
-    """Calls 1 to 3 of the campaign spring and 4 of autumn, of `enigma`; 1 of spring of `north`."""
+    """Calls 1 to 3 of the campaign spring, 4 and 5 of autumn, of `enigma`; 1 of spring of `north`.
+
+    Call 5 is of the contact of call 2, though that is of another campaign.
+    """
     folder = tmp_path_factory.mktemp("recordings")
     with own_database(template) as url:
         owner = make_engine(url, application="test")
@@ -112,9 +115,10 @@ def world(template, tmp_path_factory):
         of_spring = [make_record(call_ref=ref, ref="spring", contact_ref=f"c{ref}") for ref in (1, 2)]
         other = make_record(call_ref=3, ref="spring", number="0830005678", call_dir="inbound", unknown="0830005678")
         autumn = make_record(
-            call_ref=4, ref="autumn", number="9999999999999", end_code="19", end_reason="no_answer", extension=None
+            call_ref=4, ref="autumn", number="9999999999999", end_code="19", end_reason="noanswer", extension=None
         )
         walk(owner, receive(owner, *of_spring, other, autumn))
+        walk(owner, receive(owner, make_record(call_ref=5, ref="autumn", contact_ref="c2"), source="enigma"))
         walk(owner, receive(owner, make_record(call_ref=1, ref="spring"), source="north"))
         walk(owner, receive(owner, make_record(call_ref=1, ref="spring", number="0845556666")))  # a conflict
         keep_recording(owner, folder, "1")

@@ -32,11 +32,11 @@ def test_contacts_are_found_a_page_at_a_time(world):
     ("asked", "found"),
     [
         ({"contact_ref": "c1"}, [("enigma", "spring", "c1")]),
-        ({"campaign": "autumn"}, [("enigma", "autumn", "account_1234")]),
+        ({"campaign": "autumn"}, [("enigma", "autumn", "account_1234"), ("enigma", "autumn", "c2")]),
         ({"source": "north"}, [("north", "spring", "account_1234")]),
         ({"outcome": "no_answer"}, [("enigma", "autumn", "account_1234")]),
-        ({"final": "true", "contact_ref": "c2"}, [("enigma", "spring", "c2")]),
-        ({"final": "false", "contact_ref": "c2"}, []),
+        ({"final": "true", "contact_ref": "c1"}, [("enigma", "spring", "c1")]),
+        ({"final": "false", "contact_ref": "c1"}, []),
         ({"contact_ref": "nobody"}, []),
     ],
     ids=str,
@@ -52,6 +52,18 @@ def test_a_contact_is_told_with_its_calls(world):
     assert [each["number"] for each in contact["numbers"]] == [NUMBER]
     assert [each["call_ref"] for each in contact["calls"]] == ["1"]
     assert told["complete_through"]
+
+
+def test_other_campaigns_are_told_to_who_may_see_them(world):
+    """Not even their names to others."""
+    both = world.get("/v1/contacts/enigma/c2").json()["contacts"]
+    assert [(each["campaign_ref"], each["also_in"]) for each in both] == [
+        ("autumn", ["spring"]),
+        ("spring", ["autumn"]),
+    ]
+    [one] = world.get("/v1/contacts/enigma/c2", token="spring").json()["contacts"]
+    assert (one["campaign_ref"], one["also_in"]) == ("spring", [])
+    assert "autumn" not in world.get("/v1/contacts?contact_ref=c2", token="spring").text
 
 
 def test_what_a_token_may_not_see_is_not_there(world):

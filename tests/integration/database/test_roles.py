@@ -718,6 +718,21 @@ def test_two_deployments_share_a_server(settings_env, engine, template, monkeypa
         connection.execute(text(f"DROP ROLE {', '.join(names('north_'))}"))
 
 
+def test_an_upgrade_renews_the_rights_of_roles_that_were_there_before_the_apis(settings_env, engine):
+    """A deployment made its roles when there were fewer: those are not forgotten for want of the new one."""
+    pipeline_db("roles", "--apply", "--prefix", "older_")
+    with engine.begin() as connection:
+        connection.execute(text("DROP OWNED BY older_cdr_api"))
+        connection.execute(text("DROP ROLE older_cdr_api"))
+        connection.execute(text("REVOKE SELECT ON calls FROM older_cdr_read"))
+    assert "Its roles have their rights" in pipeline_db("upgrade")
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT has_table_privilege('older_cdr_read', 'calls', 'SELECT')"))
+        left = ", ".join(set(names("older_")) - {"older_cdr_api"})
+        connection.execute(text(f"DROP OWNED BY {left}"))
+        connection.execute(text(f"DROP ROLE {left}"))
+
+
 @pytest.mark.parametrize("prefix", ["North_", "1", "x; --", "a" * 51, "n-"])
 def test_a_prefix_is_no_sql(settings_env, prefix):
     """It stands in statements as it is."""
