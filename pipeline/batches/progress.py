@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import text
 
 from pipeline.batches.rules.batch import Batch
-from pipeline.batches.rules.steps import DOWNSTREAM, MARK, Progress, Step
+from pipeline.batches.rules.steps import ADDED, DOWNSTREAM, FIRST_STEPS, MARK, Progress, Step
 from pipeline.database.engine import execute
 from pipeline.record_ids import first_record, last_record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
+    from datetime import datetime
     from typing import LiteralString
 
     from sqlalchemy import Connection, TextClause
@@ -64,7 +65,7 @@ def read_progress(connection: Connection, batch_id: int) -> Progress | None:
 
 
 def lock_steps(connection: Connection, steps: Iterable[tuple[int, Step]]) -> None:
-    """Take steps of batches for this transaction: by batch, then as the flow goes, which is everybody's order."""
+    """Take steps of batches for this transaction, by the number of their lock, which is everybody's order."""
     keys = sorted(_lock_key(batch_id, step) for batch_id, step in steps)
     execute(connection, "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key", {"keys": keys})
 
@@ -84,7 +85,11 @@ def try_lock_steps(connection: Connection, steps: Collection[tuple[int, Step]]) 
 
 
 def _lock_key(batch_id: int, step: Step) -> int:
-    return batch_id * len(_MARKS) + _MARKS.index(step)
+    # The first steps as every version and the database's `accept_conflict` number them; those added lie below zero.
+    place = _MARKS.index(step)
+    if place < FIRST_STEPS:
+        return batch_id * FIRST_STEPS + place
+    return -(batch_id * FIRST_STEPS + place - FIRST_STEPS) - 1
 
 
 @contextlib.contextmanager
@@ -125,13 +130,16 @@ def _mark(connection: Connection, statement: LiteralString, batch_id: int, resen
 _OF_ITS_RECORDS: Final[LiteralString] = "record_id BETWEEN %(first)s AND %(last)s"
 
 
-def _marking(assignments: LiteralString) -> LiteralString:
+def _marking(assignments: LiteralString, *, may_be_finished: bool = False) -> LiteralString:
     # A batch that is finished for the first time is a row of the feed, in the same statement: it costs no round trip.
-    # Its records that wait for something are left out of it.
+    # Its records that wait for something are left out of it. What a version before finished was told by it.
+    before: LiteralString = "SELECT id AS found, finished_at AS told_at FROM batches WHERE id = %(id)s FOR UPDATE"
+    found: LiteralString = f"FROM ({before}) AS before WHERE id = found " if may_be_finished else "WHERE id = %(id)s "
+    now_finished: LiteralString = f"finished_at IS NOT NULL{' AND told_at IS NULL' if may_be_finished else ''}"
     return (
         f"marked AS (UPDATE batches SET {assignments}, "
-        "  due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 WHERE id = %(id)s "
-        f"  RETURNING {_COLUMNS}, finished_at IS NOT NULL AS finished, reopened_at IS NOT NULL AS again), "
+        f"  due_at = now() + make_interval(secs => %(resend_after)s), resends = 0 {found}"
+        f"  RETURNING {_COLUMNS}, {now_finished} AS finished, reopened_at IS NOT NULL AS again), "
         "fed AS (INSERT INTO feed (kind, source, batch_id, left_out) SELECT 'call.finished', source, id, nullif("
         f"  ARRAY(SELECT record_id FROM failures WHERE {_OF_ITS_RECORDS} AND state <> 'resolved'), '{{}}') "
         "  FROM marked WHERE finished AND NOT again) "
@@ -143,8 +151,11 @@ def _mark_done(step: Step) -> LiteralString:
     # However the step came to its end, nothing of being careful with it is left for the next time it is done.
     forgotten: LiteralString = f"DELETE FROM probes WHERE batch_id = %(id)s AND step = '{step.value}'"
     others: LiteralString = " AND ".join(f"{column} IS NOT NULL" for other, column in MARK.items() if other is not step)
-    finished: LiteralString = f"finished_at = CASE WHEN {others} THEN clock_timestamp() END"
-    return f"WITH forgotten AS ({forgotten}), " + _marking(f"{MARK[step]} = clock_timestamp(), {finished}")
+    added = step in ADDED
+    at: LiteralString = "coalesce(finished_at, clock_timestamp())" if added else "clock_timestamp()"
+    finished: LiteralString = f"finished_at = CASE WHEN {others} THEN {at} END"
+    marking = _marking(f"{MARK[step]} = clock_timestamp(), {finished}", may_be_finished=added)
+    return f"WITH forgotten AS ({forgotten}), {marking}"
 
 
 _MARK_DONE: Final = {step: _mark_done(step) for step in Step}
@@ -232,7 +243,8 @@ def take_overdue(
     """Batches whose message seems lost, oldest first; each is not due again for a growing, jittered while.
 
     Reopened batches are taken beside those on their way for the first time, and only as many as keep those that were
-    sent and have not ended few: a retry of everything must not stand in the queues before what comes in.
+    sent and have not ended few: a retry of everything must not stand in the queues before what comes in. So are those
+    that a version before finished without a step it did not know: they stay finished, and do that step.
 
     Args:
         connection: the caller's transaction.
@@ -242,8 +254,14 @@ def take_overdue(
     """
     values = {"limit": limit, "first": resend_after_seconds, "longest": longest_seconds, "records": REOPENED_RECORDS}
     rows = [row for chosen in (_DUE_FRESH, _DUE_REOPENED) for row in connection.execute(_take(chosen), values)]
+    rows += connection.execute(_TAKE_OWING, values)
     return sorted((_progress(row) for row in rows), key=lambda progress: progress.batch.batch_id)
 
+
+OWING: Final = "finished_at IS NOT NULL AND ({})".format(
+    " OR ".join(f"{MARK[step]} IS NULL OR {MARK[step]} < classified_at" for step in ADDED)
+)
+"""Batches that a version before finished, or opened again and finished, without a step it did not know."""
 
 REOPENED_RECORDS: Final = 20_000
 """The most records of reopened batches on their way at once, but for one batch that holds more."""
@@ -253,23 +271,52 @@ _DUE_FRESH: Final = (
     "ORDER BY due_at LIMIT :limit FOR UPDATE SKIP LOCKED"
 )
 
-# What was sent more than once takes up no room: it may be stuck, and is sent ever more rarely.
-_DUE_REOPENED: Final = (
-    "SELECT id FROM (SELECT id, row_number() OVER due AS place, sum(records) OVER due - records AS before "
-    "                FROM (SELECT id, records, due_at FROM batches "
-    "                      WHERE finished_at IS NULL AND reopened_at IS NOT NULL AND due_at <= now() "
-    "                      ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED) AS waiting "
-    "                WINDOW due AS (ORDER BY due_at, id)) AS ranked, "
-    "     (SELECT count(*) AS batches, coalesce(sum(records), 0) AS records FROM batches "
-    "      WHERE finished_at IS NULL AND reopened_at IS NOT NULL AND due_at > now() AND resends <= 1) AS sent "
-    "WHERE place + sent.batches <= :limit AND before + sent.records < :records"
-)
+
+def _few(batches: str) -> str:
+    # What was sent more than once takes up no room: it may be stuck, and is sent ever more rarely.
+    return (
+        "SELECT id FROM (SELECT id, row_number() OVER due AS place, sum(records) OVER due - records AS before "
+        "                FROM (SELECT id, records, due_at FROM batches "
+        f"                      WHERE {batches} AND due_at <= now() "
+        "                      ORDER BY due_at, id LIMIT :limit FOR UPDATE SKIP LOCKED) AS waiting "
+        "                WINDOW due AS (ORDER BY due_at, id)) AS ranked, "
+        "     (SELECT count(*) AS batches, coalesce(sum(records), 0) AS records FROM batches "
+        f"      WHERE {batches} AND due_at > now() AND resends <= 1) AS sent "
+        "WHERE place + sent.batches <= :limit AND before + sent.records < :records"
+    )
 
 
-def _take(chosen: str) -> TextClause:
+_DUE_REOPENED: Final = _few("finished_at IS NULL AND reopened_at IS NOT NULL")
+_DUE_OWING: Final = _few(OWING)
+
+
+def _take(chosen: str, more: str = "") -> TextClause:
     return text(
         f"WITH chosen AS MATERIALIZED ({chosen}) "
-        "UPDATE batches SET resends = resends + 1, due_at = now() + make_interval("
+        f"UPDATE batches SET {more}resends = resends + 1, due_at = now() + make_interval("
         "  secs => least(:longest, :first * 2 ^ least(resends, 16)) * (0.75 + random() / 2)) "
         f"WHERE id IN (SELECT id FROM chosen) RETURNING {_COLUMNS}"
     )
+
+
+# One that was marked before it was classified again loses that mark, or the step would take it for done.
+_TAKE_OWING: Final = _take(_DUE_OWING, "".join(f"{MARK[step]} = NULL, " for step in ADDED))
+
+
+def settle_owing(connection: Connection, *, finished_before: datetime, limit: int) -> int:
+    """Mark batches whose owed step was done for everything at once; returns how many.
+
+    Args:
+        connection: the caller's transaction.
+        finished_before: what was finished before all of it was begun.
+        limit: the most batches.
+    """
+    found = connection.execute(_SETTLE_OWING, {"before": finished_before, "limit": limit})
+    return found.rowcount
+
+
+_SETTLE_OWING: Final = text(
+    f"UPDATE batches SET {', '.join(f'{MARK[step]} = clock_timestamp()' for step in ADDED)} WHERE id IN ("
+    f"SELECT id FROM batches WHERE {OWING} AND finished_at < :before ORDER BY due_at LIMIT :limit "
+    "FOR UPDATE SKIP LOCKED)"
+)

@@ -9,8 +9,10 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pipeline.cli import (
+    api,
     balance,
     batches,
+    contact,
     database,
     doctor,
     explain,
@@ -21,6 +23,7 @@ from pipeline.cli import (
     stops,
     subscriber,
     tariffs,
+    token,
 )
 from pipeline.cli.health import health
 from pipeline.cli.quote import quote
@@ -95,15 +98,18 @@ def _pipeline(
     """From an Enigma dialler's CDR list to classified calls, recordings and a ledger."""
 
 
+app.command("api")(api.api)
 app.command("ingest")(ingest.ingest)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
+app.command("contact")(contact.contact)
 app.command("balance")(balance.balance)
 app.command("quote")(quote)
 app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(batches.app, name="batches")
+app.add_typer(contact.app, name="contacts")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
 app.add_typer(recordings.app, name="recordings")
@@ -111,6 +117,7 @@ app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(tariffs.app, name="tariff")
+app.add_typer(token.app, name="token")
 
 
 def _groups(group: typer.Typer) -> Iterator[typer.Typer]:

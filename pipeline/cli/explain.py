@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli.common import AsJson, Utc, clock, database
+from pipeline.cli.contact import explain_contact
 from pipeline.cli.exits import FOUND
 from pipeline.cli.explained import parts_of
 from pipeline.cli.output import complain, console, print_heading, print_json
@@ -26,16 +27,28 @@ if TYPE_CHECKING:
 
 
 def explain(
-    call_ref: Annotated[str, typer.Argument(help="The dialler's internal call reference.")],
+    call_ref: Annotated[
+        str | None, typer.Argument(help="The dialler's internal call reference.", show_default=False)
+    ] = None,
     source: Annotated[str | None, typer.Option(help="The dialler; needed when two have this reference.")] = None,
+    contact: Annotated[
+        str | None, typer.Option(help="The integrator's reference: all calls of that contact.", show_default=False)
+    ] = None,
     *,
     utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a call came to, then what it was, its charges, its recording and its history.
 
-    Exit code 1 when there is no such call: then what else the reference is.
+    Exit code 1 when there is no such call: then what else the reference is. With --contact, show what a contact came
+    to and why, each of its calls, and who called in from its numbers.
     """
+    if (call_ref is None) == (contact is None):
+        raise typer.BadParameter("say which call, or with --contact which contact, and not both", param_hint="CALL_REF")
+    if contact is not None:
+        explain_contact(contact, source, utc=utc, as_json=as_json)
+        return
+    assert call_ref is not None
     with database() as engine, engine.connect() as connection:
         sources = sources_of(connection, call_ref)
         ours = sources if source is None else [each for each in sources if each == source]
@@ -63,6 +76,7 @@ def _no_such_call(connection: Connection, call_ref: str, source: str | None, oth
         what += "; it is a contact_ref"
         refs = ", ".join(each.call_ref for each in found[:SHOWN])
         hints.append(f"Calls of that contact, the newest first: {refs}{' and others' if len(found) > SHOWN else ''}")
+        hints.append(f"All of it: pipeline explain --contact {call_ref}")
     complain(what, "\n".join(map(visible, hints)))
     raise typer.Exit(FOUND)
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import text
 
+from pipeline.database.engine import execute
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -39,3 +41,40 @@ _TELL: Final = text(
     "FROM unnest(cast(:ids AS bigint[]), cast(:revisions AS bigint[])) AS told (call_id, revision) "
     "JOIN calls ON calls.id = told.call_id ORDER BY calls.id"
 )
+
+
+def tell_of_contacts(
+    connection: Connection, batch_id: int, changes: Iterable[tuple[int, int | None]], *, revision: int | None = None
+) -> None:
+    """Enter that contacts changed: a row for those that calls of a batch name, one for each that a call named before.
+
+    Args:
+        connection: of the transaction in which it happens.
+        batch_id: the batch of the calls that caused it.
+        changes: the ids of these calls, each with the id of the record that was accepted in its place, if that is why
+            the contact is without it now.
+        revision: what tells these from changes by the same calls before; None: when the batch was opened again.
+    """
+    pairs = list(changes)
+    execute(
+        connection,
+        _TELL_OF_CONTACTS,
+        {
+            "batch_id": batch_id,
+            "revision": revision,
+            "named": sorted(call_id for call_id, replaced_by in pairs if replaced_by is None),
+            "left": [call_id for call_id, replaced_by in pairs if replaced_by is not None],
+            "records": [replaced_by for _, replaced_by in pairs if replaced_by is not None],
+        },
+    )
+
+
+_TELL_OF_CONTACTS: Final = """
+INSERT INTO feed (kind, source, batch_id, call_id, revision, named)
+SELECT 'contact.changed', source, id, NULL,
+       coalesce(%(revision)s::bigint, (extract(epoch FROM reopened_at) * 1000)::bigint, 0), %(named)s::bigint[]
+FROM batches WHERE id = %(batch_id)s AND %(named)s::bigint[] <> '{}'
+UNION ALL
+SELECT 'contact.changed', calls.source, NULL, call_id, record_id, NULL
+FROM unnest(%(left)s::bigint[], %(records)s::bigint[]) AS gone (call_id, record_id) JOIN calls ON calls.id = call_id
+"""

@@ -82,6 +82,14 @@ batches = Table(
     Index("batches_unfinished_idx", "due_at", postgresql_where=text("finished_at IS NULL")),
     # Few at any time, however many were reopened: the ingestor counts them at every turn.
     Index("batches_fresh_idx", "due_at", postgresql_where=text("finished_at IS NULL AND reopened_at IS NULL")),
+    # Those that a version before finished without a step it did not know.
+    Index(
+        "batches_owing_idx",
+        "due_at",
+        postgresql_where=text(
+            "finished_at IS NOT NULL AND (contacts_updated_at IS NULL OR contacts_updated_at < classified_at)"
+        ),
+    ),
     postgresql_with={"fillfactor": "70"},
 )
 
@@ -140,6 +148,24 @@ calls = Table(
         postgresql_using="brin",
         postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
     ),
+    # What a search walks (pipeline/lookup/walking.py), each measured against the pipeline's speed (docs/decisions.md).
+    Index(None, "source", "dialed_at"),
+    Index(None, "campaign_ref", "dialed_at"),
+    Index(None, "extension", "dialed_at", postgresql_where=text("extension IS NOT NULL")),
+    Index(None, "dial_number", "dialed_at", postgresql_where=text("dial_number IS NOT NULL")),
+    Index("calls_inbound_idx", "dialed_at", postgresql_where=text("direction = 'inbound'")),
+    Index(None, "contact_ref", postgresql_where=text("contact_ref IS NOT NULL")),
+    # The ends of numbers stand together in it, whatever the locale; a whole number is found by it, too.
+    Index("calls_number_ends_idx", text('reverse(client_number) COLLATE "C"')),
+    # All calls of a contact, by the bytes of its reference; and who called in, by number.
+    Index(
+        None,
+        "contact_ref",
+        "campaign_ref",
+        postgresql_where=text("contact_ref IS NOT NULL"),
+        postgresql_ops={"contact_ref": "text_pattern_ops", "campaign_ref": "text_pattern_ops"},
+    ),
+    Index("calls_inbound_number_idx", "client_number", postgresql_where=text("direction = 'inbound'")),
 )
 
 duplicates = Table(
@@ -164,6 +190,33 @@ dispositions = Table(
     Column("can_have_audio", Boolean, nullable=False),
     Column("classified_at", AWARE, nullable=False, server_default=NOW),
     PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
+    Index(None, "disposition"),
+)
+
+# What the calls that name a contact come to: a function of the set of them (pipeline/contacts/rules/outcome.py), so
+# that the row can be made anew at any time. What each of its numbers came to and what it was charged is read from the
+# calls. A contact that has lost its last call to a correction keeps a row of no attempts.
+contacts = Table(
+    "contacts",
+    metadata,
+    Column("contact_ref", Text(collation="C"), nullable=False),
+    Column("campaign_ref", Text(collation="C"), nullable=False),
+    Column("source", Text(collation="C"), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    # Null, and all that follows too, where there are no attempts or too many to be one person's.
+    Column("outcome", Text),
+    Column("final", Boolean),
+    Column("first_at", AWARE),
+    Column("last_at", AWARE),
+    Column("reached_at", AWARE),
+    Column("agent", Text),
+    Column("talk_seconds", BigInteger),
+    Column("best_call_id", BigInteger),
+    # The call that changed it last, and when.
+    Column("caused_by", BigInteger),
+    Column("changed_at", AWARE, nullable=False, server_default=NOW),
+    PrimaryKeyConstraint("contact_ref", "campaign_ref", "source"),
+    postgresql_with={"fillfactor": "80"},
 )
 
 recordings = Table(
@@ -384,6 +437,7 @@ uncharged = Table(
     Column("call_id", BigInteger, primary_key=True, autoincrement=False),
     Column("reason", Text, nullable=False),
     Column("decided_at", AWARE, nullable=False, server_default=NOW),
+    Index(None, "reason"),
 )
 
 failures = Table(
@@ -531,7 +585,7 @@ feed = Table(
     Column(
         "kind",
         Text,
-        one_of("kind", "call.received", "call.finished", "call.corrected", "recording.ended"),
+        one_of("kind", "call.received", "call.finished", "call.corrected", "recording.ended", "contact.changed"),
         nullable=False,
     ),
     Column("source", Text, nullable=False),
@@ -642,6 +696,46 @@ feed_refusals = Table(
     Index(None, "subscriber", "source", "call_ref"),
     Index("feed_refusals_waiting_idx", "id", postgresql_where=text("state IN ('open', 'retrying')")),
     Index("feed_refusals_retrying_idx", "subscriber", "position", "place", postgresql_where=text("state = 'retrying'")),
+)
+
+# Who may ask the HTTP API, and for what. A token is kept as its hash alone; its name is never given to another one, for
+# `access_log` says it.
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    # `*` is all of them.
+    Column("sources", ARRAY(Text), nullable=False),
+    Column("campaigns", ARRAY(Text), nullable=False),
+    Column("created_at", AWARE, nullable=False, server_default=NOW),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", AWARE),
+    Column("revoked_at", AWARE),
+    Column("revoked_by", Text),
+)
+
+# Who heard a recording or looked for a number; written before they get it. A trigger keeps what is written.
+access_log = Table(
+    "access_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", AWARE, nullable=False, server_default=text("clock_timestamp()")),
+    Column("who", Text, nullable=False),
+    Column("via", Text, one_of("via", "api", "flower"), nullable=False),
+    Column("action", Text, one_of("action", "listen", "search"), nullable=False),
+    Column("address", Text),
+    Column("reason", Text),
+    # The call whose recording it is; null for a search.
+    Column("call_id", BigInteger),
+    Column("source", Text),
+    Column("call_ref", Text),
+    Column("detail", JSONB, nullable=False),
+    # The user of the database that wrote it, whatever it says in `who`.
+    Column("role", Text, nullable=False, server_default=text("SESSION_USER")),
+    Index(None, "call_id", postgresql_where=text("call_id IS NOT NULL")),
+    Index(None, "at", postgresql_using="brin"),
 )
 
 # What a subscriber gets once more: a cursor of its own, which leaves the main one alone. Columns that deliveries share

@@ -8,8 +8,9 @@ from sqlalchemy import text
 
 from pipeline.calls.rules.raw_record import decode_record
 from pipeline.errors import DataError
+from pipeline.feed.contact_events import contact_data, contacts_changed
 from pipeline.feed.cursors import Cursor
-from pipeline.feed.rules.event import LAST_PLACE, RECEIVED, content_revision, event_id
+from pipeline.feed.rules.event import CHANGED, LAST_PLACE, RECEIVED, content_revision, event_id
 from pipeline.feed.rules.shape import CALL, RAW, Subject, shaped
 from pipeline.lookup.history import histories_of
 from pipeline.lookup.told import as_dict
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from pipeline.feed.contact_events import Named
     from pipeline.feed.rules.event import Event
     from pipeline.feed.rules.filter import Filter
 
@@ -40,8 +42,8 @@ class Row(NamedTuple):
     batch_id: int | None
     call_id: int | None
     revision: int
-    left_out: list[int] | None
-    named: list[int] | None
+    left_out: frozenset[int] | None
+    named: frozenset[int] | None
     at: datetime
     records: int
     """How many places it has."""
@@ -150,8 +152,9 @@ def read_events(
 def _shaped(connection: Connection, subjects: Sequence[_About], wanted: Wanted) -> list[Event]:
     calls: dict[int, dict[str, Any]] = {}
     if wanted.shape == CALL:
-        ids = sorted({each.record_id for each in subjects if each.subject.kind != RECEIVED})
+        ids = sorted({each.record_id for each in subjects if each.subject.kind not in {RECEIVED, CHANGED}})
         calls = {call_id: as_dict(history) for call_id, history in histories_of(connection, ids).items()}
+    changed = contact_data(connection, [each.contact for each in subjects if each.contact], wanted.shape, wanted.fields)
     return [
         shaped(
             each.subject,
@@ -159,6 +162,7 @@ def _shaped(connection: Connection, subjects: Sequence[_About], wanted: Wanted) 
             raw=each.raw,
             call=None if each.subject.kind == RECEIVED else calls.get(each.record_id),
             fields=wanted.fields,
+            contact=None if each.contact is None else changed[each.contact],
         )
         for each in subjects
     ]
@@ -166,10 +170,15 @@ def _shaped(connection: Connection, subjects: Sequence[_About], wanted: Wanted) 
 
 def _rows(connection: Connection, cursor: Cursor, last: Cursor | None) -> list[Row]:
     values = {"position": cursor.next_position, "last": last and last.position, "limit": ROWS_AT_ONCE}
-    rows = [Row(*row) for row in connection.execute(_ROWS, values)]
+    found = connection.execute(_ROWS, values)
+    rows = [Row(*row)._replace(left_out=_set(row.left_out), named=_set(row.named)) for row in found]
     if last is not None and rows and rows[-1].position == last.position:
         rows[-1] = rows[-1]._replace(records=min(rows[-1].records, last.place + 1))
     return rows
+
+
+def _set(ids: list[int] | None) -> frozenset[int] | None:
+    return None if ids is None else frozenset(ids)
 
 
 def _hole(rows: Sequence[Row], cursor: Cursor, last: Cursor | None) -> tuple[int, int] | None:
@@ -223,6 +232,8 @@ class _About(NamedTuple):
     record_id: int
     subject: Subject
     raw: bytes
+    contact: Named | None = None
+    """The contact that changed, with the call that did it."""
 
 
 def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> tuple[list[_About], list[Cursor]]:
@@ -230,8 +241,13 @@ def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> 
     found: list[_About] = []
     passed: list[Cursor] = []
     received = [span for span in spans if span.row.kind == RECEIVED]
-    others = [span for span in spans if span.row.kind != RECEIVED]
-    for about, disposition in (*_received(connection, received), *_happened(connection, others, wanted.shape)):
+    changed = [span for span in spans if span.row.kind == CHANGED]
+    others = [span for span in spans if span.row.kind not in {RECEIVED, CHANGED}]
+    for about, disposition in (
+        *_received(connection, received),
+        *_happened(connection, others, wanted.shape),
+        *_changed(connection, changed, wanted.shape),
+    ):
         if wanted.filter.lets_call(about.subject.campaign, disposition):
             found.append(about)
         else:
@@ -296,6 +312,23 @@ def _happened(connection: Connection, spans: Sequence[Span], shape: str) -> Iter
         place = 0 if row.batch_id is None else call_id - first_record(row.batch_id)
         subject = Subject(row.position, place, of, row.kind, row.source, call_ref, campaign, row.at)
         yield _About(call_id, subject, raw), disposition
+
+
+def _changed(connection: Connection, spans: Sequence[Span], shape: str) -> Iterator[tuple[_About, str | None]]:
+    if not spans:
+        return
+    values: dict[str, Sequence[int | None]] = {**_bounds(spans)}
+    values |= {"replaced_by": [None if each.row.batch_id else each.row.revision for each in spans]}
+    for nth, named, outcome, raw in contacts_changed(connection, values, with_raw=shape == RAW):
+        span = spans[nth]
+        row = span.row
+        if not span.holds(named.call_id):
+            continue
+        of = event_id(row.source, named.call_ref, row.kind, row.revision)
+        place = 0 if row.batch_id is None else named.call_id - first_record(row.batch_id)
+        campaign = named.key.campaign_ref
+        subject = Subject(row.position, place, of, row.kind, row.source, named.call_ref, campaign, row.at)
+        yield _About(named.call_id, subject, raw, named), outcome
 
 
 # The bytes only where they are what is delivered.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 5
 LOOKED_FOR_SECONDS: Final = 5
-"""Contacts have no index: in a hundred million calls nobody waits until all were read."""
+"""Nobody waits longer for a remark, whatever is locked."""
 
 
 class SetAside(NamedTuple):
@@ -62,7 +62,7 @@ def records_set_aside(connection: Connection, call_ref: str, source: str | None)
 def calls_of_contact(connection: Connection, contact_ref: str, source: str | None) -> list[OfContact]:
     """Calls of a contact, the newest of those found first, and no more than are shown and one.
 
-    Empty where there are none, and where there are so many calls that looking took too long.
+    Empty where there are none, and where looking took too long.
 
     Args:
         connection: the database; its transaction is rolled back where it took too long.

@@ -75,6 +75,12 @@ CHARGE_SECONDS: Final = Metric(
     "Seconds from the settling of a batch to the commit of its charges, once a batch; not for batches tried again.",
     (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600),
 )
+WITHOUT_CONTACT: Final = Metric(
+    "counter",
+    "cdr_calls_without_contact_total",
+    ("source", "reason"),
+    "Calls of no contact: none or too long a reference, or inbound. A batch done again counts again.",
+)
 DELIVERED: Final = Metric(
     "counter", "cdr_delivered_events_total", ("subscriber",), "Events of the feed that a subscriber took."
 )

@@ -54,12 +54,25 @@ _LEFT: Final = " UNION ALL ".join(
             _ids("recordings_scheduled_at", "dispositions", "call_id", "1", " AND can_have_audio"),
             _ids("recordings_scheduled_at", "recordings", "call_id", "-1"),
         ),
+        # No row says that a call is in its contact: what was classified since the batch was last opened waits, which is
+        # nothing of the call itself.
+        _left(
+            "update_contacts",
+            "contacts_updated_at",
+            _ids(
+                "contacts_updated_at",
+                "dispositions",
+                "call_id",
+                "1",
+                " AND (b.reopened_at IS NULL OR classified_at >= b.reopened_at)",
+            ),
+        ),
     )
 )
 
 # A new batch that no step has come to is all it holds: its ranges are empty, and looking there costs next to nothing.
 PENDING: Final = f"""
-SELECT b.*, unread.n AS normalize, waits.classify, waits.bill, waits.schedule_recordings,
+SELECT b.*, unread.n AS normalize, waits.classify, waits.bill, waits.schedule_recordings, waits.update_contacts,
        unread.n + waits.records AS waiting
 FROM batches AS b
 CROSS JOIN LATERAL (
@@ -68,10 +81,13 @@ CROSS JOIN LATERAL (
 ) AS unread
 CROSS JOIN LATERAL (
   SELECT count(*) FILTER (WHERE step = 'classify') AS classify, count(*) FILTER (WHERE step = 'bill') AS bill,
-         count(*) FILTER (WHERE step = 'schedule_recordings') AS schedule_recordings, count(DISTINCT id) AS records
+         count(*) FILTER (WHERE step = 'schedule_recordings') AS schedule_recordings,
+         count(*) FILTER (WHERE step = 'update_contacts') AS update_contacts,
+         count(DISTINCT id) FILTER (WHERE step <> 'update_contacts') AS records
   FROM ({_LEFT}) AS each_record
 ) AS waits
 WHERE b.finished_at IS NULL
 """
 """Each unfinished batch of ``batches`` and, in columns named after the steps, how many of its records wait for each.
-``waiting`` is how many wait at all: after ``classify`` two steps go on side by side; who waits for both counts once."""
+``waiting`` is how many wait at all, as the balance sheet has them: after ``classify`` steps go on side by side; who
+waits for two of them counts once, and who waits for its contact alone not at all."""

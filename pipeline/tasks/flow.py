@@ -21,6 +21,7 @@ from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls import classify as classification
 from pipeline.calls import normalize as normalization
 from pipeline.celery import PipelineTask, note, task
+from pipeline.contacts import update as contacts
 from pipeline.failures import bulk
 from pipeline.monitoring import metrics
 from pipeline.recordings import download as recording_steps
@@ -87,6 +88,12 @@ def schedule_recordings(batch_id: int, source: str, records: int) -> str:
     return walk(Step.SCHEDULE_RECORDINGS, Batch(batch_id, source, records))
 
 
+@task_of(Step.UPDATE_CONTACTS)
+def update_contacts(batch_id: int, source: str, records: int) -> str:
+    """Contacts come to what all of their calls come to."""
+    return walk(Step.UPDATE_CONTACTS, Batch(batch_id, source, records))
+
+
 def _normalize(connection: Connection, span: Span) -> list[Failure]:
     region = current_settings().pipeline_region
     return normalization.normalize(connection, span, region=region, now=datetime.now(tz=UTC))
@@ -101,11 +108,18 @@ def _schedule_recordings(connection: Connection, span: Span) -> list[Failure]:
     return []
 
 
+def _update_contacts(connection: Connection, span: Span) -> list[Failure]:
+    for reason, calls in contacts.update_contacts(connection, span)._asdict().items():
+        metrics.count(metrics.WITHOUT_CONTACT, calls, source=span.source, reason=reason)
+    return []
+
+
 WORKS: Final[dict[Step, Work]] = {
     Step.NORMALIZE: _normalize,
     Step.CLASSIFY: classification.classify,
     Step.BILL: _bill,
     Step.SCHEDULE_RECORDINGS: _schedule_recordings,
+    Step.UPDATE_CONTACTS: _update_contacts,
 }
 """What each step does with some records of a batch."""
 

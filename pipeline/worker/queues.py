@@ -20,7 +20,7 @@ def expanded(names: Iterable[str]) -> list[str]:
     """Names of queues and groups, with the queues of each group in its place.
 
     >>> expanded(["steps", "pipeline"])
-    ['cdr.normalize', 'cdr.classify', 'cdr.bill', 'cdr.schedule_recordings', 'pipeline']
+    ['cdr.normalize', 'cdr.classify', 'cdr.bill', 'cdr.schedule_recordings', 'cdr.update_contacts', 'pipeline']
     """
     return [queue for name in names for queue in GROUPS.get(name, (name,))]
 

@@ -26,7 +26,7 @@ ratios, of runs that followed each other on the same servers, are what the desig
 Every run: a real Redis for the dialler, a second for the broker, both with an append-only file; PostgreSQL with
 `fsync`, `full_page_writes` and `synchronous_commit` on. All processes, servers included, share the cores. The records
 are the same for all: every call dials another number, as a fresh list dialled once does, which is the worst case for a
-cache of numbers. The pipeline has everything on: the durable inbox, its four steps, a tariff of 200,000 prefixes, task
+cache of numbers. The pipeline has everything on: the durable inbox, its steps, a tariff of 200,000 prefixes, task
 events, the reconciler. What is measured begins when the whole backlog appears on the list and ends when the last step
 of the last batch is marked done. Processes are warm: each worker process has read the tariff before.
 """

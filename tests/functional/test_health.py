@@ -12,7 +12,7 @@ from pipeline.sandbox.process import children, signal_all
 from pipeline.sandbox.servers import RedisServer
 from tests.functional.conftest import eventually
 
-NAMES = ("ingestor", "worker", "recordings", "beat", "flower")
+NAMES = ("ingestor", "worker", "recordings", "beat", "flower", "api")
 
 
 def asked(stack, name, *options):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from pipeline.batches.rules.steps import TASK
 from pipeline.sandbox import stack as sandbox
 from tests.factories import make_record
 from tests.functional.conftest import balance, eventually
@@ -20,14 +21,14 @@ def test_each_task_ends_with_one_line_and_no_line_has_a_number(stack, push):
     push(make_record(number="0829998877", dialed_at="+27829998877"))
     stack.start(["ingestor", "worker", "beat"])
     eventually(lambda: balance(stack)["processed"]["records"] == 20, check=stack.check)
-    eventually(lambda: any(line.get("task") == "cdr.schedule_recordings" for line in lines_of(stack, "worker")))
+    eventually(lambda: any(line.get("task") == "cdr.update_contacts" for line in lines_of(stack, "worker")))
     stack.stop()
     text = "".join(stack.log_of(name).read_text() for name in ("ingestor", "worker", "beat"))
     assert "29998877" not in text
     ended = [line for line in lines_of(stack, "worker") if line["event"] == "task_ended"]
     assert len({line["task_id"] for line in ended}) == len(ended)
     steps = [line for line in ended if line["task"].startswith("cdr.")]
-    assert {"cdr.normalize", "cdr.classify", "cdr.bill", "cdr.schedule_recordings"} == {line["task"] for line in steps}
+    assert {line["task"] for line in steps} == set(TASK.values())
     for line in steps:
         assert {"task_id", "batch_id", "source", "records", "outcome", "seconds", "set_aside", "timestamp"} <= set(line)
         assert (line["level"], line["ended"], line["source"]) == ("info", "done", "enigma")

@@ -18,6 +18,7 @@ from pipeline.billing.load import load_tariff
 from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls.classify import classify
 from pipeline.calls.normalize import normalize
+from pipeline.contacts.update import update_contacts
 from pipeline.ingest.inbox import settle
 from pipeline.recordings.download import schedule
 
@@ -39,11 +40,16 @@ def works(engine: Engine) -> dict[Step, Any]:
         schedule(connection, span, delay_seconds=5)
         return []
 
+    def update(connection, span):
+        update_contacts(connection, span)
+        return []
+
     return {
         Step.NORMALIZE: lambda connection, span: normalize(connection, span, region="ZA", now=NOW),
         Step.CLASSIFY: classify,
         Step.BILL: lambda connection, span: bill(connection, span, cache),
         Step.SCHEDULE_RECORDINGS: schedule_all,
+        Step.UPDATE_CONTACTS: update,
     }
 
 

@@ -35,6 +35,7 @@ REPLAY = "tests/integration/feed/test_replay.py"
 LISTS = "tests/integration/feed/test_list.py"
 SIGNATURES = "tests/integration/feed/sinks/test_signatures.py"
 REFUSED = "tests/integration/feed/test_refused.py"
+LISTENING = "tests/integration/recordings/test_listening.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 
 MUTANTS = (
@@ -513,5 +514,50 @@ MUTANTS = (
         "        return [event for event in events if event[:2] not in self._given_up]\n",
         "        return list(events)\n",
         f"{REFUSED}::test_strict_a_refused_event_that_is_given_up_is_passed_over",
+    ),
+    Mutant(
+        "a recording is heard and then written down",
+        "pipeline/recordings/listening.py",
+        "    note_listening(engine, visitor, call_id=file.call_id, source=file.source, call_ref=file.call_ref, "
+        "detail=detail)\n    return Answer(answered.status, headers, _chained(first, parts))\n",
+        "    def later():\n        yield first\n        yield from parts\n"
+        "        note_listening(engine, visitor, call_id=file.call_id, source=file.source, call_ref=file.call_ref, "
+        "detail=detail)\n    return Answer(answered.status, headers, later())\n",
+        f"{LISTENING}::test_the_row_is_committed_before_the_first_byte",
+    ),
+    Mutant(
+        "a masked number keeps its last digits",
+        "pipeline/access/rules/masking.py",
+        "        return HIDDEN\n",
+        '        return f"***{str(value)[-5:]}"\n',
+        "tests/integration/api/test_masked.py::test_nothing_of_a_number_is_in_a_list",
+    ),
+    Mutant(
+        "a call of another campaign is told",
+        "pipeline/lookup/history.py",
+        "    if wall.campaigns is not None:\n        query =",
+        "    if False:\n        query =",
+        "tests/integration/api/test_calls.py::test_what_a_token_may_not_see_answers_like_what_is_not_there",
+    ),
+    Mutant(
+        "a revoked token lets in",
+        "pipeline/access/tokens.py",
+        "            of.revoked_at.is_(None),\n            or_(",
+        "            or_(",
+        "tests/integration/api/test_who_asks.py::test_a_revoked_or_expired_token_lets_nobody_in",
+    ),
+    Mutant(
+        "a search for a number is not written down",
+        "pipeline/api/calls.py",
+        "        _note_search(request, grant, asked)\n",
+        "",
+        "tests/integration/api/test_calls.py::test_looking_for_a_number_is_written_down",
+    ),
+    Mutant(
+        "a contact's other campaigns are told to all",
+        "pipeline/api/contacts.py",
+        "    if grant.only_campaigns is not None and",
+        "    if False and",
+        "tests/integration/api/test_contacts.py::test_other_campaigns_are_told_to_who_may_see_them",
     ),
 )

@@ -22,6 +22,7 @@ WRITERS = {
     "calls": {"calls"},
     "duplicates": {"calls"},
     "dispositions": {"calls"},
+    "contacts": {"contacts"},
     "recordings": {"recordings"},
     "recording_pauses": {"recordings"},
     "recording_pace": {"recordings"},
@@ -50,18 +51,21 @@ WRITERS = {
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed"},
+    "api_tokens": {"access"},
+    "access_log": {"database"},  # pipeline/database/access_log.py, for all
     "replays": {"feed"},
     "replay_refusals": {"feed"},
 }
 """The rooms that write each table."""
 
 READERS = {
-    "batches": {"batches", "failures", "ingest", "feed"},
+    "batches": {"batches", "contacts", "failures", "ingest", "feed"},
     "inbox": {"calls", "failures", "ingest", "feed"},
     "edits": {"calls", "failures"},
-    "calls": {"batches", "billing", "calls", "failures", "recordings", "feed"},
+    "calls": {"batches", "billing", "calls", "contacts", "failures", "recordings", "feed"},
     "duplicates": {"batches", "calls"},
-    "dispositions": {"billing", "calls", "recordings", "feed"},
+    "dispositions": {"billing", "calls", "contacts", "recordings", "feed"},
+    "contacts": {"contacts", "feed"},
     "recordings": {"recordings"},
     "recording_pauses": {"recordings"},
     "recording_pace": {"recordings"},
@@ -71,11 +75,11 @@ READERS = {
     "tariff_versions": {"billing"},
     "tariff_assignments": {"billing"},
     "rates": {"billing"},
-    "ledger": {"billing"},
+    "ledger": {"billing", "contacts"},
     "uncharged": {"billing"},
     "failures": {"batches", "billing", "calls", "failures", "ingest"},
     "probes": {"batches"},
-    "revisions": {"calls", "failures"},
+    "revisions": {"calls", "contacts", "failures", "feed"},
     "conflicts": {"calls", "failures"},
     "stops": {"ingest"},
     "heartbeats": {"monitoring"},
@@ -85,6 +89,8 @@ READERS = {
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed", "failures"},  # a refusal is listed among the failures
+    "api_tokens": {"access"},
+    "access_log": {"database"},
     "replays": {"feed"},
     "replay_refusals": {"feed"},
 }

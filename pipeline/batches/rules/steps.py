@@ -23,6 +23,7 @@ class Step(StrEnum):
     CLASSIFY = "classify"
     BILL = "bill"
     SCHEDULE_RECORDINGS = "schedule_recordings"
+    UPDATE_CONTACTS = "update_contacts"
 
 
 class StepRow(NamedTuple):
@@ -48,6 +49,13 @@ TABLE: Final = (
         task="cdr.schedule_recordings",
         queue="cdr.schedule_recordings",
     ),
+    StepRow(
+        Step.UPDATE_CONTACTS,
+        "contacts_updated_at",
+        after=(Step.CLASSIFY,),
+        task="cdr.update_contacts",
+        queue="cdr.update_contacts",
+    ),
 )
 """The one table of steps. A row stands below those it comes after; what follows here is read off it."""
 
@@ -72,6 +80,13 @@ UPSTREAM: Final = _upstream(TABLE)
 
 DOWNSTREAM: Final = {step: tuple(each for each in Step if each is step or step in UPSTREAM[each]) for step in Step}
 """A step and all that follow from it."""
+
+ADDED: Final = (Step.UPDATE_CONTACTS,)
+"""Steps that versions before do not know: they finish batches without them, and reopen them without their mark. All of
+them come after classify."""
+
+FIRST_STEPS: Final = 4
+"""How many steps the first version had: every version, and the database, numbers their locks by it."""
 
 CONCURRENT: Final = {
     step: frozenset(each for each in Step if each not in UPSTREAM[step] and step not in UPSTREAM[each]) for step in Step

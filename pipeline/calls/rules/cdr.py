@@ -107,7 +107,7 @@ def read_any_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_
     return Cdr(
         call_ref=call_ref,
         campaign_ref=_required_reference(payload, "ref"),
-        contact_ref=_reference(payload, "contact_ref"),
+        contact_ref=None if _is_too_long(payload) else _reference(payload, "contact_ref"),
         extension=_reference(payload, "extension", WORD_CHARACTERS),
         client_number=client_number if alias is None or (client_number and client_number.value) else alias,
         dial_number=_number(payload, "dial_number", region),
@@ -245,6 +245,12 @@ def _required_reference(payload: dict[str, Any], name: str) -> str:
     return reference
 
 
+def _is_too_long(payload: dict[str, Any]) -> bool:
+    """Whether the integrator's reference is longer than the dialler allows: the call is of no contact then."""
+    value = payload.get("contact_ref")
+    return isinstance(value, str) and len(trimmed(value)) > REFERENCE_CHARACTERS
+
+
 def _end_reason(payload: dict[str, Any]) -> str:
     _given(payload, "end_reason")
     reason = _text(payload, "end_reason", WORD_CHARACTERS)
@@ -331,6 +337,8 @@ def _extra(record: dict[str, Any], payload: dict[str, Any], *, both_numbers: boo
         extra = {name: value for name, value in payload.items() if name not in PAYLOAD_FIELDS}
     if both_numbers and payload["number"] != payload["client_number"]:
         extra["client_number"] = payload["client_number"]  # `number` won; the other is not lost
+    if _is_too_long(payload):
+        extra["contact_ref"] = payload["contact_ref"]
     if len(record) > len(ENVELOPE_FIELDS):
         for name, value in record.items():
             if name not in ENVELOPE_FIELDS:

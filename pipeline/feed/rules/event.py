@@ -1,4 +1,4 @@
-"""What happened to a call, and what identifies it."""
+"""What happened to a call, or by it to its contact, and what identifies it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ RECEIVED: Final = "call.received"
 FINISHED: Final = "call.finished"
 CORRECTED: Final = "call.corrected"
 ENDED: Final = "recording.ended"
-KINDS: Final = (RECEIVED, FINISHED, CORRECTED, ENDED)
+CHANGED: Final = "contact.changed"
+KINDS: Final = (RECEIVED, FINISHED, CORRECTED, ENDED, CHANGED)
 
 LAST_PLACE: Final = 65_535
 """No event of a position stands behind this place (``pipeline/record_ids.py``): the whole position was gone through."""

@@ -43,6 +43,7 @@ def shaped(
     raw: bytes,
     call: Mapping[str, Any] | None,
     fields: Collection[str] | None = None,
+    contact: Mapping[str, Any] | None = None,
 ) -> Event:
     """The event as its subscriber gets it.
 
@@ -52,11 +53,14 @@ def shaped(
         raw: the record as received; for the shape ``raw``, and for what no call has come of yet.
         call: the call as ``explain --json`` has it; None: it is not asked for, or there is none yet.
         fields: the parts and fields of the call that are kept; None: all of them.
+        contact: what to say of the contact that changed; None: it is not about one.
     """
     if shape == RAW:
         return Event(*subject, RAW_TYPE, raw)
     envelope = _envelope(subject)
-    if shape == THIN:
+    if contact is not None:
+        envelope["data"] = contact
+    elif shape == THIN:
         envelope["data"] = {"source": subject.source, "call_ref": subject.call_ref}
     elif call is not None:
         envelope["data"] = chosen(call, fields)

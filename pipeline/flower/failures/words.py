@@ -22,6 +22,7 @@ STEPS: Mapping[str, str] = {
     "classify": "calls get their disposition",
     "bill": "calls get their charge",
     "schedule_recordings": "calls get a row for their recording",
+    "update_contacts": "contacts come to what their calls come to",
 }
 
 EVERY_STEP: Mapping[str, str] = {**STEPS, "deliver": "events are brought to subscribers"}

@@ -16,7 +16,7 @@ from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdu
 
 
 def test_each_batch_waits_for_the_step_whose_turn_it_is(engine):
-    """One that is done with waits for nothing; the last two steps wait side by side."""
+    """One that is done with waits for nothing; the last three steps wait side by side."""
     load(engine)
     batches = [receive(engine, *(make_record() for _ in range(count))) for count in (1, 2, 3, 4)]
     for batch, steps in zip(
@@ -31,6 +31,7 @@ def test_each_batch_waits_for_the_step_whose_turn_it_is(engine):
         ("classify", 1, 2),
         ("bill", 1, 3),
         ("schedule_recordings", 1, 3),
+        ("update_contacts", 1, 3),
     ]
     assert all(each.oldest_at.utcoffset() is not None for each in waiting)
 
@@ -66,8 +67,10 @@ def test_a_record_goes_from_step_to_step_by_itself(engine):
     walk(engine, first, (Step.NORMALIZE,))
     assert waits(engine) == (2, {"classify": 2})
     walk(engine, first, (Step.CLASSIFY,))
-    assert waits(engine) == (2, {"bill": 2, "schedule_recordings": 2})
+    assert waits(engine) == (2, {"bill": 2, "schedule_recordings": 2, "update_contacts": 2})
     walk(engine, first, (Step.SCHEDULE_RECORDINGS,))
+    assert waits(engine) == (2, {"bill": 2, "update_contacts": 2})
+    walk(engine, first, (Step.UPDATE_CONTACTS,))
     assert waits(engine) == (2, {"bill": 2})
     receive(engine, make_record(), source="north")
     assert waits(engine, source="north") == (1, {"normalize": 1})

@@ -67,7 +67,7 @@ def test_a_false_suspicion_costs_nothing(engine):
     """A worker killed from outside makes its batch suspect; the batch is done in parts and none is set aside."""
     load(engine)
     batch = receive(engine, *(make_record() for _ in range(300)))
-    assert walk(engine, batch, worker_was_lost=True) == ["done carefully"] * 4
+    assert walk(engine, batch, worker_was_lost=True) == ["done carefully"] * len(Step)
     assert rows(engine, "SELECT count(*) FROM failures") == [(0,)]
     assert sheet(engine).processed.records == 300
 
@@ -149,7 +149,7 @@ def test_a_lost_connection_is_no_death(engine):
     for _ in range(4):
         with pytest.raises(OperationalError):
             do(engine, batch, Step.NORMALIZE, cut, worker_was_lost=True)
-    assert walk(engine, batch) == ["done"] * 4
+    assert walk(engine, batch) == ["done"] * len(Step)
     assert rows(engine, "SELECT count(*) FROM failures") == [(0,)]
 
 
@@ -222,7 +222,7 @@ def test_nothing_remembers_a_step_that_is_done_the_ordinary_way(engine):
     with pytest.raises(WorkerKilled):
         do(engine, batch, Step.NORMALIZE, work, worker_was_lost=True)
     assert rows(engine, "SELECT count(*) FROM probes") == [(1,)]
-    assert walk(engine, batch) == ["done"] * 4
+    assert walk(engine, batch) == ["done"] * len(Step)
     assert rows(engine, "SELECT count(*) FROM probes") == [(0,)]
 
 
@@ -251,5 +251,5 @@ def test_a_give_back_that_fails_blames_nobody_by_itself(engine, monkeypatch):
         work, _ = parts(engine, batch, Step.NORMALIZE, dies={0: LOCK_TIMEOUT})
         with pytest.raises(OperationalError):
             do(engine, batch, Step.NORMALIZE, work, worker_was_lost=True)
-    assert walk(engine, batch, worker_was_lost=True) == ["done carefully"] * 4
+    assert walk(engine, batch, worker_was_lost=True) == ["done carefully"] * len(Step)
     assert rows(engine, "SELECT count(*) FROM failures") == [(0,)]

@@ -9,7 +9,7 @@ import time
 import pytest
 from sqlalchemy import text
 
-from pipeline.batches.progress import lock_step, read_progress, reopen, take_overdue
+from pipeline.batches.progress import _lock_key, lock_step, read_progress, reopen, take_overdue
 from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.run import run_step
@@ -23,8 +23,6 @@ from pipeline.failures.operator import accept, edit
 from pipeline.ingest.inbox import unfinished_batches
 from tests.factories import make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, works
-
-PLACE = {step: place for place, step in enumerate(Step)}
 
 
 @pytest.fixture
@@ -46,7 +44,7 @@ def held(engine, batch, step):
 def is_locked(engine, batch, step):
     """Whether anybody has a step of a batch."""
     with engine.connect() as connection:
-        key = {"key": batch.batch_id * 4 + PLACE[step]}
+        key = {"key": _lock_key(batch.batch_id, step)}
         return not connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), key)
 
 

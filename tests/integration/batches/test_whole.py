@@ -76,13 +76,14 @@ def test_what_is_written_is_what_the_steps_write(engine, other_engine):
     progress, steps = done
     assert not progress.undone
     assert list(steps) == list(Step)
-    assert walk(other_engine, other) == ["done"] * 4
+    assert walk(other_engine, other) == ["done"] * len(Step)
     assert written(engine) == written(other_engine)
     assert {step: each.set_aside for step, each in steps.items()} == {
         Step.NORMALIZE: 3,
         Step.CLASSIFY: 0,
         Step.BILL: 1,
         Step.SCHEDULE_RECORDINGS: 0,
+        Step.UPDATE_CONTACTS: 0,
     }
     assert sheet(engine).closes
 
@@ -100,7 +101,7 @@ def test_an_error_in_any_step_leaves_nothing_behind(engine, step):
     assert whole(engine, batch, **{step.value: broken}) is None
     assert rows(engine, "SELECT count(*) FROM calls") == [(0,)]
     assert rows(engine, "SELECT count(*) FROM batches WHERE coalesce(normalized_at, finished_at) IS NOT NULL") == [(0,)]
-    assert walk(engine, batch) == ["done"] * 4
+    assert walk(engine, batch) == ["done"] * len(Step)
 
 
 def test_an_outage_is_not_taken_for_a_records_fault(engine):

@@ -147,10 +147,11 @@ class TestNoSuchCall:
         assert done.exit_code == 1
         assert "no call has the reference account_7; it is a contact_ref" in done.stderr
         assert "7, 6, 5, 4, 3 and others" in done.stderr
+        assert "pipeline explain --contact account_7" in done.stderr
         assert run("account_7", "--source", "south").stderr == "Error: no call of south has the reference account_7\n"
 
     def test_looking_for_a_contact_takes_no_longer_than_it_may(self, engine, monkeypatch):
-        """Contacts have no index: after a while nobody looks any further, and the command ends as it would have."""
+        """After a while nobody looks any further, and the command ends as it would have."""
         monkeypatch.setattr(no_such_call, "LOOKED_FOR_SECONDS", 0.1)
         with engine.begin() as other, engine.connect() as connection:
             other.execute(text("LOCK TABLE calls"))

@@ -333,6 +333,29 @@ CANNOT = {
         "DELETE FROM heartbeats",
         "LOCK TABLE ledger IN SHARE MODE",
     ),
+    # Read what was received or who heard what, let anybody in, or say when and as whom it wrote.
+    "cdr_api": (
+        *(f"SELECT * FROM {table}" for table in ("edits", "access_log", "subscribers", "heartbeats", "conflicts")),
+        (
+            "INSERT INTO api_tokens (name, token_hash, scopes, sources, campaigns, created_by) "
+            "VALUES ('x', '', '{}', '{}', '{}', 'x')"
+        ),
+        "UPDATE api_tokens SET scopes = '{}'",
+        "DELETE FROM api_tokens",
+        "UPDATE access_log SET who = 'x'",
+        "DELETE FROM access_log",
+        "TRUNCATE access_log",
+        "LOCK TABLE access_log IN SHARE MODE",
+        "INSERT INTO access_log (who, via, action, detail, at) VALUES ('x', 'api', 'listen', '{}', '2020-01-01')",
+        "INSERT INTO access_log (who, via, action, detail, role) VALUES ('x', 'api', 'listen', '{}', 'cdr')",
+        "UPDATE calls SET talk_seconds = 0",
+        "DELETE FROM ledger",
+        "UPDATE recordings SET path = '../..'",
+        "INSERT INTO actions (who, action) VALUES ('ann', 'accept')",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT accept_conflict(1, 'x')",
+        "CREATE TABLE mine (id int)",
+    ),
     # A lock by number is what steps wait for; whoever only reads has none to wait for.
     "cdr_read": (
         "SELECT pg_advisory_lock(1)",
@@ -710,6 +733,21 @@ def test_two_deployments_share_a_server(settings_env, engine, template, monkeypa
         other.dispose()
     with engine.begin() as connection:
         connection.execute(text(f"DROP ROLE {', '.join(names('north_'))}"))
+
+
+def test_an_upgrade_renews_the_rights_of_roles_that_were_there_before_the_apis(settings_env, engine):
+    """A deployment made its roles when there were fewer: those are not forgotten for want of the new one."""
+    pipeline_db("roles", "--apply", "--prefix", "older_")
+    with engine.begin() as connection:
+        connection.execute(text("DROP OWNED BY older_cdr_api"))
+        connection.execute(text("DROP ROLE older_cdr_api"))
+        connection.execute(text("REVOKE SELECT ON calls FROM older_cdr_read"))
+    assert "Its roles have their rights" in pipeline_db("upgrade")
+    with engine.begin() as connection:
+        assert connection.scalar(text("SELECT has_table_privilege('older_cdr_read', 'calls', 'SELECT')"))
+        left = ", ".join(set(names("older_")) - {"older_cdr_api"})
+        connection.execute(text(f"DROP OWNED BY {left}"))
+        connection.execute(text(f"DROP ROLE {left}"))
 
 
 @pytest.mark.parametrize("prefix", ["North_", "1", "x; --", "a" * 51, "n-"])

@@ -10,7 +10,7 @@ import redis
 
 from pipeline.feed import subscribers
 from pipeline.feed.deliver import Delivery, deliver
-from pipeline.feed.rules.event import KINDS
+from pipeline.feed.rules.event import CHANGED, KINDS
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.sequence import place
 from pipeline.feed.sinks.base import RefusedError, SinkAwayError
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from pipeline.feed.rules.event import Event
+
+
+OF_CALLS = tuple(kind for kind in KINDS if kind != CHANGED)
 
 
 class ListSink:
@@ -63,7 +66,7 @@ class Feed:
         self.options: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str = "one", *, from_start: bool = True, **changes: Any) -> None:
-        wanted: dict[str, Any] = {"sources": ("*",), "campaigns": ("*",), "kinds": KINDS, "dispositions": None}
+        wanted: dict[str, Any] = {"sources": ("*",), "campaigns": ("*",), "kinds": OF_CALLS, "dispositions": None}
         wanted |= {each: changes.pop(each) for each in tuple(changes) if each in wanted}
         given = {"shape": "thin", "ordering": "none", "settings": {}, "secrets": {}, "sink": "test"} | changes
         new = subscribers.NewSubscriber(name, wanted=Filter(**wanted), **given)

@@ -21,7 +21,7 @@ from pipeline.failures.operator import accept, edit
 from pipeline.feed import subscribers
 from pipeline.feed.cursors import take
 from pipeline.feed.retention import drop_old, expire
-from pipeline.feed.rules.event import CORRECTED, ENDED, FINISHED, RECEIVED
+from pipeline.feed.rules.event import CHANGED, CORRECTED, ENDED, FINISHED, RECEIVED
 from pipeline.feed.sequence import SEQUENCER_LOCK, place
 from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import claim, settle, take_due
@@ -39,7 +39,8 @@ def test_a_batch_is_one_row_a_kind_whichever_way_it_goes(engine):
         engine, receive(engine, make_record()).batch_id, works(engine), at_most=10, resend_after_seconds=10
     )
     found = rows(engine, "SELECT batch_id, kind FROM feed ORDER BY batch_id, kind")
-    assert [tuple(row) for row in found] == [(1, FINISHED), (1, RECEIVED), (2, FINISHED), (2, RECEIVED)]
+    kinds = sorted((FINISHED, RECEIVED, CHANGED))
+    assert [tuple(row) for row in found] == [(batch, kind) for batch in (1, 2) for kind in kinds]
 
 
 def test_every_call_comes_once_and_in_order(engine, feed):
@@ -50,7 +51,7 @@ def test_every_call_comes_once_and_in_order(engine, feed):
     assert feed.deliver().outcome == "up to date"
     both = [(kind, ref) for kind in (RECEIVED, FINISHED) for ref in ("1", "2")]
     assert feed.refs() == [*both, (RECEIVED, "3"), (FINISHED, "3")]
-    assert [each["at"] for each in feed.got()] == [[1, 0], [1, 1], [2, 0], [2, 1], [3, 0], [4, 0]]
+    assert [each["at"] for each in feed.got()] == [[1, 0], [1, 1], [3, 0], [3, 1], [4, 0], [6, 0]]
     assert feed.deliver().delivered == 0
     assert feed.show().delivered == 6
     assert feed.show().rows_behind == 0
@@ -522,3 +523,74 @@ def test_a_recording_that_is_given_up_for_its_workers_is_told(engine, feed):
             take_due(connection, "enigma", limit=10, redispatch_after_seconds=10)
     feed.deliver()
     assert feed.refs() == [(ENDED, "7")]
+
+
+def test_a_contact_that_changed_is_told_once_a_change(engine, feed):
+    """With the call that did it; a batch's events of contacts stand where its calls do."""
+    feed.add(kinds=(CHANGED,))
+    walk(
+        engine,
+        receive(
+            engine,
+            *(
+                make_record(call_ref=number, contact_ref=ref)
+                for number, ref in ((1, "a"), (2, "a"), (3, None), (4, "b"))
+            ),
+        ),
+    )
+    feed.deliver()
+    assert feed.refs() == [(CHANGED, "2"), (CHANGED, "4")]
+    assert json.loads(feed.got()[0]["body"])["data"] == {
+        "source": "enigma",
+        "call_ref": "2",
+        "campaign_ref": "campaign001",
+        "contact_ref": "a",
+    }
+    walk(engine, receive(engine, make_record(call_ref=2, contact_ref="a"), make_record(call_ref=5, contact_ref="b")))
+    feed.deliver()
+    assert feed.refs()[2:] == [(CHANGED, "5")]
+
+
+def test_a_contact_that_changed_is_told_with_what_it_comes_to(engine, feed):
+    """In the shape `call`: all of it, or what a subscriber may have of calls; its outcome is let through, or not."""
+    load(engine)
+    feed.add("one", kinds=(CHANGED,), shape="call")
+    feed.add("two", kinds=(CHANGED,), shape="call", fields=["disposition", "call.call_ref"], dispositions=("answered",))
+    busy = {"end_reason": "busy", "end_code": "17", "extension": None, "call_time": 0}
+    walk(
+        engine,
+        receive(
+            engine,
+            make_record(call_ref=1, contact_ref="a"),
+            make_record(call_ref=2, contact_ref="a", **busy),
+            make_record(call_ref=3, contact_ref="b", **busy),
+        ),
+    )
+    for name in ("one", "two"):
+        feed.deliver(name)
+    first, second = (json.loads(each["body"])["data"] for each in feed.got("one"))
+    assert first["caused_by"] == {"source": "enigma", "call_ref": "2"}
+    assert (first["contact"]["outcome"], first["contact"]["charges"]) == ("answered", {"ZAR": "0.81"})
+    assert second["contact"]["numbers"][0]["number"] == "+27820001234"
+    [only] = [json.loads(each["body"])["data"]["contact"] for each in feed.got("two")]
+    assert only == {"outcome": "answered", "final": True, "reached_at": only["reached_at"], "best_call": "1"}
+
+
+def test_a_call_that_moves_to_another_contact_is_told_of_both(engine, feed):
+    """The one it leaves is named as it was; raw is the record as it came."""
+    load(engine)
+    feed.add(kinds=(CHANGED,))
+    feed.add("two", kinds=(CHANGED,), shape="raw")
+    record = make_record(call_ref=1, contact_ref="a")
+    walk(engine, receive(engine, record))
+    walk(engine, receive(engine, make_record(call_ref=1, contact_ref="b")))
+    [(failure_id,)] = rows(engine, "SELECT id FROM failures WHERE class = 'conflict'")
+    accept(engine, failure_id, who="test")
+    walk_overdue(engine)
+    for name in ("one", "two"):
+        feed.deliver(name)
+    got = feed.got()
+    assert len({each["id"] for each in got}) == 3
+    assert [json.loads(each["body"])["data"]["contact_ref"] for each in got[:1]] in (["a"], ["b"])
+    assert sorted(json.loads(each["body"])["data"]["contact_ref"] for each in got[1:]) == ["a", "b"]
+    assert [each["body"] for each in feed.got("two")] == [record.decode()] * 3

@@ -6,15 +6,35 @@ import itertools
 
 import pytest
 
+from pipeline.batches.progress import _lock_key
 from pipeline.batches.rules.batch import Batch
-from pipeline.batches.rules.steps import CONCURRENT, DOWNSTREAM, MARK, QUEUE, TABLE, TASK, UPSTREAM, Progress, Step
+from pipeline.batches.rules.steps import (
+    ADDED,
+    CONCURRENT,
+    DOWNSTREAM,
+    MARK,
+    QUEUE,
+    TABLE,
+    TASK,
+    UPSTREAM,
+    Progress,
+    Step,
+)
 
-NORMALIZE, CLASSIFY, BILL, SCHEDULE = Step
-SUBSETS = [frozenset(some) for size in range(5) for some in itertools.combinations(Step, size)]
+NORMALIZE, CLASSIFY, BILL, SCHEDULE, CONTACTS = Step
+SUBSETS = [frozenset(some) for size in range(len(Step) + 1) for some in itertools.combinations(Step, size)]
 
 
 def progress(undone: frozenset[Step]) -> Progress:
     return Progress(Batch(1, "enigma", 2), undone)
+
+
+def test_every_version_takes_the_same_locks():
+    """Those of the version before, and of `accept_conflict` in the database; a step added since has its own."""
+    assert [_lock_key(7, step) for step in (NORMALIZE, CLASSIFY, BILL, SCHEDULE)] == [28, 29, 30, 31]
+    added = {_lock_key(batch_id, step) for batch_id in range(1, 50) for step in ADDED}
+    assert len(added) == 49 * len(ADDED)
+    assert max(added) < 0
 
 
 def test_every_step_has_one_row_in_the_order_of_the_flow():
@@ -36,8 +56,15 @@ def test_what_a_running_deployment_knows_of_the_steps():
         CLASSIFY: "classified_at",
         BILL: "billed_at",
         SCHEDULE: "recordings_scheduled_at",
+        CONTACTS: "contacts_updated_at",
     }
-    assert list(TASK.values()) == ["cdr.normalize", "cdr.classify", "cdr.bill", "cdr.schedule_recordings"]
+    assert list(TASK.values()) == [
+        "cdr.normalize",
+        "cdr.classify",
+        "cdr.bill",
+        "cdr.schedule_recordings",
+        "cdr.update_contacts",
+    ]
     assert TASK == QUEUE
 
 
@@ -47,18 +74,21 @@ def test_what_comes_before_after_and_beside():
         CLASSIFY: {NORMALIZE},
         BILL: {NORMALIZE, CLASSIFY},
         SCHEDULE: {NORMALIZE, CLASSIFY},
+        CONTACTS: {NORMALIZE, CLASSIFY},
     } == UPSTREAM
     assert DOWNSTREAM == {
-        NORMALIZE: (NORMALIZE, CLASSIFY, BILL, SCHEDULE),
-        CLASSIFY: (CLASSIFY, BILL, SCHEDULE),
+        NORMALIZE: (NORMALIZE, CLASSIFY, BILL, SCHEDULE, CONTACTS),
+        CLASSIFY: (CLASSIFY, BILL, SCHEDULE, CONTACTS),
         BILL: (BILL,),
         SCHEDULE: (SCHEDULE,),
+        CONTACTS: (CONTACTS,),
     }
     assert {
         NORMALIZE: {NORMALIZE},
         CLASSIFY: {CLASSIFY},
-        BILL: {BILL, SCHEDULE},
-        SCHEDULE: {BILL, SCHEDULE},
+        BILL: {BILL, SCHEDULE, CONTACTS},
+        SCHEDULE: {BILL, SCHEDULE, CONTACTS},
+        CONTACTS: {BILL, SCHEDULE, CONTACTS},
     } == CONCURRENT
 
 
@@ -75,11 +105,12 @@ def test_what_is_sent_next_waits_for_nothing_undone(undone):
 @pytest.mark.parametrize(
     ("undone", "following"),
     [
-        ({NORMALIZE, CLASSIFY, BILL, SCHEDULE}, (NORMALIZE,)),
+        ({NORMALIZE, CLASSIFY, BILL, SCHEDULE, CONTACTS}, (NORMALIZE,)),
         ({NORMALIZE, BILL}, (NORMALIZE,)),
-        ({CLASSIFY, BILL, SCHEDULE}, (CLASSIFY,)),
-        ({BILL, SCHEDULE}, (BILL, SCHEDULE)),
+        ({CLASSIFY, BILL, SCHEDULE, CONTACTS}, (CLASSIFY,)),
+        ({BILL, SCHEDULE, CONTACTS}, (BILL, SCHEDULE, CONTACTS)),
         ({SCHEDULE}, (SCHEDULE,)),
+        ({CONTACTS}, (CONTACTS,)),
         (set(), ()),
     ],
 )

@@ -10,7 +10,7 @@ from pipeline.celery import app
 from pipeline.tasks import flow
 from pipeline.worker.queues import GroupedAMQP, GroupedQueues
 
-STEPS = ["cdr.normalize", "cdr.classify", "cdr.bill", "cdr.schedule_recordings"]
+STEPS = ["cdr.normalize", "cdr.classify", "cdr.bill", "cdr.schedule_recordings", "cdr.update_contacts"]
 
 
 @pytest.fixture
