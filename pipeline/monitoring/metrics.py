@@ -78,7 +78,7 @@ CHARGE_SECONDS: Final = Metric(
 WITHOUT_CONTACT: Final = Metric(
     "counter",
     "cdr_calls_without_contact_total",
-    ("source", "reason"),
+    ("source", "kind"),
     "Calls of no contact: none or too long a reference, or inbound. A batch done again counts again.",
 )
 DELIVERED: Final = Metric(

@@ -109,8 +109,8 @@ def _schedule_recordings(connection: Connection, span: Span) -> list[Failure]:
 
 
 def _update_contacts(connection: Connection, span: Span) -> list[Failure]:
-    for reason, calls in contacts.update_contacts(connection, span)._asdict().items():
-        metrics.count(metrics.WITHOUT_CONTACT, calls, source=span.source, reason=reason)
+    for kind, calls in contacts.update_contacts(connection, span)._asdict().items():
+        metrics.count(metrics.WITHOUT_CONTACT, calls, source=span.source, kind=kind)
     return []
 
 

@@ -12,6 +12,7 @@ from honcho.environ import parse_procfile
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from pipeline.batches.progress import OWING
 from pipeline.database.migrations import revisions
 from pipeline.database.roles import ROLES
 from pipeline.sandbox.process import spawn
@@ -101,6 +102,20 @@ def start_as_roles(stack, *processes):
     stack.env["DATABASE_URL"] = owner
 
 
+def contacts_are_whole(engine, calls):
+    """Also those of calls in batches that old code finished, which knows nothing of contacts."""
+    with engine.connect() as connection:
+        owing = connection.scalar(text(f"SELECT count(*) FROM batches WHERE {OWING}"))
+        return owing == 0 and connection.scalar(text("SELECT sum(attempts) FROM contacts")) == calls
+
+
+def told_twice(engine):
+    """Batches that are finished more than once, as the feed has it."""
+    with engine.connect() as connection:
+        found = "SELECT batch_id FROM feed WHERE kind = 'call.finished' GROUP BY batch_id HAVING count(*) > 1"
+        return list(connection.scalars(text(found)))
+
+
 def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, engine, tmp_path):
     """Old code at work, tables upgraded under it, new code beside it, old code stopped: every call charged once."""
     new, old = unmigrated, OldStack(unmigrated, old_code)
@@ -153,8 +168,10 @@ def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, 
             old.stop(["worker", "ingestor", "beat"])
             some_calls()
             eventually(all_charged, check=new.check)
+            eventually(lambda: contacts_are_whole(engine, pushed), check=new.check)
         finally:
             old.stop()
+    assert told_twice(engine) == []
     sheet = eventually(lambda: (found := balance(new))["pending"]["records"] == 0 and found)
     assert (sheet["closes"], sheet["processed"]["records"]) == (True, pushed)
     assert float(sheet["charged"]["ZAR"]) == pytest.approx(pushed * CHARGE)

@@ -28,6 +28,7 @@ CAREFUL = "tests/integration/batches/test_in_parts.py"
 QUEUE = "tests/integration/recordings/test_queue.py"
 AT_REST = "tests/integration/ingest/test_at_rest.py"
 GOES_ON = "tests/integration/ingest/test_goes_on.py"
+CONTACTS = "tests/integration/contacts/test_update.py"
 BALANCE = "tests/integration/balance/test_balance.py"
 FEED = "tests/integration/feed/test_feed.py"
 FED = "tests/integration/feed/test_fed.py"
@@ -559,5 +560,47 @@ MUTANTS = (
         "    if grant.only_campaigns is not None and",
         "    if False and",
         "tests/integration/api/test_contacts.py::test_other_campaigns_are_told_to_who_may_see_them",
+    ),
+    Mutant(
+        "a contact is only counted when it is new",
+        "pipeline/contacts/update.py",
+        "elif looked.contacts > len(looked.made):",
+        "elif False:",
+        f"{CONTACTS}::test_every_order_and_batching_of_six_calls_comes_to_the_same",
+    ),
+    Mutant(
+        "the first of the best calls decides",
+        "pipeline/contacts/rows.py",
+        "c.disposition), c.dialed_at DESC, c.call_ref DESC",
+        "c.disposition), c.dialed_at, c.call_ref",
+        f"{CONTACTS}::test_what_the_statements_count_is_what_the_rules_say",
+    ),
+    Mutant(
+        "the contact that a call left is forgotten",
+        "pipeline/contacts/rows.py",
+        "OR EXISTS (SELECT FROM revisions WHERE call_id {_IN_SPAN}) AS thorough",
+        "AS thorough",
+        f"{CONTACTS}::test_an_accepted_conflict_moves_a_call_from_one_contact_to_another",
+    ),
+    Mutant(
+        "contacts are counted before they are locked",
+        "pipeline/contacts/rows.py",
+        "DO UPDATE SET source = excluded.source WHERE false",
+        "DO NOTHING",
+        "tests/integration/contacts/test_at_once.py::test_a_known_contact_is_locked_before_it_is_counted",
+    ),
+    Mutant(
+        "old code's batches never get their contacts",
+        "pipeline/batches/progress.py",
+        "    rows += connection.execute(_TAKE_OWING, values)\n",
+        "",
+        f"{CONTACTS}::test_a_batch_that_a_version_before_left_without_the_step_is_sent_for_it",
+    ),
+    Mutant(
+        "a batch that old code finished is told of again",
+        "pipeline/batches/progress.py",
+        "{' AND told_at IS NULL' if may_be_finished else ''}",
+        "",
+        f"{CONTACTS}::test_a_batch_that_a_version_before_left_without_the_step_is_sent_for_it",
     ),
 )

@@ -148,7 +148,7 @@ def numbers_tried(calls: Iterable[CallOfContact]) -> list[NumberTried]:
         NumberTried(number, len(own), best_of(own.values()).disposition, max(call.dialed_at for call in own.values()))
         for number, own in by_number.items()
     ]
-    by_last = sorted(found, key=lambda each: (each.last_at, each.number or ""), reverse=True)
+    by_last = sorted(found, key=lambda each: (each.last_at, each.number is not None, each.number or ""), reverse=True)
     return sorted(by_last, key=lambda each: rank(each.outcome))
 
 

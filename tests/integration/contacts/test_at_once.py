@@ -9,12 +9,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from pipeline.batches.rules.steps import Step
 from pipeline.batches.run import run_all_steps, run_step
+from pipeline.contacts import update
 from pipeline.contacts.rebuild import rebuild
 from pipeline.database.engine import make_engine
 from tests.factories import DIALED_AT, make_record
 from tests.integration.contact_rows import ENDS, by_the_rules, contact_rows
-from tests.integration.flow import load, receive, works
+from tests.integration.flow import load, receive, rows, walk, works
+from tests.patience import eventually
 
 WORKERS = 8
 ROUNDS = int(os.environ.get("CDR_CONTACT_ROUNDS", "15"))
@@ -43,6 +46,51 @@ def some_records(chance, others):
     ]
 
 
+def test_a_known_contact_is_locked_before_it_is_counted(engine, workers, monkeypatch):
+    """Who counts holds the row from before its count on: nobody else can write another in between."""
+    walk(engine, receive(engine, make_record(contact_ref="one")))
+    batch = receive(engine, make_record(contact_ref="one"))
+    walk(engine, batch, (Step.NORMALIZE, Step.CLASSIFY))
+    held = []
+
+    def look(connection, span, made):
+        held.append(rows(engine, "SELECT count(*) FROM (SELECT FROM contacts FOR UPDATE SKIP LOCKED) AS free"))
+        return recount(connection, span, made)
+
+    recount = update.recount_others
+    monkeypatch.setattr(update, "recount_others", look)
+    with workers[0].begin() as connection:
+        update.update_contacts(connection, batch.span)
+    assert held == [[(0,)]]
+    assert [own.attempts for own in contact_rows(engine).values()] == [2]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_who_comes_second_counts_what_the_first_has_not_committed_yet(engine, workers, known):
+    """Each has a call of one contact that the other cannot see; the second waits for the first, and then sees it."""
+    if known:
+        walk(engine, receive(engine, make_record(contact_ref="one")))
+    first, second = (receive(engine, make_record(contact_ref="one")) for _ in range(2))
+    steps = [works(engine)[step] for step in (Step.NORMALIZE, Step.CLASSIFY, Step.UPDATE_CONTACTS)]
+
+    def work(connection, batch):
+        for do in steps:
+            do(connection, batch.span)
+
+    def work_meanwhile():
+        with workers[1].begin() as connection:
+            work(connection, second)
+
+    with ThreadPoolExecutor(1) as pool:
+        with workers[0].begin() as connection:
+            work(connection, first)
+            other = pool.submit(work_meanwhile)
+            eventually(lambda: rows(engine, "SELECT count(*) FROM pg_locks WHERE NOT granted")[0][0])
+        other.result(timeout=60)
+    assert [own.attempts for own in contact_rows(engine).values()] == [2 + known]
+    assert contact_rows(engine) == by_the_rules(engine)
+
+
 def test_eight_workers_on_one_contact(engine, workers):
     """Round after round, all steps at once or one after the other; others stand in the other order in between."""
     load(engine)
@@ -63,8 +111,8 @@ def test_eight_workers_on_one_contact(engine, workers):
             batches = [receive(engine, *some_records(chance, others)) for _ in range(WORKERS)]
             started = threading.Barrier(WORKERS)
             list(pool.map(work, range(WORKERS), batches, [chance.random() < 0.5 for _ in batches]))
+            assert contact_rows(engine) == by_the_rules(engine), turn
             if turn % 10 == 0 or turn == ROUNDS - 1:
-                assert contact_rows(engine) == by_the_rules(engine), turn
                 looked = rebuild(engine, check=True)
                 assert (looked.different, looked.waiting) == (0, 0), turn
     before = contact_rows(engine)
