@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from pipeline.cli import (
     balance,
     batches,
+    calls,
     database,
     doctor,
     explain,
@@ -80,6 +81,7 @@ def _pipeline(
 
 app.command("ingest")(ingest.ingest)
 app.command("doctor")(doctor.doctor)
+app.command("calls")(calls.calls)
 app.command("explain")(explain.explain)
 app.command("balance")(balance.balance)
 app.command("quote")(quote)

@@ -9,12 +9,12 @@ import typer
 from pipeline.billing.rules.months import month_in
 from pipeline.billing.statements import GroupBy, charges_by, totals
 from pipeline.cli.common import AsJson, FormatOption, Source, chosen, database
-from pipeline.cli.csv_cells import csv_lines
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
 from pipeline.cli.report_itemised import itemised_charges
 from pipeline.cli.tables import Format, Table
 from pipeline.errors import DataError
+from pipeline.lookup.rules.csv_cells import csv_lines
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:

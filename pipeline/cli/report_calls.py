@@ -10,11 +10,11 @@ import typer
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rules.months import days_of, month_in
 from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, chosen, database, time_option
-from pipeline.cli.csv_cells import csv_lines
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.tables import Format, Table
 from pipeline.errors import DataError
 from pipeline.lookup.calls_report import CallsBy, calls_by, total
+from pipeline.lookup.rules.csv_cells import csv_lines
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:

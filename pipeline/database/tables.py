@@ -146,8 +146,8 @@ calls = Table(
     Index(None, "dial_number", "dialed_at", postgresql_where=text("dial_number IS NOT NULL")),
     Index("calls_inbound_idx", "dialed_at", postgresql_where=text("direction = 'inbound'")),
     Index(None, "contact_ref", postgresql_where=text("contact_ref IS NOT NULL")),
-    # The ends of numbers stand together in it, whatever the locale; a whole number is found by it, too.
-    Index("calls_number_ends_idx", text('reverse(client_number) COLLATE "C"')),
+    # The ends of numbers stand together in it, by their bytes (COLLATE "C"); a whole number is found by it, too.
+    Index("calls_number_ends_idx", text("reverse(client_number)")),
 )
 
 duplicates = Table(
