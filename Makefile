@@ -46,6 +46,10 @@ mutants: setup ## Break the code in ways that tests must notice (NAMES="lease fu
 chaos: setup ## Kill everything at random under 100,000 calls, then balance (SEED="1 2 3")
 	$(BIN)/python -m tests.chaos.harness --seed $(SEED) --calls 100000 --kills 100 --rate 700
 
+.PHONY: openapi
+openapi: setup ## Write docs/openapi.json anew, by the API's code
+	$(BIN)/python -m pipeline.api.openapi docs/openapi.json
+
 .PHONY: screenshots
 screenshots: setup ## Make docs/images anew, by the browser tests
 	CDR_TESTS_NEED_BROWSER=1 CDR_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/functional/test_flower_tabs.py -k screenshot

@@ -7,6 +7,7 @@ Only the shells read settings (``celeryconfig.py``, ``deploy/flowerconfig.py``, 
 from __future__ import annotations
 
 import functools
+import ipaddress
 import json
 import os
 import re
@@ -160,6 +161,16 @@ def _hosts(value: str) -> str:
     return ",".join(filter(None, hosts))
 
 
+def _addresses(value: str) -> str:
+    given = [each.strip() for each in value.split(",") if each.strip()]
+    for each in given:
+        try:
+            ipaddress.ip_network(each)
+        except ValueError:
+            raise ValueError(f"must be addresses or networks by comma, such as 10.0.0.0/8{got(value)}") from None
+    return ",".join(given)
+
+
 class Settings(BaseSettings):
     """Every setting, its default and what it means. The environment variable is the field's name in upper case."""
 
@@ -201,6 +212,10 @@ class Settings(BaseSettings):
         dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)
     ] = {}
     """What fsspec is told about the store, as JSON: credentials, endpoint, server-side encryption."""
+    recordings_listening_reason: Annotated[Literal["optional", "required"], BeforeValidator(_in_lower_case)] = (
+        "optional"
+    )
+    """Whether whoever listens to a recording must say why."""
     feed_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long the feed is kept for subscribers that lag; who falls behind is told which positions are gone."""
     feed_webhook_allowed_hosts: Annotated[str, AfterValidator(_hosts)] = ""
@@ -223,6 +238,14 @@ class Settings(BaseSettings):
     """The first port on which processes answer Prometheus; 0: none does."""
     pipeline_metrics_address: Annotated[str, Field(min_length=1)] = "127.0.0.1"
     """Where they listen; anybody who reaches it may read."""
+    pipeline_api_address: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """Where the HTTP API listens; it speaks no TLS."""
+    pipeline_api_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    """The port it listens on."""
+    pipeline_api_rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 20.0
+    """The most requests a second of one token; three seconds' worth may come at once."""
+    pipeline_api_proxies: Annotated[str, AfterValidator(_addresses)] = "127.0.0.1,::1"
+    """Addresses or networks, by comma, of proxies before the HTTP API, whose ``X-Forwarded-For`` is believed."""
     pipeline_stop_seconds: Annotated[float, Field(ge=0, le=600)] = 2.0
     """Seconds that a worker's running tasks get at a stop; what is cut off then is done again."""
     pipeline_remote_control: Annotated[Literal["look", "all"], BeforeValidator(_in_lower_case)] = "look"

@@ -19,7 +19,7 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-NEEDS_A_PROCESS = {"ingest", "doctor", "release", "db"}
+NEEDS_A_PROCESS = {"api", "ingest", "doctor", "release", "db"}
 """Those that run until a signal, set up this process's logging, or load Celery, which reads its settings once."""
 
 

@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from pipeline.cli import (
+    api,
     balance,
     batches,
     calls,
@@ -22,6 +23,7 @@ from pipeline.cli import (
     stops,
     subscriber,
     tariffs,
+    token,
 )
 from pipeline.cli.health import health
 from pipeline.cli.quote import quote
@@ -79,6 +81,7 @@ def _pipeline(
     """From an Enigma dialler's CDR list to classified calls, recordings and a ledger."""
 
 
+app.command("api")(api.api)
 app.command("ingest")(ingest.ingest)
 app.command("doctor")(doctor.doctor)
 app.command("calls")(calls.calls)
@@ -96,6 +99,7 @@ app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(tariffs.app, name="tariff")
+app.add_typer(token.app, name="token")
 
 
 def _groups(group: typer.Typer) -> Iterator[typer.Typer]:

@@ -30,7 +30,7 @@ def health(
     process: Annotated[
         str,
         typer.Argument(
-            help="ingestor, worker, recordings, feed, beat or flower; or a worker's --hostname up to the @."
+            help="ingestor, worker, recordings, feed, beat, flower or api; or a worker's --hostname up to the @."
         ),
     ],
     within: Annotated[float, typer.Option(help="Seconds its last sign of life may be old.")] = ALIVE_WITHIN_SECONDS,

@@ -6,6 +6,7 @@ that: an ingestor that was taken over cannot read a charge, and Flower cannot wr
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
@@ -14,7 +15,7 @@ from pipeline.batches.rules.steps import MARK
 from pipeline.database.tables import ledger, metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from sqlalchemy import Connection
 
@@ -45,6 +46,7 @@ _DELIVERED = (
 )
 _LINE = ", ".join(column.name for column in ledger.columns if column.name != "entered_at")
 _SAID = "who, action, record_id, detail"
+_HEARD = "who, via, action, address, reason, call_id, source, call_ref, detail"
 _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_OF_LIFE}
 
 # Where it can be, a right is one on columns: what the database fills in by itself, such as an instant or who is logged
@@ -90,6 +92,7 @@ ROLES = {
         {
             "SELECT": ALL,
             f"INSERT ({_SAID})": ("actions",),
+            f"INSERT ({_HEARD})": ("access_log",),
             "INSERT (action, wanted, who, reason, total)": ("bulk_actions",),
             "INSERT (record_id, revision, raw, edited_by)": ("edits",),
             f"INSERT ({_FED})": ("feed",),
@@ -100,6 +103,16 @@ ROLES = {
         # Accepting a conflict replaces a call and takes its charge back: all of it by the function.
         functions=("accept_conflict(bigint, text)",),
         waits_for_steps=True,
+    ),
+    "cdr_api": Role(  # api
+        {
+            "SELECT": (
+                *("calls", "dispositions", "ledger", "uncharged", "recordings", "failures", "duplicates", "revisions"),
+                *("batches", "actions", "tariffs", "tariff_versions", "api_tokens"),
+            ),
+            # It may not read who else heard what.
+            f"INSERT ({_HEARD})": ("access_log",),
+        },
     ),
     "cdr_read": Role({"SELECT": ALL}),  # beat, reports, KEDA
 }
@@ -159,9 +172,18 @@ def names(prefix: str = "") -> list[str]:
     return [prefix + role for role in ROLES]
 
 
-def grants(database: str, schema: str = "public", *, prefix: str = "") -> Iterator[str]:
-    """The SQL that gives roles, which are there, what they need and no more. Arguments as of ``statements``."""
-    all_of_them = ", ".join(names(prefix))
+def grants(
+    database: str, schema: str = "public", *, prefix: str = "", roles: Collection[str] = tuple(ROLES)
+) -> Iterator[str]:
+    """The SQL that gives roles what they need and no more.
+
+    Args:
+        database: the database's name.
+        schema: where the tables are.
+        prefix: of the roles' names.
+        roles: those that are there.
+    """
+    all_of_them = ", ".join(prefix + role for role in roles)
     yield f"REVOKE CREATE ON SCHEMA {_quoted(schema)} FROM PUBLIC"
     yield f"REVOKE ALL ON ALL TABLES IN SCHEMA {_quoted(schema)} FROM {all_of_them}"
     for function in FUNCTIONS:
@@ -170,6 +192,8 @@ def grants(database: str, schema: str = "public", *, prefix: str = "") -> Iterat
     yield f"GRANT CONNECT, TEMPORARY ON DATABASE {_quoted(database)} TO {all_of_them}"
     yield f"GRANT USAGE ON SCHEMA {_quoted(schema)} TO {all_of_them}"
     for role, may in ROLES.items():
+        if role not in roles:
+            continue
         for right, tables in may.rights.items():
             known = ", ".join(f"{_quoted(schema)}.{table}" for table in tables)
             yield f"GRANT {right} ON {known} TO {prefix}{role}"
@@ -197,14 +221,21 @@ def apply_roles(connection: Connection, *, prefix: str = "") -> bool:
 def renew_grants(connection: Connection) -> bool:
     """Give the roles what a new version needs, where some have rights here; whether some have.
 
-    Of the roles of a server only those are this database's that may read it already, whatever their prefix.
+    Of the roles of a server only those are this database's that may read it already, whatever their prefix. A role that
+    is new in this version is not there before somebody runs `pipeline db roles --apply`; the others get theirs all the
+    same.
     """
     found = set(connection.scalars(text(_READERS)))
     ours = [name.removesuffix("cdr_read") for name in sorted(found) if name.endswith("cdr_read")]
-    complete = [prefix for prefix in ours if found.issuperset(names(prefix))]
+    complete = [prefix for prefix in ours if found.issuperset(prefix + role for role in _FROM_THE_BEGINNING)]
     for prefix in complete:
-        _run(connection, grants, prefix)
+        there = [role for role in ROLES if prefix + role in found]
+        _run(connection, functools.partial(grants, roles=there), prefix)
     return bool(complete)
+
+
+_FROM_THE_BEGINNING = ("cdr_ingest", "cdr_work", "cdr_flower", "cdr_read")
+"""The roles of the first version: a deployment that has some has all of them."""
 
 
 _READERS = (

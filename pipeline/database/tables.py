@@ -634,3 +634,43 @@ feed_refusals = Table(
     UniqueConstraint("subscriber", "position", "place"),
     Index(None, "subscriber", "source", "call_ref"),
 )
+
+# Who may ask the HTTP API, and for what. A token is kept as its hash alone; its name is never given to another one, for
+# `access_log` says it.
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("token_hash", LargeBinary, nullable=False, unique=True),
+    Column("scopes", ARRAY(Text), nullable=False),
+    # `*` is all of them.
+    Column("sources", ARRAY(Text), nullable=False),
+    Column("campaigns", ARRAY(Text), nullable=False),
+    Column("created_at", AWARE, nullable=False, server_default=NOW),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", AWARE),
+    Column("revoked_at", AWARE),
+    Column("revoked_by", Text),
+)
+
+# Who heard a recording or looked for a number; written before they get it. A trigger keeps what is written.
+access_log = Table(
+    "access_log",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("at", AWARE, nullable=False, server_default=text("clock_timestamp()")),
+    Column("who", Text, nullable=False),
+    Column("via", Text, one_of("via", "api", "flower"), nullable=False),
+    Column("action", Text, one_of("action", "listen", "search"), nullable=False),
+    Column("address", Text),
+    Column("reason", Text),
+    # The call whose recording it is; null for a search.
+    Column("call_id", BigInteger),
+    Column("source", Text),
+    Column("call_ref", Text),
+    Column("detail", JSONB, nullable=False),
+    # The user of the database that wrote it, whatever it says in `who`.
+    Column("role", Text, nullable=False, server_default=text("SESSION_USER")),
+    Index(None, "call_id", postgresql_where=text("call_id IS NOT NULL")),
+    Index(None, "at", postgresql_using="brin"),
+)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Connection, Table
 
+    from pipeline.lookup.rules.call_filter import Wall
+
 
 class CallRow(NamedTuple):
     """What a call is: its row in ``calls`` but for what only the pipeline itself needs."""
@@ -163,6 +165,24 @@ def sources_of(connection: Connection, call_ref: str) -> list[str]:
     """The diallers that have a call of this reference."""
     calls = tables.calls.c
     return list(connection.scalars(select(calls.source).where(calls.call_ref == call_ref).order_by(calls.source)))
+
+
+def call_id_of(connection: Connection, call_ref: str, source: str, wall: Wall) -> int | None:
+    """A call's id; None: there is no such call, or it is behind the wall, which cannot be told apart.
+
+    Args:
+        connection: the database.
+        call_ref: the dialler's internal call reference.
+        source: the dialler.
+        wall: what this reader may see.
+    """
+    calls = tables.calls.c
+    query = select(calls.id).where(calls.call_ref == call_ref, calls.source == source)
+    if wall.sources is not None:
+        query = query.where(among(calls.source, sorted(wall.sources)))
+    if wall.campaigns is not None:
+        query = query.where(among(calls.campaign_ref, sorted(wall.campaigns)))
+    return connection.scalar(query)
 
 
 def history_of(connection: Connection, call_ref: str, source: str) -> History:

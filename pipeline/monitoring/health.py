@@ -101,7 +101,7 @@ def health(process: str, *, within_seconds: float = ALIVE_WITHIN_SECONDS, ready:
     """Whether a process on this machine lives.
 
     Args:
-        process: ``ingestor``, ``beat``, ``flower``, or what a worker's ``--hostname`` has before the ``@``.
+        process: ``ingestor``, ``api``, ``beat``, ``flower``, or what a worker's ``--hostname`` has before the ``@``.
         within_seconds: how old its last sign of life may be.
         ready: whether it must also be able to do its work.
     """
@@ -142,7 +142,7 @@ def stuck_download(name: str, longest_seconds: float) -> Health | None:
 
 def has_queues(process: str) -> bool:
     """Whether it is a worker: of the others nothing can wait in a queue."""
-    return process not in {"beat", "flower"} and not process.startswith("ingestor")
+    return process not in {"api", "beat", "flower"} and not process.startswith("ingestor")
 
 
 def age_of(path: Path) -> float | None:

@@ -156,8 +156,13 @@ class RecordingStore:
             return None
         return Checksum(size, digest.digest())
 
-    def read(self, path: str) -> Iterator[bytes]:
+    def read(self, path: str, first: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The bytes of a stored recording, a part at a time.
+
+        Args:
+            path: its path below the store's URL.
+            first: the byte to begin with.
+            length: how many at the most; None: all that follow.
 
         Raises:
             NoSuchFileError: there is no file of that name.
@@ -166,8 +171,11 @@ class RecordingStore:
         with trouble("read", self._secrets):
             try:
                 with self._files.open(self._full(path), "rb", block_size=4 * _READ_BYTES) as stored:
-                    while part := stored.read(_READ_BYTES):
+                    if first:
+                        stored.seek(first)
+                    while part := stored.read(_READ_BYTES if length is None else min(length, _READ_BYTES)):
                         yield part
+                        length = None if length is None else length - len(part)
             except (FileNotFoundError, IsADirectoryError):
                 raise NoSuchFileError(f"it has no file {cut(path, 200)}") from None
 

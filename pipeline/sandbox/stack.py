@@ -45,6 +45,7 @@ class Stack:
     def __init__(self, servers: Servers, folder: Path, *, api_url: str, env: Mapping[str, str] | None = None) -> None:
         self.folder = folder
         self.flower_url = f"http://127.0.0.1:{(port := free_port())}"
+        self.api_url = f"http://127.0.0.1:{(api_port := free_port())}"
         self.settings = {
             "ENIGMA_REDIS_URL": servers.dialler_redis.url,
             "ENIGMA_API_URL": api_url,
@@ -54,6 +55,7 @@ class Stack:
             "PIPELINE_RUN_DIR": str(folder / "run"),
             "RECORDINGS_DELAY_SECONDS": "1",
             "RECORDINGS_RATE": "1000",  # the simulated dialler bears it, and nobody wants to wait
+            "PIPELINE_API_PORT": str(api_port),
             "FLOWER_ADDRESS": "127.0.0.1",
             "FLOWER_PORT": str(port),
             "FLOWER_DB": str(folder / "flower.db"),

@@ -1,0 +1,1 @@
+"""What a scope allows and what is masked; no database."""

@@ -1,0 +1,1 @@
+"""The HTTP API: its shell, which translates requests and hands them in."""

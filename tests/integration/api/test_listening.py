@@ -1,0 +1,116 @@
+"""``…/recording``: bytes by HTTP, and none of them without its row."""
+
+from __future__ import annotations
+
+import hashlib
+import wave
+from io import BytesIO
+
+import pytest
+from sqlalchemy import text
+
+from pipeline.api.app import make_app
+from tests.integration.api.conftest import RECORDED, keep_recording
+
+PATH = "/v1/calls/enigma/1/recording"
+ETAG = f'"{hashlib.sha256(RECORDED).hexdigest()}"'
+
+
+@pytest.fixture
+def broken(world):
+    """Call 2, whose recording is no audio."""
+    keep_recording(world.owner, world.folder, "2", b"RIFF nothing of the kind")
+    return "/v1/calls/enigma/2/recording"
+
+
+def kind(answered):
+    assert answered.headers["Content-Type"] == "application/problem+json"
+    return answered.status_code, answered.json()["type"].rpartition(":")[2]
+
+
+def test_the_stored_bytes(world):
+    before = len(world.log())
+    answered = world.get(PATH, headers={"X-Forwarded-For": "203.0.113.9"}, params={"because": "a complaint"})
+    assert (answered.status_code, answered.content) == (200, RECORDED)
+    assert (answered.headers["ETag"], answered.headers["Accept-Ranges"]) == (ETAG, "bytes")
+    assert answered.headers["Cache-Control"] == "private, no-store"
+    [row] = world.log()[before:]
+    assert (row.who, row.action, row.source, row.call_ref, row.reason) == (
+        "all",
+        "listen",
+        "enigma",
+        "1",
+        "a complaint",
+    )
+    assert row.address == "203.0.113.9", "as the proxy on this machine says"
+
+
+def test_ranges(world):
+    part = world.get(PATH, headers={"Range": "bytes=10-19"})
+    assert (part.status_code, part.content) == (206, RECORDED[10:20])
+    assert part.headers["Content-Range"] == f"bytes 10-19/{len(RECORDED)}"
+    same = world.get(PATH, headers={"Range": "bytes=10-19", "If-Range": ETAG})
+    other = world.get(PATH, headers={"Range": "bytes=10-19", "If-Range": '"other"'})
+    assert (same.status_code, other.status_code, other.content) == (206, 200, RECORDED)
+    beyond = world.get(PATH, headers={"Range": f"bytes={len(RECORDED)}-"})
+    assert kind(beyond) == (416, "range")
+    assert beyond.headers["Content-Range"] == f"bytes */{len(RECORDED)}"
+
+
+def test_what_a_browser_plays(world):
+    answered = world.get(PATH, params={"as": "wav"})
+    assert (answered.status_code, answered.headers["Content-Type"]) == (200, "audio/wav")
+    with wave.open(BytesIO(answered.content)) as pcm:
+        assert pcm.getsampwidth() == 2
+    part = world.get(PATH, params={"as": "wav"}, headers={"Range": "bytes=-100"})
+    assert (part.status_code, part.content) == (206, answered.content[-100:])
+
+
+def test_broken_audio_is_a_problem_and_no_crash(world, broken):
+    assert kind(world.get(broken, params={"as": "wav"})) == (502, "broken-recording")
+    assert world.get(broken).status_code == 200
+    (world.folder / "enigma/2.wav").write_bytes(b"RIFF something else here")
+    assert kind(world.get(broken)) == (502, "broken-recording")
+    (world.folder / "enigma/2.wav").unlink()
+    assert kind(world.get(broken)) == (502, "broken-recording")
+    assert world.get("/healthz").status_code == 200
+
+
+def test_not_a_byte_without_its_row(world):
+    """Somebody holds the table: nobody hears anything, in either form and of whichever part."""
+    before = len(world.log())
+    with world.owner.connect() as other:
+        other.execute(text("LOCK TABLE access_log IN ACCESS EXCLUSIVE MODE"))
+        for asked in ({}, {"params": {"as": "wav"}}, {"headers": {"Range": "bytes=0-0"}}):
+            assert kind(world.get(PATH, **asked)) == (503, "not-logged")
+        assert kind(world.get("/v1/calls?number=0830005678")) == (503, "not-logged")
+    assert len(world.log()) == before
+    assert world.get(PATH).content == RECORDED
+    assert len(world.log()) == before + 1
+
+
+def test_why_where_a_setting_asks(world, monkeypatch):
+    monkeypatch.setattr(world.means, "reason_needed", True)
+    before = len(world.log())
+    for because in ({}, {"because": " "}):
+        answered = world.get(PATH, params=because)
+        assert kind(answered) == (400, "bad-parameter")
+        assert answered.json()["errors"][0]["parameter"] == "because"
+    assert len(world.log()) == before
+    assert world.get(PATH, params={"because": "a complaint"}).status_code == 200
+
+
+def test_a_call_without_a_recording_says_why(world):
+    answered = world.get("/v1/calls/enigma/4/recording")
+    assert kind(answered) == (404, "no-recording")
+    assert answered.json()["detail"] == "The dialler records no such call."
+
+
+def test_the_scope_is_needed(world):
+    assert kind(world.get(PATH, token="calls-only")) == (403, "missing-scope")
+    assert world.get(PATH, token="listener").status_code == 200
+
+
+def test_the_application_can_be_made_again(world):
+    """It holds nothing of its own but what it is given."""
+    assert make_app(world.means).openapi() == make_app(world.means).openapi()
