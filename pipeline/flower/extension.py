@@ -17,6 +17,7 @@ from tornado.web import StaticFileHandler, url
 
 from pipeline.errors import PipelineError
 from pipeline.flower import events, guard, overview
+from pipeline.flower.calls import audio
 from pipeline.flower.calls import list as calls
 from pipeline.flower.calls import one as call
 from pipeline.flower.failures import bulk as all_that_match
@@ -47,6 +48,7 @@ HANDLERS = [
     ),
     url(r"/calls", calls.ListHandler, name="calls"),
     url(r"/calls/file", calls.FileHandler, name="calls_file"),
+    url(r"/calls/([^/]+)/([^/]+)/audio", audio.AudioHandler, name="call_audio"),
     url(r"/calls/([^/]+)/([^/]+)", call.OneHandler, name="call"),
     url(r"/pipeline", overview.OverviewHandler, name="pipeline"),
     url(r"/pipeline/figures", overview.FiguresHandler, name="pipeline_figures"),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 5
 LOOKED_FOR_SECONDS: Final = 5
-"""Contacts have no index: in a hundred million calls nobody waits until all were read."""
+"""Nobody waits longer for a hint: an upgrade may still be making the index of contacts."""
 
 
 class SetAside(NamedTuple):
@@ -70,7 +70,7 @@ def calls_of_contact(connection: Connection, contact_ref: str, source: str | Non
         source: one dialler; None: all.
     """
     conditions: Conditions = {
-        "contact_ref": lambda value: calls.c.contact_ref == value,
+        "contact_ref": lambda value: calls.c.contact_ref.collate("C") == value,
         "source": lambda value: calls.c.source == value,
     }
     wanted = narrow({"contact_ref": contact_ref, "source": source}, conditions)

@@ -254,7 +254,9 @@ def main() -> None:
     settings = {"max_wal_size": "4GB", "shared_buffers": "1GB", "work_mem": "16MB", "maintenance_work_mem": "512MB"}
     with contextlib.ExitStack() as stack:
         place = options.folder or stack.enter_context(folder())
-        server = stack.enter_context(PostgresServer(place / "postgres", fsync=False, settings=settings, start_seconds=600.0))
+        server = stack.enter_context(
+            PostgresServer(place / "postgres", fsync=False, settings=settings, start_seconds=600.0)
+        )
         engine = make_engine(server.url, application="bench")
         stack.callback(engine.dispose)
         with engine.connect() as connection:

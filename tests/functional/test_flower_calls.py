@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import os
 import random
@@ -15,6 +16,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
+from pipeline.sandbox.audio import recording_body
 from tests.factories import make_record
 from tests.functional import looking
 from tests.functional.conftest import eventually
@@ -158,6 +160,111 @@ def test_a_search_that_cannot_be_says_why_at_its_field(start):
     for path in ("/calls/enigma/none", "/calls/none/10000", "/calls/enigma/%00"):
         assert client.get(path).status_code == 404
     assert client.get("/calls/enigma/10000").status_code == 200
+
+
+HEARD = """async (at) => {
+  const player = document.getElementById("player");
+  const until = (event) => new Promise((done, failed) => {
+    player.addEventListener(event, done, {once: true}); player.addEventListener("error", failed, {once: true}); });
+  const ready = until("loadedmetadata");
+  player.preload = "auto"; player.load(); await ready;
+  const sought = until("seeked");
+  player.currentTime = at; await sought;
+  const whole = await (await fetch(player.src)).arrayBuffer();
+  const sound = await new OfflineAudioContext(1, 8000, 8000).decodeAudioData(whole);
+  const first = Math.floor(player.currentTime * sound.sampleRate);
+  const samples = sound.getChannelData(0).subarray(first, first + sound.sampleRate / 4);
+  return {at: player.currentTime, long: player.duration, loud: Math.hypot(...samples) / Math.sqrt(samples.length)};
+}"""
+
+
+@pytest.fixture
+def recorded(stack, engine):
+    """Has a recording as the dialler's are, GSM, stored for a call of today, and gives its file."""
+
+    def store(call_ref):
+        content = recording_body(call_ref, 60)
+        file = Path(stack.settings["RECORDINGS_URL"].removeprefix("file://")) / f"{call_ref}.wav"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+        with engine.begin() as connection:
+            connection.execute(
+                text(
+                    "UPDATE recordings SET state = 'stored', due_at = NULL, ended_at = now(), path = :path, "
+                    "size_bytes = :size, sha256 = :sha256 WHERE call_ref = :call_ref"
+                ),
+                {
+                    "path": file.name,
+                    "size": len(content),
+                    "sha256": hashlib.sha256(content).digest(),
+                    "call_ref": str(call_ref),
+                },
+            )
+        return file
+
+    return store
+
+
+def listened(engine):
+    """Who listened, as it was written down."""
+    with engine.connect() as connection:
+        return connection.execute(
+            text("SELECT who, via, call_ref, reason FROM access_log WHERE action = 'listen'")
+        ).all()
+
+
+def test_a_recording_is_sought_in_and_heard(start, stack, engine, page, recorded):
+    """GSM plays in no browser; what comes is PCM, with sound at the place that was sought, and it is written down."""
+    start(3, PIPELINE_FLOWER_LISTENING="operator")
+    recorded(10_000)
+    page.goto(f"{stack.flower_url}/calls/enigma/10000")
+    assert listened(engine) == []  # nobody has, who only looks
+    heard = page.evaluate(HEARD, 1.2)
+    assert heard["at"] == pytest.approx(1.2, abs=0.1)
+    assert heard["long"] == pytest.approx(92 * 320 / 8000, abs=0.1)
+    assert heard["loud"] > 0.01
+    assert set(listened(engine)) == {("operator", "flower", "10000", None)}
+    with page.expect_download() as coming:
+        page.locator("#stored").click()
+    assert Path(coming.value.path()).read_bytes() == recording_body(10_000, 60)
+
+
+def test_bytes_are_given_by_ranges_and_only_once_it_is_written_down(start, engine, recorded):
+    """206, 416, and 503 while nobody can write; what is no audio is told so."""
+    client = start(3, PIPELINE_FLOWER_LISTENING="*", RECORDINGS_LISTENING_REASON="required")
+    file = recorded(10_000)
+    audio = "/calls/enigma/10000/audio"
+    assert client.get(audio).status_code == 403
+    assert "why you listen" in client.get("/calls/enigma/10000").text
+    asked = {"because": "a complaint"}
+    part = client.get(audio, params=asked, headers={"Range": "bytes=44-143"})
+    assert (part.status_code, len(part.content), part.headers["Content-Type"]) == (206, 100, "audio/wav")
+    assert client.get(audio, params=asked, headers={"Range": "bytes=99999999-"}).status_code == 416
+    assert client.get(audio, params=asked, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert client.get("/calls/enigma/10001/audio", params=asked).status_code == 404
+    before = listened(engine)
+    assert before[0] == ("operator", "flower", "10000", "a complaint")
+    with engine.begin() as connection:
+        connection.execute(text("LOCK access_log IN ACCESS EXCLUSIVE MODE"))
+        refused = client.get(audio, params=asked, timeout=30)
+        assert (refused.status_code, "Content-Range" in refused.headers) == (503, False)
+        assert b"RIFF" not in refused.content
+    assert listened(engine) == before
+    file.write_bytes(b"x" * file.stat().st_size)
+    assert client.get(audio, params={**asked, "form": "stored"}).status_code == 502
+
+
+def test_who_is_not_named_hears_nothing(start, engine, recorded):
+    """As it is by default."""
+    client = start(3)
+    recorded(10_000)
+    assert "This login may not listen" in client.get("/calls/enigma/10000").text
+    assert client.get("/calls/enigma/10000/audio").status_code == 403
+    assert listened(engine) == []
+    client.get("/calls", params={"number": "*0000"})
+    with engine.connect() as connection:
+        row = connection.execute(text("SELECT who, via, action, detail FROM access_log")).one()
+    assert tuple(row) == ("operator", "flower", "search", {"number_ends": "0000"})
 
 
 def test_who_is_not_to_see_numbers_sees_none(start):

@@ -46,6 +46,8 @@ class ListHandler(CallsHandler):
         wanted, problems = self.read(given)
         after, before = self.cursor_given("after"), self.cursor_given("before")
         wall = self.wall
+        if wanted is not None:
+            await self.note_search(wanted)
         listed = await self.ask(lambda connection: _find(connection, wanted, wall, after, before))
         self.set_status(400 if problems else 200)
         self.render(
@@ -99,6 +101,7 @@ class FileHandler(ListHandler):
         wanted, problems = self.read(self.asked())
         if wanted is None:
             raise RefusalError(400, "; ".join(f"{name} {problem}" for name, problem in problems.items()) + ".")
+        await self.note_search(wanted)
         page = await self._page(wanted, None, STREAMED)
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", 'attachment; filename="calls.csv"')

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tornado import web
 
+from pipeline.access.rules.masking import HIDDEN, without_digits
+from pipeline.database.access_log import REASON_CHARACTERS
 from pipeline.flower.calls import filters
 from pipeline.flower.calls.reader import CallsHandler
 from pipeline.flower.handlers import RefusalError
-from pipeline.logs.rules.masking import mask_numbers
-from pipeline.lookup.found_calls import masked_number
 from pipeline.lookup.history import history_of, sources_of
 from pipeline.lookup.rules.call_filter import CallFilter
 from pipeline.lookup.search import search_calls
 from pipeline.lookup.told import events, net_charge
+from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -45,6 +46,7 @@ class OneHandler(CallsHandler):
         seen = await self.ask(lambda connection: _see(connection, source, call_ref, wall))
         if seen is None:
             raise RefusalError(404, f"{source} has no call {call_ref}.")
+        because = self.get_argument_as_typed("because")
         self.render(
             "call.html",
             call=seen.history.call,
@@ -53,8 +55,12 @@ class OneHandler(CallsHandler):
             net=net_charge(seen.history),
             events=events(seen.history),
             numbers=wall.numbers,
-            number=(lambda number: number) if wall.numbers else masked_number,
-            said=(lambda said: said) if wall.numbers else mask_numbers,
+            hidden=(lambda text: text) if wall.numbers else (lambda text: text and HIDDEN),
+            said=(lambda text: text) if wall.numbers else without_digits,
+            may_listen=self.may_listen,
+            because=because,
+            reason_missing=current_settings().recordings_listening_reason == "required" and not because,
+            longest_reason=REASON_CHARACTERS,
             **seen._asdict(),
         )
 

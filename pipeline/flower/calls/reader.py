@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from pipeline.flower.handlers import RefusalError, TabHandler
+from typing import TYPE_CHECKING
+
+from pipeline.database.access_log import FLOWER, NotLoggedError, Visitor, note_search
+from pipeline.flower.handlers import RefusalError, TabHandler, engine
 from pipeline.lookup.rules.call_filter import Cursor, Wall
 from pipeline.settings import current_settings
 
+if TYPE_CHECKING:
+    from pipeline.lookup.rules.call_filter import CallFilter
+
 EVERYBODY = "*"
+NOBODY = "(nobody logged in)"
 
 
 def is_named(person: str | None, users: str) -> bool:
@@ -25,6 +32,33 @@ class CallsHandler(TabHandler):
     def wall(self) -> Wall:
         """All diallers and campaigns; numbers for whom PIPELINE_FLOWER_NUMBERS names."""
         return Wall(numbers=is_named(self.person, current_settings().pipeline_flower_numbers))
+
+    @property
+    def may_listen(self) -> bool:
+        """Whether they may hear recordings: who is named by PIPELINE_FLOWER_LISTENING, and logged in by a name."""
+        return self.person is not None and is_named(self.person, current_settings().pipeline_flower_listening)
+
+    def visitor(self, because: str | None = None) -> Visitor:
+        """Who asks, as it is written down."""
+        return Visitor(self.person or NOBODY, FLOWER, self.request.remote_ip, because)
+
+    async def note_search(self, wanted: CallFilter) -> None:
+        """Write down that somebody looks for a number, if they do.
+
+        Raises:
+            RefusalError: it cannot be written.
+        """
+        # By the names that the API's searches are written down with; as it was typed, which is the last form.
+        number = wanted.numbers[-1] if wanted.numbers else None
+        asked = {"number": number, "number_ends": wanted.number_ends}
+        looked_for = {name: value for name, value in asked.items() if value is not None}
+        if not looked_for:
+            return
+        visitor = self.visitor()
+        try:
+            await self.in_a_thread(lambda: note_search(engine(), visitor, detail=looked_for))
+        except NotLoggedError as error:
+            raise RefusalError(503, f"{str(error).capitalize()}.") from error
 
     def cursor_given(self, name: str) -> Cursor | None:
         """A place among calls, out of the address; None when absent.

@@ -240,8 +240,7 @@ def test_who_sees_no_numbers_learns_none(called, everything):
     wall = Wall(numbers=False)
     calls = found(called, EVERYTHING, wall).calls
     assert [call.call_id for call in calls] == [call.call_id for call in everything]
-    assert {call.number for call in calls} == {"***34", "***00", "***"}
-    assert {call.dial_number for call in calls} == {"***89", "***80"}
+    assert {call.number for call in calls} | {call.dial_number for call in calls} == {"***"}
     for fields in ({"numbers": ("+27820001234",)}, {"number_ends": "1234"}, {"dial_numbers": ("+27123456789",)}):
         for ask in (found, lambda engine, wanted, wall: list(stream_calls(engine.connect(), wanted, wall, limit=1))):
             with pytest.raises(FilterRefusedError):
