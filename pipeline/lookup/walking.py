@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pipeline.database.narrowing import Conditions
     from pipeline.lookup.rules.call_filter import CallFilter, Wall
 
-FEW: Final = 20_000
+FEW: Final = 10_000
 """So many calls are begun with, rather than looked for among all; reading them costs what looking at as many does."""
 
 _BACKWARDS: Final = func.reverse(calls.c.client_number, type_=Text)
