@@ -129,6 +129,11 @@ def _state(revoked_at: datetime | None, *, expired: bool | None) -> str:
     return "expired" if expired else "active"
 
 
+def look(connection: Connection) -> None:
+    """Ask for nothing: that the database answers, is upgraded, and lets this role see who may ask."""
+    connection.execute(select(api_tokens.c.name).limit(0))
+
+
 def grant_of(connection: Connection, token: str) -> Grant | None:
     """What a token allows; None: it is none, or none any more."""
     if not _TOKEN.fullmatch(token):

@@ -32,10 +32,10 @@ def test_a_process_may_do_nothing_it_need_not(name):
     assert {"path": "env"} in service["env_file"]
 
 
-def test_only_flower_is_reached_from_outside_and_only_from_this_machine():
+def test_only_flower_and_the_api_are_reached_from_outside_and_only_from_this_machine():
     """No port of the database or the broker is published."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    assert published == {"flower": ["127.0.0.1:5555:5555"], "api": ["127.0.0.1:8080:8080"]}
     assert compose()["networks"]["inside"] == {"internal": True}
     assert [SERVICES[name]["networks"] for name in ("postgres", "broker")] == [["inside"], ["inside"]]
 

@@ -17,6 +17,7 @@ ROLE_OF = {
     "recordings": "cdr_work",
     "beat": "cdr_read",
     "flower": "cdr_flower",
+    "api": "cdr_api",
 }
 
 

@@ -50,6 +50,8 @@ WRITERS = {
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed"},
+    "api_tokens": {"access"},
+    "access_log": {"database"},  # pipeline/database/access_log.py, for all
 }
 """The rooms that write each table."""
 
@@ -83,6 +85,8 @@ READERS = {
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed"},
+    "api_tokens": {"access"},
+    "access_log": {"database"},
 }
 """The rooms that read each table; those in ``READS_ALL`` besides."""
 

@@ -62,12 +62,16 @@ NUMBERS = {
     "PIPELINE_MAX_UNFINISHED_BATCHES": "a whole number from 1 to 10,000",
     "PIPELINE_KEEP_CLAIMS_SECONDS": "a whole number from 0 to 86,400",
     "PIPELINE_METRICS_PORT": "a whole number from 0 to 65,000",
+    "PIPELINE_API_PORT": "a whole number from 1 to 65,535",
+    "PIPELINE_API_RATE": "a number above 0 to 10,000",
     "PIPELINE_STOP_SECONDS": "a number from 0 to 600",
 }
 NAMES = {
     "ENIGMA_POP_END": "left or right",
     "FEED_WEBHOOK_ALLOWED_HOSTS": "whole names or addresses by comma, without scheme or port",
+    "PIPELINE_API_PROXIES": "addresses or networks by comma, such as 10.0.0.0/8",
     "PIPELINE_REMOTE_CONTROL": "look or all",
+    "RECORDINGS_LISTENING_REASON": "optional or required",
     "PIPELINE_LOG_FORMAT": "auto, json or console",
     "PIPELINE_LOG_LEVEL": "debug, info, warning or error",
     "PIPELINE_LOG_NUMBERS": "masked or shown",
@@ -76,7 +80,10 @@ NAMES = {
     "PIPELINE_TIMEZONE": "an IANA zone such as Africa/Johannesburg",
     "ENIGMA_SOURCE": "1 to 64 letters, digits, dots, _ and -",
 }
-TEXTS = ("ENIGMA_LIST", "CELERY_BROKER_SENTINEL_MASTER", "PIPELINE_RUN_DIR", "PIPELINE_METRICS_ADDRESS")
+TEXTS = (
+    *("ENIGMA_LIST", "CELERY_BROKER_SENTINEL_MASTER", "PIPELINE_RUN_DIR", "PIPELINE_METRICS_ADDRESS"),
+    "PIPELINE_API_ADDRESS",
+)
 ADDRESSES = ("ENIGMA_REDIS_URL", "ENIGMA_API_URL", "CELERY_BROKER_URL", "DATABASE_URL", "PIPELINE_FLOWER_URL")
 
 

@@ -328,6 +328,29 @@ CANNOT = {
         "DELETE FROM heartbeats",
         "LOCK TABLE ledger IN SHARE MODE",
     ),
+    # Read what was received or who heard what, let anybody in, or say when and as whom it wrote.
+    "cdr_api": (
+        *(f"SELECT * FROM {table}" for table in ("inbox", "edits", "access_log", "subscribers", "heartbeats")),
+        (
+            "INSERT INTO api_tokens (name, token_hash, scopes, sources, campaigns, created_by) "
+            "VALUES ('x', '', '{}', '{}', '{}', 'x')"
+        ),
+        "UPDATE api_tokens SET scopes = '{}'",
+        "DELETE FROM api_tokens",
+        "UPDATE access_log SET who = 'x'",
+        "DELETE FROM access_log",
+        "TRUNCATE access_log",
+        "LOCK TABLE access_log IN SHARE MODE",
+        "INSERT INTO access_log (who, via, action, detail, at) VALUES ('x', 'api', 'listen', '{}', '2020-01-01')",
+        "INSERT INTO access_log (who, via, action, detail, role) VALUES ('x', 'api', 'listen', '{}', 'cdr')",
+        "UPDATE calls SET talk_seconds = 0",
+        "DELETE FROM ledger",
+        "UPDATE recordings SET path = '../..'",
+        "INSERT INTO actions (who, action) VALUES ('ann', 'accept')",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT accept_conflict(1, 'x')",
+        "CREATE TABLE mine (id int)",
+    ),
     # A lock by number is what steps wait for; whoever only reads has none to wait for.
     "cdr_read": (
         "SELECT pg_advisory_lock(1)",
