@@ -176,6 +176,7 @@ dispositions = Table(
     Index(
         "dispositions_seldom_idx",
         "disposition",
+        "call_id",
         postgresql_where=text("disposition NOT IN ('answered', 'no_answer', 'busy', 'voicemail')"),
     ),
 )

@@ -120,7 +120,7 @@ def _find(
 def _next_size(size: int, looked_at: int, found: int, limit: int) -> int:
     """As many calls as should hold those that are missing, by the share of those looked at that matched."""
     likely = size * 4 if not found else (limit - found) * looked_at * 5 // (found * 4)
-    return max(min(size, _FIRST_SLICE), min(likely, _LARGEST_SLICE))
+    return max(min(size, _FIRST_SLICE), min(likely, size * 8, _LARGEST_SLICE))
 
 
 def count_calls(

@@ -18,7 +18,7 @@ INDEXES = {
     "calls_contact_ref_idx": 'calls (contact_ref COLLATE "C") WHERE contact_ref IS NOT NULL',
     "calls_number_ends_idx": 'calls ((left(reverse(client_number), 7) COLLATE "C"))',
     "dispositions_seldom_idx": (
-        "dispositions (disposition) WHERE disposition NOT IN ('answered', 'no_answer', 'busy', 'voicemail')"
+        "dispositions (disposition, call_id) WHERE disposition NOT IN ('answered', 'no_answer', 'busy', 'voicemail')"
     ),
 }
 
