@@ -58,6 +58,17 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _flower_url(value: str) -> str:
+    return _http_url(value) if value else ""
+
+
+def _users(value: str) -> str:
+    users = [each.strip() for each in value.split(",")]
+    if "*" in users and len([each for each in users if each]) > 1:
+        raise ValueError(f"must be users by comma, or * for all of them{got(value)}")
+    return ",".join(filter(None, users))
+
+
 def _broker_url(value: str) -> str:
     first, *others = value.split(";")
     for url in (first, *(each for each in others if "://" in each)):
@@ -247,6 +258,12 @@ class Settings(BaseSettings):
     """The least severe level written."""
     pipeline_log_numbers: Annotated[Literal["masked", "shown"], BeforeValidator(_in_lower_case)] = "masked"
     """Whether log lines hold phone numbers in full."""
+    pipeline_flower_numbers: Annotated[str, AfterValidator(_users)] = "*"
+    """Flower's users who see phone numbers in its tab Calls, by comma; ``*``: all; empty: nobody."""
+    pipeline_flower_listening: Annotated[str, AfterValidator(_users)] = ""
+    """Flower's users who may listen to recordings there, by comma; ``*``: all who are logged in; empty: nobody."""
+    pipeline_flower_url: Annotated[str, AfterValidator(_flower_url)] = ""
+    """Where people reach Flower, so that commands can say where a call's page is; empty: they do not."""
     flower_basic_auth: str = ""
     """``user:password`` for Flower, several by comma; empty only where Flower listens on loopback."""
 

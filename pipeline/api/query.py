@@ -90,7 +90,7 @@ class CallQuery(BaseModel):
         same: dict[str, Any] = {
             name: getattr(self, name) for name in CallFilter._fields if name in CallQuery.model_fields
         }
-        forms = {
+        forms: dict[str, Any] = {
             field: number_forms(typed, region)
             for field, name in PARAMETER.items()
             if (typed := getattr(self, name)) is not None

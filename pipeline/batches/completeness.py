@@ -36,3 +36,8 @@ def complete_through(connection: Connection, *, sources: Collection[str] | None 
     if sources is not None:
         unfinished = unfinished.where(among(batches.c.source, sorted(sources)))
     return cast("datetime", connection.scalars(unfinished).one())
+
+
+def only(source: str | None) -> list[str] | None:
+    """One dialler among all, as above; None: all."""
+    return None if source is None else [source]

@@ -12,6 +12,7 @@ from pipeline.cli import (
     api,
     balance,
     batches,
+    calls,
     contact,
     database,
     doctor,
@@ -101,6 +102,7 @@ def _pipeline(
 app.command("api")(api.api)
 app.command("ingest")(ingest.ingest)
 app.command("doctor")(doctor.doctor)
+app.command("calls")(calls.calls)
 app.command("explain")(explain.explain)
 app.command("contact")(contact.contact)
 app.command("balance")(balance.balance)

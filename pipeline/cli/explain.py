@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -16,6 +17,7 @@ from pipeline.logs.rules.visible import visible
 from pipeline.lookup.history import history_of, sources_of
 from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
 from pipeline.lookup.told import as_dict
+from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,8 +95,14 @@ def _set_aside(connection: Connection, call_ref: str, source: str | None) -> Ite
     yield f"All there are: pipeline failures list --call-ref {call_ref} --state any"
 
 
+def _page(history: History) -> str | None:
+    """Where Flower shows the call, if a setting says where people reach Flower."""
+    flower, call = current_settings().pipeline_flower_url, history.call
+    return f"{flower}/calls/{quote(call.source, safe='')}/{quote(call.call_ref, safe='')}" if flower else None
+
+
 def _show(history: History, times: Clock) -> None:
-    for part in parts_of(history, times):
+    for part in parts_of(history, times, _page(history)):
         print_heading(part.title)
         table = Table(*[""] * len(part.facts[0]), show_header=False)
         for fact in part.facts:

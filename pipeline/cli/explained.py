@@ -23,16 +23,18 @@ class Part(NamedTuple):
     facts: Sequence[tuple[str, ...]]
 
 
-def parts_of(history: History, times: Clock) -> Iterator[Part]:
+def parts_of(history: History, times: Clock, page: str | None = None) -> Iterator[Part]:
     """Everything there is to say, what matters most first; a part without facts is left out.
 
     Args:
         history: the call's.
         times: how times are shown.
+        page: where Flower shows it; None: nowhere.
     """
     call = history.call
+    outcome = [*_outcome(history, times), *([] if page is None else [("page", page)])]
     parts = (
-        Part(f"Call {call.call_ref} of {call.source}", list(_outcome(history, times))),
+        Part(f"Call {call.call_ref} of {call.source}", outcome),
         Part("The call", list(_call(call, times))),
         Part("What its end means", [] if history.disposition is None else list(_disposition(history.disposition))),
         Part("Charges", [(f"{line.kind} {line.revision}", _line(line)) for line in history.charges]),

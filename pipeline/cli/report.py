@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.rules.months import month_in
 from pipeline.billing.statements import GroupBy, charges_by, totals
-from pipeline.cli.common import AsJson, FormatOption, Source, chosen, database
-from pipeline.cli.csv_cells import csv_lines
+from pipeline.cli.common import AsJson, FormatOption, Source, chosen, clock, database
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
 from pipeline.cli.report_itemised import itemised_charges
 from pipeline.cli.tables import Format, Table
 from pipeline.errors import DataError
+from pipeline.lookup.rules.csv_cells import csv_lines
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def charges(
     except DataError as error:
         raise typer.BadParameter(error.reason, param_hint="'--month'") from None
     with database() as engine, engine.connect() as connection:
+        through = complete_through(connection, sources=only(source))
         entries = charges_by(connection, of, by, source=source)
     if format_ is Format.CSV:
         print_csv(csv_lines([(by.value, *_COLUMNS), *entries]))
@@ -56,10 +58,12 @@ def charges(
                 "source": source,
                 "charges": [_as_dict(entry, by.value) for entry in entries],
                 "totals": [_as_dict(entry, None) for entry in totals(entries)],
+                "complete_through": through,
             }
         )
     else:
         _show(entries, by)
+        remark(f"Complete through {clock().show(through)}.")
 
 
 _COLUMNS = ("charges", "billable_seconds", "amount", "currency")

@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rules.months import days_of, month_in
-from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, check_window, chosen, database, time_option
-from pipeline.cli.csv_cells import csv_lines
+from pipeline.cli.common import (
+    AsJson,
+    Campaign,
+    FormatOption,
+    Source,
+    check_window,
+    chosen,
+    clock,
+    database,
+    time_option,
+)
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.tables import Format, Table
 from pipeline.errors import DataError
 from pipeline.lookup.calls_report import CallsBy, calls_by, total
+from pipeline.lookup.rules.csv_cells import csv_lines
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -50,15 +61,17 @@ def calls(
     wanted, days = _window(month, since, until)
     wanted = wanted._replace(campaign=campaign, source=source)
     with database() as engine, engine.connect() as connection:
+        through = complete_through(connection, sources=only(source))
         entries = calls_by(connection, wanted, by, days, direction=direction)
     if format_ is Format.JSON:
         asked = {**wanted._asdict(), "direction": direction}
         listed = [{by.value: entry.group, **_figures(entry)} for entry in entries]
-        print_json({**asked, "calls": listed, "total": _figures(total(entries))})
+        print_json({**asked, "calls": listed, "total": _figures(total(entries)), "complete_through": through})
     elif format_ is Format.CSV:
         print_csv(csv_lines([(by.value, *_FIGURES), *((each.group, *_figures(each).values()) for each in entries)]))
     else:
         _show(entries, by)
+        remark(f"Complete through {clock().show(through)}.")
 
 
 def _window(month: str | None, since: datetime | None, until: datetime | None) -> tuple[Selection, Days]:

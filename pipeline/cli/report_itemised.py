@@ -16,10 +16,10 @@ from pipeline.billing.billed_calls import Selection
 from pipeline.billing.itemised import Item, itemised
 from pipeline.billing.rules.months import month_in
 from pipeline.cli.common import Campaign, Source, database
-from pipeline.cli.csv_cells import csv_lines
 from pipeline.cli.output import errors, print_csv
 from pipeline.errors import DataError
 from pipeline.logs.rules.visible import visible
+from pipeline.lookup.rules.csv_cells import csv_lines
 from pipeline.lookup.rules.plain import plain
 from pipeline.settings import current_settings
 

@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.text import Text
 
-from pipeline.cli.csv_cells import csv_lines
 from pipeline.logs.rules.visible import visible
+from pipeline.lookup.rules.csv_cells import csv_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

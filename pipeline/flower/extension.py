@@ -17,6 +17,9 @@ from tornado.web import StaticFileHandler, url
 
 from pipeline.errors import PipelineError
 from pipeline.flower import events, guard, integrators, overview
+from pipeline.flower.calls import audio
+from pipeline.flower.calls import list as calls
+from pipeline.flower.calls import one as call
 from pipeline.flower.failures import bulk as all_that_match
 from pipeline.flower.failures import list as failed_calls
 from pipeline.flower.failures import one as failed_call
@@ -27,7 +30,12 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 FLOWER_TEMPLATES = Path(urls.settings["template_path"])
 
-TABS = {"failed_calls": "Failed calls", "pipeline": "Pipeline", "integrators": "Integrators"}
+TABS = {
+    "calls": "Calls",
+    "failed_calls": "Failed calls",
+    "pipeline": "Pipeline",
+    "integrators": "Integrators",
+}
 """Each tab's route and what it is called."""
 
 HANDLERS = [
@@ -43,6 +51,10 @@ HANDLERS = [
     url(
         r"/failed-calls/bulk/(\d{1,18})/state", all_that_match.ProgressStateHandler, name="failed_calls_progress_state"
     ),
+    url(r"/calls", calls.ListHandler, name="calls"),
+    url(r"/calls/file", calls.FileHandler, name="calls_file"),
+    url(r"/calls/([^/]+)/([^/]+)/audio", audio.AudioHandler, name="call_audio"),
+    url(r"/calls/([^/]+)/([^/]+)", call.OneHandler, name="call"),
     url(r"/pipeline", overview.OverviewHandler, name="pipeline"),
     url(r"/pipeline/figures", overview.FiguresHandler, name="pipeline_figures"),
     url(r"/pipeline/batches/(\d{1,18})/send", overview.SendAgainHandler, name="pipeline_send_again"),

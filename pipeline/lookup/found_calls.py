@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import case, func, select, true
 
+from pipeline.access.rules.masking import HIDDEN
 from pipeline.billing.rules.pricing import LineKind
 from pipeline.database.narrowing import among
 from pipeline.database.tables import calls, dispositions, ledger, recordings, uncharged
-from pipeline.logs.rules.masking import SHOWN_DIGITS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,9 +30,9 @@ class FoundCall(NamedTuple):
     agent: str | None
     """The agent's extension."""
     number: str | None
-    """The other side's; masked for who may not see numbers."""
+    """The other side's; ``***`` for who may not see numbers."""
     dial_number: str | None
-    """The dialler's own; masked alike."""
+    """The dialler's own; hidden alike."""
     direction: str
     dialed_at: datetime
     talk_seconds: int
@@ -94,7 +94,7 @@ def read_calls(connection: Connection, call_ids: Sequence[int], *, numbers: bool
     Args:
         connection: the database.
         call_ids: which; one that is not there is left out.
-        numbers: whether phone numbers are shown; else all but their last digits is hidden.
+        numbers: whether phone numbers are shown; else not a digit of them is.
     """
     if not call_ids:
         return []
@@ -104,20 +104,5 @@ def read_calls(connection: Connection, call_ids: Sequence[int], *, numbers: bool
     return list(found) if numbers else [_masked(call) for call in found]
 
 
-def masked_number(number: str | None) -> str | None:
-    """A number for who may see none, as log lines have it.
-
-    >>> masked_number("+27820001234"), masked_number("2001"), masked_number(None)
-    ('***34', '***', None)
-    """
-    if number is None:
-        return None
-    return f"***{number[-SHOWN_DIGITS:] if len(number) > _SHORT else ''}"
-
-
-_SHORT = 6
-"""Of so few characters two would be too much."""
-
-
 def _masked(call: FoundCall) -> FoundCall:
-    return call._replace(number=masked_number(call.number), dial_number=masked_number(call.dial_number))
+    return call._replace(number=call.number and HIDDEN, dial_number=call.dial_number and HIDDEN)

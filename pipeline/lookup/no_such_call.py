@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN: Final = 5
 LOOKED_FOR_SECONDS: Final = 5
-"""Nobody waits longer for a remark, whatever is locked."""
+"""Nobody waits longer for a hint: an upgrade may still be making the index of contacts."""
 
 
 class SetAside(NamedTuple):

@@ -104,6 +104,7 @@ def _find(
     ends = time.monotonic() + seconds
     size = limit if plan.is_exact else max(limit, _FIRST_SLICE)
     found: list[Cursor] = []
+    looked_at = 0
     while True:
         looked = slice_of(connection, plan, place, size, limit - len(found), newer=newer)
         found += looked.found
@@ -112,7 +113,14 @@ def _find(
             return found, None
         if time.monotonic() >= ends:
             return found, place
-        size = max(size, min(size * 4, _LARGEST_SLICE))
+        looked_at += size
+        size = _next_size(size, looked_at, len(found), limit)
+
+
+def _next_size(size: int, looked_at: int, found: int, limit: int) -> int:
+    """As many calls as should hold those that are missing, by the share of those looked at that matched."""
+    likely = size * 4 if not found else (limit - found) * looked_at * 5 // (found * 4)
+    return max(min(size, _FIRST_SLICE), min(likely, size * 8, _LARGEST_SLICE))
 
 
 def count_calls(

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from pipeline.batches.sources import known_sources
 from pipeline.billing.rules.pricing import LineKind
+from pipeline.calls.rules.disposition import Disposition, not_billed
 from pipeline.database.narrowing import among, narrow, word
 from pipeline.database.tables import batches, calls, dispositions, failures, ledger, recordings, uncharged
 from pipeline.lookup.rules.call_filter import NARROW, Cursor
@@ -36,38 +37,53 @@ if TYPE_CHECKING:
     from pipeline.database.narrowing import Conditions
     from pipeline.lookup.rules.call_filter import CallFilter, Wall
 
-FEW: Final = 20_000
+FEW: Final = 10_000
 """So many calls are begun with, rather than looked for among all; reading them costs what looking at as many does."""
 
-_BY_NUMBER: Final = func.reverse(calls.c.client_number, type_=Text).collate("C")
-"""As the index has it: the ends of numbers stand together."""
+_BACKWARDS: Final = func.reverse(calls.c.client_number, type_=Text)
+_END_OF_NUMBER: Final = func.left(_BACKWARDS, 7, type_=Text).collate("C")
+"""As the index has it: its last seven digits, backwards."""
+_KEPT: Final = 7
+
+
+def _by_bytes(column: ColumnElement[str | None]) -> ColumnElement[Any]:
+    """A text as its index has it: equal is equal by any collation."""
+    return column.collate("C")
+
+
+def _is_number(forms: Sequence[str]) -> ColumnElement[bool]:
+    ends = sorted({form[::-1][:_KEPT] for form in forms})
+    return and_(among(_END_OF_NUMBER, ends), among(calls.c.client_number, forms))
 
 
 def _ends_with(digits: str) -> ColumnElement[bool]:
     begins = digits[::-1]
-    behind = begins[:-1] + chr(ord(begins[-1]) + 1)
-    return and_(begins <= _BY_NUMBER, behind > _BY_NUMBER)
+    end = begins[:_KEPT]
+    behind = end[:-1] + chr(ord(end[-1]) + 1)
+    return and_(end <= _END_OF_NUMBER, behind > _END_OF_NUMBER, _BACKWARDS.startswith(begins))
 
 
 _OF_THE_CALL: Conditions = {
     "call_ref": lambda value: calls.c.call_ref == value,
     "contact_ref": lambda value: calls.c.contact_ref == value,
-    "numbers": lambda values: among(_BY_NUMBER, [value[::-1] for value in values]),
+    "numbers": _is_number,
     "number_ends": _ends_with,
-    "agent": lambda value: calls.c.extension == value,
-    "dial_numbers": lambda values: among(calls.c.dial_number, values),
-    "campaign": lambda value: calls.c.campaign_ref == value,
-    "campaigns": lambda values: among(calls.c.campaign_ref, values),
+    "agent": lambda value: _by_bytes(calls.c.extension) == value,
+    "campaign": lambda value: _by_bytes(calls.c.campaign_ref) == value,
     "direction": lambda value: calls.c.direction == (word(value) if value == "inbound" else value),
-    "source": lambda value: calls.c.source == value,
-    "sources": lambda values: among(calls.c.source, values),
     "since": lambda instant: calls.c.dialed_at >= instant,
     "until": lambda instant: calls.c.dialed_at < instant,
 }
+_NAMED: Final = frozenset({*_OF_THE_CALL, "dial_numbers", "source"})
+"""The fields of a filter that are about the call itself."""
 
-_ORDERED: Final = ("agent", "dial_numbers", "campaign", "campaigns")
+_ORDERED: Final = ("agent", "campaign")
 """What has an index of its calls in the order in which they were dialled; the first that is asked for is walked."""
 _SPAN: Final = ("since", "until")
+
+_COMMON: Final = frozenset({"answered", "no_answer", "busy", "voicemail"})
+"""Dispositions that no index has together (``dispositions_seldom_idx``)."""
+_NOT_BILLED: Final = {not_billed(each): each.value for each in Disposition}
 
 
 def _is_not_yet_charged(call_id: ColumnElement[int]) -> ColumnElement[bool]:
@@ -129,12 +145,11 @@ _ON_ITS_WAY: Final = union(
 
 def _rarities(wanted: CallFilter) -> Iterator[Select[tuple[int]]]:
     """The calls that have what is asked for in another table, where an index has them together."""
-    if wanted.disposition is not None:
-        yield select(dispositions.c.call_id).where(dispositions.c.disposition == wanted.disposition)
+    for disposition in {wanted.disposition, _NOT_BILLED.get(wanted.why_not or "")} - {None, *_COMMON}:
+        # As a word of the statement, or the planner cannot see that the index has it.
+        yield select(dispositions.c.call_id).where(dispositions.c.disposition == word(str(disposition)))
     if wanted.recording not in (None, "none", "deleted"):
         yield select(recordings.c.call_id).where(recordings.c.state == wanted.recording)
-    if wanted.why_not is not None:
-        yield select(uncharged.c.call_id).where(uncharged.c.reason == wanted.why_not)
 
 
 class Plan(NamedTuple):
@@ -158,7 +173,7 @@ def plan_of(connection: Connection, wanted: CallFilter, wall: Wall) -> Plan:
         wanted: which calls.
         wall: what the reader may see.
     """
-    asked = {name: value for name, value in wanted._asdict().items() if value is not None and name in _OF_THE_CALL}
+    asked = {name: value for name, value in wanted._asdict().items() if value is not None and name in _NAMED}
     span = list(narrow({name: asked.pop(name, None) for name in _SPAN}, _OF_THE_CALL))
     if wall.campaigns is not None:
         asked["campaigns"] = sorted(wall.campaigns)
@@ -186,9 +201,9 @@ def _arms(connection: Connection, asked: dict[str, Any], wanted: CallFilter) -> 
             return [_is_one_of(rarity)]
     for name in _ORDERED:
         if name in asked:
-            value = asked.pop(name)
-            one = {"dial_numbers": "dial_number", "campaigns": "campaign_ref"}.get(name)
-            return [calls.c[one] == each for each in value] if one else [_OF_THE_CALL[name](value)]
+            return [_OF_THE_CALL[name](asked.pop(name))]
+    if "campaigns" in asked:
+        return [_OF_THE_CALL["campaign"](each) for each in asked.pop("campaigns")]
     if asked.get("direction") == "inbound":
         return [_OF_THE_CALL["direction"](asked.pop("direction"))]
     only = asked.pop("source", None)

@@ -14,6 +14,7 @@ WITH_SECRETS = (
     "DATABASE_URL",
     "RECORDINGS_URL",
     "RECORDINGS_STORAGE_OPTIONS",
+    "PIPELINE_FLOWER_URL",
 )
 
 
@@ -83,7 +84,7 @@ TEXTS = (
     *("ENIGMA_LIST", "CELERY_BROKER_SENTINEL_MASTER", "PIPELINE_RUN_DIR", "PIPELINE_METRICS_ADDRESS"),
     "PIPELINE_API_ADDRESS",
 )
-ADDRESSES = ("ENIGMA_REDIS_URL", "ENIGMA_API_URL", "CELERY_BROKER_URL", "DATABASE_URL")
+ADDRESSES = ("ENIGMA_REDIS_URL", "ENIGMA_API_URL", "CELERY_BROKER_URL", "DATABASE_URL", "PIPELINE_FLOWER_URL")
 
 
 def refusal(monkeypatch, name, value):
@@ -113,9 +114,21 @@ def test_an_empty_name_is_called_empty(monkeypatch, name):
     assert refusal(monkeypatch, name, " ").splitlines()[1:] == [f"  {name}: must not be empty"]
 
 
+USERS = ("PIPELINE_FLOWER_NUMBERS", "PIPELINE_FLOWER_LISTENING")
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_all_and_some_exclude_each_other(monkeypatch, name):
+    """Blanks and empty names are nobody's; who is meant by both at once is not guessed."""
+    said = refusal(monkeypatch, name, "thandi,*")
+    assert said.splitlines()[1] == f"  {name}: must be users by comma, or * for all of them, got 'thandi,*'"
+    monkeypatch.setenv(name, " thandi , sipho,")
+    assert getattr(load_settings(), name.lower()) == "thandi,sipho"
+
+
 def test_every_setting_that_can_be_wrong_is_in_a_test_here():
     """A new one gets a sentence too, not its library's."""
-    tested = {*NUMBERS, *NAMES, *TEXTS, *WITH_SECRETS}
+    tested = {*NUMBERS, *NAMES, *TEXTS, *WITH_SECRETS, *USERS}
     untested = {name.upper() for name in Settings.model_fields} - tested
     assert untested == {"RECORDINGS_PATH", "FLOWER_BASIC_AUTH"}  # a sentence of recordings/rules; Flower's own business
 
@@ -143,7 +156,9 @@ def test_the_case_of_a_name_does_not_matter(monkeypatch, name, value, meant):
 @pytest.mark.parametrize("password", ["hunter/2", "hunter?2", "hunter#2", "hunter:/2", "1234/5@hunter"])
 def test_a_password_that_would_be_taken_for_a_host_is_refused(monkeypatch, name, password):
     """Its library would look for a host or port of that name, and print it."""
-    scheme = {"DATABASE_URL": "postgresql+psycopg", "ENIGMA_API_URL": "http"}.get(name, "redis")
+    scheme = {"DATABASE_URL": "postgresql+psycopg", "ENIGMA_API_URL": "http", "PIPELINE_FLOWER_URL": "http"}.get(
+        name, "redis"
+    )
     said = refusal(monkeypatch, name, f"{scheme}://cdr:{password}@store/name")
     assert f"{name}: must look like " in said
     assert "in a password @ is written as %40, / as %2F" in said

@@ -53,6 +53,13 @@ class TestOutcome:
         assert details["number called"] == "+27820001234 (sent as 0820001234)"
         assert details["talk"] == "61 s"
 
+    def test_it_says_where_its_page_is(self, run, engine, monkeypatch):
+        """Where a setting says how people reach Flower; a reference that is no part of an address is written as one."""
+        monkeypatch.setenv("PIPELINE_FLOWER_URL", "https://flower.example/cdr/")
+        walk(engine, receive(engine, make_record(call_ref="47/11 x")))
+        page = part(run("47/11 x").stdout, "Call 47/11 x of enigma")["page"]
+        assert page == "https://flower.example/cdr/calls/enigma/47%2F11%20x"
+
     def test_a_corrected_charge_is_the_net_one(self, run, engine):
         """Charge, reversal and new charge come to what is in force, and each has its line."""
         load(engine)

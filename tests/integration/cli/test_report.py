@@ -179,6 +179,7 @@ class TestCommand:
         """Scripts get the same with totals."""
         answer = json.loads(run("report", "charges", "--month", SEPTEMBER, "--by", "agent", "--format", "json").stdout)
         entry = {"charges": 7, "calls": 7, "billable_seconds": 420, "amount": "4.20", "currency": "ZAR"}
+        assert datetime.fromisoformat(answer.pop("complete_through")).tzinfo is not None
         assert answer == {
             "month": SEPTEMBER,
             "source": None,
@@ -190,7 +191,8 @@ class TestCommand:
         """People get a table, which shows names as they are, with a total."""
         output = run("report", "charges", "--month", SEPTEMBER).output
         assert '=HYPERLINK("http://x")' in output
-        assert "4.20" in output.splitlines()[-1]
+        assert "4.20" in output.splitlines()[-2]
+        assert output.splitlines()[-1].startswith("Complete through 20")
         assert "No call of that month" in run("report", "charges", "--month", "2020-01").output
         assert run("report", "charges", "--month", "2020-01", "--format", "csv").stdout.count("\n") == 1
 

@@ -101,7 +101,8 @@ def test_table(run, called):
     lines = [line.split() for line in run("--month", "2026-09", "--by", "disposition").output.splitlines()]
     assert lines[0] == ["disposition", "attempts", "answered", "answer", "rate", "talk", "seconds", "talk", "hours"]
     assert lines[1][:3] == ["(not", "classified", "yet)"]
-    assert lines[-1] == ["all", "5", "2", "40.0", "%", "3605", "1.00"]
+    assert lines[-1][:2] == ["Complete", "through"]
+    assert lines[-2] == ["all", "5", "2", "40.0", "%", "3605", "1.00"]
     assert "No call was dialled then." in run("--month", "2020-01").output
 
 

@@ -1,0 +1,1 @@
+"""The tab "Calls": what happened to which call, for a supervisor."""
