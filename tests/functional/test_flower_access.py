@@ -24,7 +24,7 @@ LOGIN = ("operator", "sandbox")
 ACTIONS = ("/failed-calls/1/retry", "/failed-calls/1/discard", "/failed-calls/1/edit", "/failed-calls/selected",
            "/failed-calls/bulk", "/pipeline/batches/1/send")  # fmt: skip
 PAGES = ("/failed-calls", "/failed-calls/1", "/failed-calls/1/state", "/failed-calls/bulk?action=retry", "/pipeline",
-         "/pipeline/figures", "/calls", "/calls/file", "/calls/enigma/1", "/calls/enigma/1/audio")  # fmt: skip
+         "/pipeline/figures", "/calls/file", "/calls/enigma/1/audio")  # fmt: skip
 FORM = {"action": "discard", "reason": "a test", "id": "1", "record": "{}"}
 
 
