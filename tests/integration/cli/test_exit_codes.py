@@ -25,6 +25,7 @@ OWN_SAMPLES = {
     "sink": "redis-list",
 }
 BESIDES = {
+    "pipeline explain": ["1"],
     "pipeline failures retry": ["--all"],
     "pipeline failures discard": ["--all"],
     "pipeline failures restore": ["--all"],
