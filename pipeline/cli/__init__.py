@@ -15,6 +15,7 @@ from pipeline.cli import (
     doctor,
     explain,
     failures,
+    import_,
     ingest,
     recordings,
     report,
@@ -79,6 +80,7 @@ def _pipeline(
 
 
 app.command("ingest")(ingest.ingest)
+app.command("import")(import_.import_)
 app.command("doctor")(doctor.doctor)
 app.command("explain")(explain.explain)
 app.command("balance")(balance.balance)

@@ -52,7 +52,7 @@ _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_
 ROLES = {
     "cdr_ingest": Role(  # ingestor
         {
-            "SELECT": ("batches", "stops", *SIGNS_OF_LIFE),
+            "SELECT": ("batches", "stops", "import_chunks", *SIGNS_OF_LIFE),
             "SELECT (record_id, step, class)": ("failures",),
             "INSERT": ("inbox",),
             "INSERT (claim, source, records, due_at)": ("batches",),

@@ -473,6 +473,32 @@ stops = Table(
     Index("stops_standing_idx", "source", unique=True, postgresql_where=text("released_at IS NULL")),
 )
 
+# Files of the vendor's backup. A file is known by the SHA-256 of its unpacked bytes; each of its chunks is a batch,
+# whose claim is made of that and the chunk's number.
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+    Column("began_by", Text, nullable=False),
+    # When all of it was in the inbox.
+    Column("ended_at", AWARE),
+    UniqueConstraint("sha256", "source"),
+)
+
+import_chunks = Table(
+    "import_chunks",
+    metadata,
+    Column("import_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("chunk", Integer, primary_key=True, autoincrement=False),
+    Column("batch_id", BigInteger, nullable=False, unique=True),
+)
+
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.
 heartbeats = Table(
     "heartbeats",

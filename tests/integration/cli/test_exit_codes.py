@@ -49,7 +49,7 @@ COMMANDS = [name for name in ALL_COMMANDS if name not in NO_DATABASE]
 def words(name: str, folder: Path) -> list[str]:
     """A command with what it must be given."""
     file = folder / "file"
-    file.write_bytes(make_record() if name == "pipeline failures edit" else TARIFF)
+    file.write_bytes(make_record() if name in {"pipeline failures edit", "pipeline import"} else TARIFF)
     found = name.split()[1:]
     for parameter in ALL_COMMANDS[name].params:
         if parameter.required:
