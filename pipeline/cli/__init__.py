@@ -11,6 +11,7 @@ from typer.core import TyperCommand, TyperGroup
 from pipeline.cli import (
     balance,
     batches,
+    completeness,
     database,
     doctor,
     explain,
@@ -89,6 +90,7 @@ app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(batches.app, name="batches")
+app.add_typer(completeness.app, name="completeness")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
 app.add_typer(recordings.app, name="recordings")

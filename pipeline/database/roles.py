@@ -24,6 +24,9 @@ ALL = tuple(name for name in metadata.tables if name not in HUSHED)
 SIGNS_OF_LIFE = ("heartbeats",)
 """Whoever works leaves one."""
 
+COMPLETENESS = (*("counting_marks", "counted_batches", "campaign_counts", "counter_readings", "findings", "witnesses"),)
+"""What is written by whoever compares."""
+
 GRANTS_LOCK = 712_004_312
 """An advisory lock; any number will do that nobody else here takes."""
 
@@ -67,6 +70,7 @@ ROLES = {
             "INSERT": (
                 *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
                 *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals"),
+                *COMPLETENESS,
             ),
             f"INSERT ({_LINE})": ("ledger",),
             f"INSERT ({_FED})": ("feed",),
@@ -75,11 +79,11 @@ ROLES = {
             f"INSERT ({_SAID})": ("actions",),
             "UPDATE": (
                 *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),
-                "conflicts",
+                *("conflicts", *COMPLETENESS),
             ),
             f"UPDATE ({_REOPENED})": ("batches",),
             "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
-            "DELETE": ("probes", "recording_pauses", "feed", "feed_refusals"),
+            "DELETE": ("probes", "recording_pauses", "feed", "feed_refusals", "counted_batches", "counter_readings"),
             **_SIGN,
         },
         # Both look for somebody who has asked for it.

@@ -499,6 +499,81 @@ import_chunks = Table(
     Column("batch_id", BigInteger, nullable=False, unique=True),
 )
 
+# Up to which batch of a dialler all are counted by campaign, and which behind it are: each is counted once.
+counting_marks = Table(
+    "counting_marks",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("counted_to", BigInteger, nullable=False),
+)
+
+counted_batches = Table(
+    "counted_batches",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+)
+
+# How many records of a campaign came since it is watched, and when the last did.
+campaign_counts = Table(
+    "campaign_counts",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("campaign_ref", Text, primary_key=True),
+    Column("received", BigInteger, nullable=False),
+    Column("since", AWARE, nullable=False),
+    Column("last_at", AWARE, nullable=False),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# The dialler's counter of a campaign, minute by minute, and what had come of it (pipeline/completeness/readings.py).
+counter_readings = Table(
+    "counter_readings",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("campaign_ref", Text, primary_key=True),
+    Column("read_at", AWARE, primary_key=True),
+    # Which life of the counter: it is another when the counter began anew.
+    Column("epoch", Integer, nullable=False),
+    # Just before what came was looked at, and just after.
+    Column("counted_before", BigInteger, nullable=False),
+    Column("counted_after", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    # The least that the counter was ahead of what came, in that life of it.
+    Column("base", BigInteger, nullable=False),
+    # How often others had taken from a list on that server; null where it does not say.
+    Column("pops", BigInteger),
+    Index(None, "source", "read_at"),
+)
+
+# Calls of a campaign that were counted and never came, for as long as that stands.
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("campaign_ref", Text, nullable=False),
+    Column("kind", Text, one_of("kind", "missing", "second consumer"), nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("since", AWARE, nullable=False),
+    Column("found_at", AWARE, nullable=False),
+    Column("ended_at", AWARE),
+    Column("evidence", JSONB, nullable=False),
+    Index("findings_open_idx", "source", "campaign_ref", unique=True, postgresql_where=text("ended_at IS NULL")),
+)
+
+# Which of a dialler's other witnesses can be heard.
+witnesses = Table(
+    "witnesses",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("state", Text, one_of("state", "available", "not available", "unknown", "off"), nullable=False),
+    Column("says", Text, nullable=False),
+    Column("at", AWARE, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.
 heartbeats = Table(
     "heartbeats",

@@ -199,6 +199,32 @@ def names_in(raw: bytes, *, max_bytes: int = 65_536) -> Names:
         return Names()
 
 
+class Key(NamedTuple):
+    """What a record is known by, before it is read as a call."""
+
+    call_ref: str
+    campaign_ref: str
+    content_hash: bytes
+
+
+def key_in(raw: bytes, *, max_bytes: int = 65_536) -> Key | None:
+    """What a record will be stored under, whatever else is wrong with it; None where that cannot be told.
+
+    >>> key_in(b'{"payload": {"call_ref": 7, "ref": "spring", "call_time": -1}}')[:2], key_in(b"no record")
+    (('7', 'spring'), None)
+    """
+    try:
+        record = decode_record(raw, max_bytes)
+        payload = record.get("payload")
+        campaign = _reference(payload, "ref") if isinstance(payload, dict) else None
+        if not isinstance(payload, dict) or campaign is None:
+            return None
+        call_ref = _reference(payload, "call_ref") or NAMELESS + sha256(_canonical(payload)).hexdigest()
+    except DataError:
+        return None
+    return Key(call_ref, campaign, sha256(_canonical(record)).digest())
+
+
 def _got(value: Any) -> str:
     return "is missing" if value is None else f"got {shown(value)}"
 

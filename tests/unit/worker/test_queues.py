@@ -27,7 +27,7 @@ def queues() -> GroupedQueues:
         ("steps", STEPS),
         (["cdr.bill"], ["cdr.bill"]),
         (["cdr.bill", "steps"], ["cdr.bill", *(name for name in STEPS if name != "cdr.bill")]),
-        (["recordings"], ["recordings.enigma"]),
+        (["recordings"], ["recordings.enigma", "completeness.enigma"]),
     ],
 )
 def test_a_group_is_its_queues(queues, told, read):
