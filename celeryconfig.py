@@ -113,6 +113,7 @@ task_routes = {
     "feed.keep": {"queue": "pipeline"},
     "completeness.watch": {"queue": "pipeline"},
     "completeness.read_counters": {"queue": _completeness},
+    "completeness.compare": {"queue": _completeness},
 }
 
 # No tick expires, for a worker whose clock is ahead would drop them all; the scheduler lets few of them wait.

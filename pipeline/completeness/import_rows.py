@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import text
+from sqlalchemy import func, text
 from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.database.audit import record_action
 from pipeline.database.tables import import_chunks, imports
 from pipeline.record_ids import PLACES
+
+PULLED_FROM = "the dialler's API"
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from pipeline.batches.rules.batch import Batch
     from pipeline.completeness.backup_file import Survey
 
 
@@ -79,6 +82,16 @@ def begin_import(connection: Connection, survey: Survey, source: str, who: str) 
 def note_chunk(connection: Connection, import_id: int, chunk: int, batch_id: int) -> None:
     """Write down which batch a chunk became, in the transaction that settles it."""
     connection.execute(insert(import_chunks).values(import_id=import_id, chunk=chunk, batch_id=batch_id))
+
+
+def note_pulled(connection: Connection, source: str, digest: bytes, batch: Batch, who: str) -> None:
+    """Write down a batch of pulled records as an import of its own: it says nothing about the dialler's list either."""
+    values = {"source": source, "sha256": digest, "file_name": PULLED_FROM, "size_bytes": 0, "records": batch.records}
+    made = insert(imports).values(**values, began_by=who, ended_at=func.now())
+    # The same evidence after the same calls were missing twice: its records are others' duplicates.
+    again = made.on_conflict_do_update(index_elements=["sha256", "source"], set_={"ended_at": func.now()})
+    import_id = connection.scalars(again.returning(imports.c.id)).one()
+    note_chunk(connection, import_id, chunks_known(connection, import_id), batch.batch_id)
 
 
 def chunks_known(connection: Connection, import_id: int) -> int:

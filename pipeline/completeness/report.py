@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+from sqlalchemy import text
 
 from pipeline.completeness.findings import open_findings
 from pipeline.completeness.readings import lives, recent_readings
@@ -10,14 +13,16 @@ from pipeline.completeness.rules.counters import Sum, standing, sum_of
 from pipeline.completeness.witnesses import heard
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy import Connection
 
     from pipeline.completeness.findings import Finding
     from pipeline.completeness.witnesses import Heard
 
+FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LAST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 COUNTED: Final = "counted: a number without names"
+HINTED: Final = "hinted: attempts a contact, raised without a call too"
+NAMED: Final = "named: the dialler's own list of calls"
 
 
 class Line(NamedTuple):
@@ -67,6 +72,10 @@ def report(
         source: one dialler; None all.
     """
     lines = _counted(connection, since, until, campaign, source)
+    if since is None and until is None:
+        lines += _attempts(connection, campaign, source)
+    lines += _named(connection, since, until, campaign, source)
+    lines.sort(key=lambda line: line[:3])
     found = [each for each in open_findings(connection, source) if campaign in {None, each.campaign_ref}]
     return Report(lines, found, heard(connection, source))
 
@@ -82,3 +91,55 @@ def _counted(
         key = (life.source, life.campaign_ref)
         sums[key] = sums.get(key, Sum()) + of
     return [Line(of, ref, 1, each, COUNTED) for (of, ref), each in sorted(sums.items())]
+
+
+def _attempts(connection: Connection, campaign: str | None, source: str | None) -> list[Line]:
+    """Level 2: what each campaign was last found to have attempted; whatever is not known of that is unknown."""
+    rows = connection.execute(
+        text(
+            "SELECT source, campaign_ref, attempts, known FROM campaign_looks WHERE attempts IS NOT NULL "
+            "AND (cast(:campaign AS text) IS NULL OR campaign_ref = :campaign) "
+            "AND (cast(:source AS text) IS NULL OR source = :source)"
+        ),
+        {"campaign": campaign, "source": source},
+    )
+    return [
+        Line(row.source, row.campaign_ref, 2, Sum(row.attempts, row.known, 0, 0, row.attempts - row.known), HINTED)
+        for row in rows
+    ]
+
+
+_NAMED: Final = """
+WITH named AS (
+    SELECT source, campaign_ref, count(*) FILTER (WHERE state = 'found') AS missing,
+           count(*) FILTER (WHERE state IN ('arrived late', 'imported')) AS late
+    FROM missing_calls WHERE state <> 'dismissed' AND dialed_at >= :since AND dialed_at < :until GROUP BY 1, 2),
+asked AS (
+    SELECT source, campaign_ref, count(*) FILTER (WHERE says IS NOT NULL OR looked_at IS NULL) AS unknown
+    FROM contact_looks GROUP BY 1, 2),
+came AS (
+    SELECT source, campaign_ref, count(*) AS calls FROM calls
+    WHERE dialed_at >= :since AND dialed_at < :until AND direction IS DISTINCT FROM 'inbound'
+      AND (source, campaign_ref) IN (SELECT source, campaign_ref FROM campaign_looks WHERE looked_at IS NOT NULL)
+    GROUP BY 1, 2)
+SELECT source, campaign_ref, coalesce(calls, 0) - coalesce(late, 0) AS received, coalesce(late, 0) AS late,
+       coalesce(missing, 0) AS missing, coalesce(unknown, 0) AS unknown
+FROM came FULL JOIN named USING (source, campaign_ref) FULL JOIN asked USING (source, campaign_ref)
+WHERE (cast(:campaign AS text) IS NULL OR campaign_ref = :campaign)
+  AND (cast(:source AS text) IS NULL OR source = :source)
+"""
+
+
+def _named(
+    connection: Connection, since: datetime | None, until: datetime | None, campaign: str | None, source: str | None
+) -> list[Line]:
+    """Level 3: calls by name. A contact that could not be asked about stands for one call that is unknown."""
+    bounds = {"since": since or FIRST, "until": until or LAST}
+    lines = []
+    for row in connection.execute(text(_NAMED), {**bounds, "campaign": campaign, "source": source}):
+        received = max(0, row.received)
+        expected = received + row.late + row.missing + row.unknown
+        lines.append(
+            Line(row.source, row.campaign_ref, 3, Sum(expected, received, row.late, row.missing, row.unknown), NAMED)
+        )
+    return lines

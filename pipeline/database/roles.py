@@ -24,7 +24,10 @@ ALL = tuple(name for name in metadata.tables if name not in HUSHED)
 SIGNS_OF_LIFE = ("heartbeats",)
 """Whoever works leaves one."""
 
-COMPLETENESS = (*("counting_marks", "counted_batches", "campaign_counts", "counter_readings", "findings", "witnesses"),)
+COMPLETENESS = (
+    *("counting_marks", "counted_batches", "campaign_counts", "counter_readings", "findings", "witnesses"),
+    *("campaign_looks", "contact_looks", "api_halts", "missing_calls", "answered_seconds"),
+)
 """What is written by whoever compares."""
 
 GRANTS_LOCK = 712_004_312
@@ -87,7 +90,12 @@ ROLES = {
             **_SIGN,
         },
         # Both look for somebody who has asked for it.
-        functions=("accept_conflict_in_bulk(bigint, bigint)", "edit_in_bulk(bigint, bigint, bytea)"),
+        # The last looks whether the call was pulled.
+        functions=(
+            "accept_conflict_in_bulk(bigint, bigint)",
+            "edit_in_bulk(bigint, bigint, bytea)",
+            "replace_pulled(bigint, jsonb)",
+        ),
         waits_for_steps=True,
     ),
     "cdr_flower": Role(  # flower
@@ -112,6 +120,7 @@ FUNCTIONS = (
     "accept_conflict(bigint, text)",
     "accept_conflict_in_bulk(bigint, bigint)",
     "edit_in_bulk(bigint, bigint, bytea)",
+    "replace_pulled(bigint, jsonb)",
     "reverse_charge_of_conflict(bigint, bigint, text)",
 )
 """What acts with the owner's rights. The last is of a version before, and nobody's any more."""

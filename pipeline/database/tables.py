@@ -118,7 +118,8 @@ calls = Table(
     Column("dial_number", Text),
     Column("dial_number_original", Text),
     Column("dial_number_is_e164", Boolean, nullable=False),
-    Column("direction", Text, one_of("direction", "inbound", "outbound"), nullable=False),
+    # Null: the call was pulled, and the dialler's API does not say it.
+    Column("direction", Text, one_of("direction", "inbound", "outbound")),
     Column("dialed_at", AWARE, nullable=False),
     Column("talk_seconds", Integer, CheckConstraint("talk_seconds >= 0", name="talk_seconds"), nullable=False),
     Column("hold_seconds", Integer),
@@ -129,6 +130,8 @@ calls = Table(
     Column("extra", JSONB),
     Column("content_hash", LargeBinary, nullable=False),
     Column("normalized_at", AWARE, nullable=False, server_default=NOW),
+    # Null: as the dialler sent it; pulled: made of what its API lists, until the real record comes.
+    Column("kind", Text, one_of("kind", "pulled")),
     PrimaryKeyConstraint("id", postgresql_include=["talk_seconds"]),
     # call_ref first: it also finds a call whose source was not given.
     UniqueConstraint("call_ref", "source"),
@@ -572,6 +575,76 @@ witnesses = Table(
     Column("says", Text, nullable=False),
     Column("at", AWARE, nullable=False),
     postgresql_with={"fillfactor": "50"},
+)
+
+# What the dialler's API says of a campaign: whether it runs, how often its contacts were called, and how many of these
+# calls came.
+campaign_looks = Table(
+    "campaign_looks",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("campaign_ref", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("looked_at", AWARE),
+    # When to look again; null: not before its status changes.
+    Column("due_at", AWARE),
+    Column("attempts", BigInteger),
+    Column("known", BigInteger),
+    # Why the last look said nothing.
+    Column("says", Text),
+)
+
+# Contacts that the dialler has called more often than calls of them came, and when to ask about each.
+contact_looks = Table(
+    "contact_looks",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("contact_ref", Text, primary_key=True),
+    Column("campaign_ref", Text, nullable=False),
+    Column("dial_attempts", Integer, nullable=False),
+    Column("due_at", AWARE),
+    Column("looked_at", AWARE),
+    Column("says", Text),
+    Index("contact_looks_due_idx", "source", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+)
+
+# Until when a dialler's API is left alone.
+api_halts = Table(
+    "api_halts",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("until", AWARE, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Each call that the dialler lists as ended and that had not come a quarter of an hour later.
+missing_calls = Table(
+    "missing_calls",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("call_ref", Text, primary_key=True),
+    Column("campaign_ref", Text, nullable=False),
+    Column("contact_ref", Text, nullable=False),
+    Column("dialed_at", AWARE, nullable=False),
+    Column("state", Text, one_of("state", "found", "imported", "arrived late", "dismissed"), nullable=False),
+    Column("found_at", AWARE, nullable=False),
+    # When it was found no more, and if a person said so, why.
+    Column("ended_at", AWARE),
+    Column("reason", Text),
+    # When a record was made of the evidence.
+    Column("pulled_at", AWARE),
+    # As the dialler listed it.
+    Column("evidence", JSONB, nullable=False),
+    Index("missing_calls_found_idx", "source", "campaign_ref", postgresql_where=text("state = 'found'")),
+)
+
+# From picking up to the end, as the dialler's API has it: what a carrier bills.
+answered_seconds = Table(
+    "answered_seconds",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("seconds", Integer, nullable=False),
+    Column("read_at", AWARE, nullable=False),
 )
 
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.

@@ -143,10 +143,11 @@ QUERIES: Final = (
             StateMetric(
                 "cdr_missing_calls",
                 ("source", "campaign", "kind"),
-                "Calls that the dialler placed and that never came, as a finding has it.",
+                "Calls that the dialler placed and that never came, as a finding has it, or named one by one.",
             ),
         ),
-        "SELECT source, campaign_ref, kind, calls FROM findings WHERE ended_at IS NULL",
+        "SELECT source, campaign_ref, kind, calls FROM findings WHERE ended_at IS NULL UNION ALL "
+        "SELECT source, campaign_ref, 'named', count(*) FROM missing_calls WHERE state = 'found' GROUP BY 1, 2",
     ),
     GaugeQuery(
         "witnesses",

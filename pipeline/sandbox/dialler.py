@@ -158,6 +158,7 @@ class SimulatedDialler:
         for element in bad:
             elements.insert(self._bad_rng.randint(0, len(elements)), element)
         self.api.add(calls, ready_after=self._ready_after)
+        self.api.listing.add(calls)
         self.push(elements)
         self.count(calls)
         self.calls += calls

@@ -13,9 +13,11 @@ from kombu import Queue
 
 from pipeline.celery import app, log, note, outages, task
 from pipeline.completeness import turns, witnesses
+from pipeline.completeness.compare import Pace, compare
 from pipeline.completeness.readings import LEVEL, read_counters
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.counters import DiallerCounters
+from pipeline.dialler.listing_api import ListingApi
 from pipeline.settings import current_settings
 from pipeline.tasks.resources import engine
 
@@ -35,6 +37,7 @@ def watch() -> str:
         sources = turns.take_sources(connection, who=socket.gethostname())
     for source in sources:
         read.send(queue=completeness_queue(source), expires=EXPIRES_SECONDS)
+        compare_calls.send(queue=completeness_queue(source), expires=EXPIRES_SECONDS)
     note(sources=sources, idle=True)
     return f"done: sent to the workers of {', '.join(sources) or 'no dialler'}"
 
@@ -72,6 +75,29 @@ def read() -> str:
         log.error("calls_missing", source=source, campaigns=done.found)
     note(campaigns=done.campaigns, found=done.found, idle=not done.found)
     return done.says or f"done: {done.campaigns} campaigns, {done.found} of them short of calls"
+
+
+@task("completeness.compare")
+def compare_calls() -> str:
+    """Ask the dialler's API, a few requests at a time, about calls that did not come."""
+    settings = current_settings()
+    source, now = settings.enigma_source, datetime.now(UTC)
+    if settings.enigma_completeness == "off":
+        with engine().begin() as connection:
+            for level in (2, 3):
+                witnesses.note(connection, source, level, "off", OFF, now=now)
+        return f"done: {OFF}"
+    try:
+        with ListingApi(settings.enigma_api_url, before=Pace().wait) as api:
+            done = compare(engine(), api, cdr_list(), source=source, now=now)
+    except redis.RedisError as error:
+        outages.away("dialler_redis", error)
+        return "waits: the dialler's Redis is away"
+    if done.missing:
+        log.error("calls_named_missing", source=source, calls=done.missing)
+    asked = {"campaigns": done.campaigns, "contacts": done.contacts, "missing": done.missing}
+    note(**asked, idle=not any(asked.values()))
+    return done.says or f"done: {done.campaigns} campaigns, {done.contacts} contacts, {done.missing} calls missing"
 
 
 @functools.cache

@@ -47,7 +47,9 @@ def judge_witnesses(witnesses: Sequence[Witness], short: Sequence[Short]) -> Ite
         else:
             yield unknown(name, f"{LEVELS[each.level]} {each.state}: {each.says}")
     for campaign in short:
-        remedy = "`pipeline completeness` has more; the vendor's backup brings them back: `pipeline import FILE`."
+        remedy = (
+            "`pipeline completeness` has more; `pipeline import FILE` or `pipeline completeness pull` bring them back."
+        )
         if campaign.kind == "second consumer":
             remedy = f"Somebody else takes from the list: find out who, and stop it. {remedy}"
         yield problem(
