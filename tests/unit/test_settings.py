@@ -65,6 +65,7 @@ NUMBERS = {
 }
 NAMES = {
     "ENIGMA_POP_END": "left or right",
+    "ENIGMA_COMPLETENESS": "on or off",
     "FEED_WEBHOOK_ALLOWED_HOSTS": "whole names or addresses by comma, without scheme or port",
     "PIPELINE_REMOTE_CONTROL": "look or all",
     "PIPELINE_LOG_FORMAT": "auto, json or console",
