@@ -94,6 +94,11 @@ _recordings = f"recordings.{_settings.enigma_source}"
 task_queues.append(
     Queue(_recordings, _exchange, routing_key=_recordings, queue_arguments=_queue_arguments, alias="recordings")
 )
+# The dialler's other witnesses are asked from where its recordings are: the same workers read both, see GROUPS.
+_completeness = f"completeness.{_settings.enigma_source}"
+task_queues.append(
+    Queue(_completeness, _exchange, routing_key=_completeness, queue_arguments=_queue_arguments, alias="completeness")
+)
 task_routes = {
     **{row.task: {"queue": row.queue} for row in TABLE},
     "recordings.download": {"queue": _recordings},
@@ -107,6 +112,9 @@ task_routes = {
     "feed.deliver": {"queue": "feed"},
     "feed.replay": {"queue": "feed"},
     "feed.keep": {"queue": "pipeline"},
+    "completeness.watch": {"queue": "pipeline"},
+    "completeness.read_counters": {"queue": _completeness},
+    "completeness.compare": {"queue": _completeness},
 }
 
 # No tick expires, for a worker whose clock is ahead would drop them all; the scheduler lets few of them wait.
@@ -118,6 +126,7 @@ beat_schedule = {
         "task": "recordings.keep",
         "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat
     },
+    "look at each dialler's other witnesses": {"task": "completeness.watch", "schedule": timedelta(minutes=1)},
     "drop what is past the feed's retention": {"task": "feed.keep", "schedule": timedelta(hours=1)},
 }
 # A hundred thousand ticks a day would be all that Flower remembers.

@@ -34,7 +34,7 @@ wait_for_login()
 app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
-    include=["pipeline.tasks.flow", "pipeline.tasks.recordings", "pipeline.tasks.failures", "pipeline.tasks.feed"],
+    include=[f"pipeline.tasks.{name}" for name in ("flow", "recordings", "failures", "feed", "completeness")],
 )
 app.clock = Clock()
 app.config_from_object("celeryconfig")

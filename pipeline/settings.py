@@ -186,6 +186,8 @@ class Settings(BaseSettings):
     """The name of this dialler; a call is known by (source, call_ref)."""
     enigma_api_url: Annotated[str, AfterValidator(_http_url)] = "http://localhost:8000"
     """The dialler's HTTP API, which serves the recordings."""
+    enigma_completeness: Annotated[Literal["on", "off"], BeforeValidator(_in_lower_case)] = "on"
+    """Whether what the dialler says it placed is compared with what came."""
     celery_broker_url: Annotated[str, AfterValidator(_broker_url)] = "redis://localhost:6379/0"
     """Celery's broker."""
     celery_broker_sentinel_master: Annotated[str, Field(min_length=1)] = "mymaster"

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 
 def receipt_to_charge_seconds(connection: Connection, batch_id: int, first: int, last: int) -> float | None:
-    """The seconds since a batch was received; None where records of it were tried again, for then it says nothing."""
+    """The seconds since a batch was received; None where they say nothing: records were tried again, or had to wait."""
     seconds = connection.scalar(
         text(
             "SELECT extract(epoch FROM clock_timestamp() - received_at)::float8 FROM batches "
-            "WHERE id = :id AND NOT EXISTS ("
+            "WHERE id = :id AND reopened_at IS NULL AND NOT EXISTS ("
             "  SELECT FROM failures WHERE record_id BETWEEN :first AND :last AND state <> 'open')"
         ),
         {"id": batch_id, "first": first, "last": last},

@@ -225,6 +225,11 @@ def _reopen(connection: Connection, batch_ids: Sequence[int], steps: Sequence[St
     )
 
 
+def put_behind(connection: Connection, batch_id: int) -> None:
+    """Have a new batch wait behind what comes in from a dialler, as one does that was opened again."""
+    connection.execute(text("UPDATE batches SET reopened_at = now(), due_at = now() WHERE id = :id"), {"id": batch_id})
+
+
 def send_at_next_look(connection: Connection, batch_id: int) -> bool:
     """Have an unfinished batch sent again at the reconciler's next look; False when there is none of this id."""
     found = connection.execute(

@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from pipeline.batches.progress import reopen_all
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import not_set_aside
 from pipeline.calls.columns import COLUMNS, NewCall, content_of, insert_into_calls, lists_of, row_of
 from pipeline.database.engine import copy_rows, driver_connection, driver_errors, execute, is_outage
+from pipeline.database.feed_log import tell
 from pipeline.database.tables import calls, duplicates
+from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +39,9 @@ class StoredCall(NamedTuple):
     call_id: int
     call_ref: str
     content_hashes: frozenset[bytes]
-    """Of the content it has, and of every content an operator replaced."""
+    """Of the content it has, and of every content that was replaced."""
+    is_pulled: bool = False
+    """Whether it only stands in for its real record."""
 
 
 _UNREAD = f"""
@@ -102,7 +107,7 @@ def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) 
 
 
 _STORED = (
-    "SELECT id, call_ref, content_hash, "
+    "SELECT id, call_ref, content_hash, kind, "
     "  array(SELECT replaced_hash FROM revisions WHERE revisions.call_id = calls.id) AS replaced FROM calls "
 )
 _BY_REF = _STORED + "WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
@@ -113,7 +118,10 @@ def _by_ref(connection: Connection, query: str, source: str, call_refs: Sequence
     rows = connection.execute(text(query), {"call_refs": list(call_refs), "source": source})
     return {
         row.call_ref: StoredCall(
-            row.id, row.call_ref, frozenset(bytes(each) for each in (row.content_hash, *row.replaced))
+            row.id,
+            row.call_ref,
+            frozenset(bytes(each) for each in (row.content_hash, *row.replaced)),
+            row.kind is not None,
         )
         for row in rows
     }
@@ -136,6 +144,25 @@ def keep_conflicts(connection: Connection, source: str, new: Sequence[NewCall]) 
                 "contents": [json.dumps(content_of(source, call)) for call in new],
             },
         )
+
+
+def replace_pulled(connection: Connection, source: str, real: Sequence[tuple[NewCall, int]]) -> None:
+    """Put real records in the place of calls that were pulled: their charges are taken back, and they are done anew.
+
+    By a function of the database, which looks whether each was pulled: no worker may change a call itself.
+
+    Args:
+        connection: the transaction of the step that read the records.
+        source: the dialler.
+        real: each record with the id of its call.
+    """
+    reopen_all(connection, {(batch_of(call_id), Step.CLASSIFY) for _, call_id in real})
+    for new, call_id in real:
+        connection.execute(
+            text("SELECT replace_pulled(:record_id, cast(:content AS jsonb))"),
+            {"record_id": new.record_id, "content": json.dumps(content_of(source, new))},
+        )
+        tell(connection, "call.corrected", [(call_id, new.record_id)])
 
 
 def insert_duplicates(connection: Connection, pairs: Sequence[tuple[int, int]]) -> None:

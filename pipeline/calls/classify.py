@@ -9,6 +9,7 @@ import msgspec
 from pipeline.batches.isolation import bug
 from pipeline.calls.disposition_rows import insert_dispositions, unclassified_calls
 from pipeline.calls.rules.disposition import classify as classify_call
+from pipeline.calls.rules.disposition import classify_pulled
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -24,7 +25,8 @@ def classify(connection: Connection, span: Span) -> list[Failure]:
     failures: list[Failure] = []
     for call in unclassified_calls(connection, span):
         try:
-            result = classify_call(call.end_reason, call.end_code, call.extension, call.hold_seconds, call.talk_seconds)
+            decide = classify_pulled if call.is_pulled else classify_call
+            result = decide(call.end_reason, call.end_code, call.extension, call.hold_seconds, call.talk_seconds)
         except Exception as error:  # noqa: BLE001 - one record's bug must not hold up its batch; it is kept with traceback
             failures.append(bug(call.call_id, error))
             continue

@@ -12,6 +12,7 @@ from pipeline.calls.call_rows import (
     insert_calls,
     insert_duplicates,
     keep_conflicts,
+    replace_pulled,
     unread_records,
 )
 from pipeline.calls.columns import NewCall
@@ -54,6 +55,9 @@ def normalize(connection: Connection, span: Span, *, region: str, now: datetime)
     known = [call for call in new if call.record_id not in stored and call.record_id not in refused]
     if known:
         existing = calls_by_ref(connection, span.source, [call.cdr.call_ref for call in known])
+        known, real = _real_records(known, existing)
+        if real:
+            replace_pulled(connection, span.source, real)
         repeats, conflicts = _compare(known, existing)
         insert_duplicates(connection, repeats)
         in_conflict = {failure.record_id for failure in conflicts}
@@ -76,13 +80,32 @@ def _read(records: Sequence[RawRecord], *, region: str, now: datetime) -> tuple[
     return calls, failures
 
 
+def _real_records(
+    known: Sequence[NewCall], existing: dict[str, StoredCall]
+) -> tuple[list[NewCall], list[tuple[NewCall, int]]]:
+    """Tell the real records of calls that were pulled from all others; of several of one call the first is it."""
+    real: dict[str, tuple[NewCall, int]] = {}
+    others: list[NewCall] = []
+    for new in known:
+        call = existing[new.cdr.call_ref]
+        if call.is_pulled and new.cdr.kind is None and new.cdr.call_ref not in real:
+            real[new.cdr.call_ref] = (new, call.call_id)
+            existing[new.cdr.call_ref] = call._replace(
+                content_hashes=call.content_hashes | {new.cdr.content_hash}, is_pulled=False
+            )
+        else:
+            others.append(new)
+    return others, list(real.values())
+
+
 def _compare(known: Sequence[NewCall], existing: dict[str, StoredCall]) -> tuple[list[tuple[int, int]], list[Failure]]:
     """Tell repeats of a stored call from records which say something else under its key."""
     repeats: list[tuple[int, int]] = []
     conflicts: list[Failure] = []
     for record_id, cdr in known:
         call = existing[cdr.call_ref]
-        if cdr.content_hash in call.content_hashes:
+        # A pulled record says nothing of a call that is here.
+        if cdr.content_hash in call.content_hashes or cdr.kind is not None:
             repeats.append((record_id, call.call_id))
         else:
             conflicts.append(

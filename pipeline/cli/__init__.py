@@ -13,11 +13,13 @@ from pipeline.cli import (
     balance,
     batches,
     calls,
+    completeness,
     contact,
     database,
     doctor,
     explain,
     failures,
+    import_,
     ingest,
     recordings,
     report,
@@ -101,6 +103,7 @@ def _pipeline(
 
 app.command("api")(api.api)
 app.command("ingest")(ingest.ingest)
+app.command("import")(import_.import_)
 app.command("doctor")(doctor.doctor)
 app.command("calls")(calls.calls)
 app.command("explain")(explain.explain)
@@ -112,6 +115,7 @@ app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(batches.app, name="batches")
 app.add_typer(contact.app, name="contacts")
+app.add_typer(completeness.app, name="completeness")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
 app.add_typer(recordings.app, name="recordings")

@@ -114,7 +114,7 @@ def _call(call: CallRow, times: Clock) -> Iterator[tuple[str, str]]:
     called = _number(call.client_number, call.client_number_original, is_e164=call.client_number_is_e164)
     shown = _number(call.dial_number, call.dial_number_original, is_e164=call.dial_number_is_e164)
     # The contact's number and the dialler's own: who called whom depends on the direction.
-    names = ("number called", "from number") if call.direction == "outbound" else ("caller", "number called")
+    names = ("number called", "from number") if call.direction != "inbound" else ("caller", "number called")
     yield from ((name, number) for name, number in zip(names, (called, shown), strict=True) if number)
     yield "talk", f"{call.talk_seconds:,} s"
     if call.hold_seconds is not None:

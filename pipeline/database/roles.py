@@ -27,6 +27,12 @@ ALL = (*(name for name in metadata.tables if name not in HUSHED), *OF_MIGRATIONS
 SIGNS_OF_LIFE = ("heartbeats",)
 """Whoever works leaves one."""
 
+COMPLETENESS = (
+    *("counting_marks", "counted_batches", "campaign_counts", "counter_readings", "findings", "witnesses"),
+    *("campaign_looks", "contact_looks", "api_halts", "missing_calls", "answered_seconds"),
+)
+"""What is written by whoever compares."""
+
 GRANTS_LOCK = 712_004_312
 """An advisory lock; any number will do that nobody else here takes."""
 
@@ -59,7 +65,7 @@ _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_
 ROLES = {
     "cdr_ingest": Role(  # ingestor
         {
-            "SELECT": ("batches", "stops", *SIGNS_OF_LIFE, *OF_MIGRATIONS),
+            "SELECT": ("batches", "stops", "import_chunks", *SIGNS_OF_LIFE, *OF_MIGRATIONS),
             "SELECT (record_id, step, class)": ("failures",),
             "INSERT": ("inbox",),
             "INSERT (claim, source, records, due_at)": ("batches",),
@@ -74,7 +80,7 @@ ROLES = {
             "INSERT": (
                 *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
                 *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals", "contacts"),
-                "replay_refusals",
+                *("replay_refusals", *COMPLETENESS),
             ),
             f"INSERT ({_LINE})": ("ledger",),
             f"INSERT ({_FED})": ("feed",),
@@ -84,15 +90,20 @@ ROLES = {
             f"INSERT ({_SAID})": ("actions",),
             "UPDATE": (
                 *("recordings", "failures", "probes", "recording_pauses", "recording_pace", "recording_stores"),
-                *("conflicts", "feed_refusals", "contacts"),
+                *("conflicts", "feed_refusals", "contacts", *COMPLETENESS),
             ),
             f"UPDATE ({_REOPENED})": ("batches",),
             "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
-            "DELETE": ("probes", "recording_pauses", "feed", "feed_refusals"),
+            "DELETE": ("probes", "recording_pauses", "feed", "feed_refusals", "counted_batches", "counter_readings"),
             **_SIGN,
         },
         # Both look for somebody who has asked for it.
-        functions=("accept_conflict_in_bulk(bigint, bigint)", "edit_in_bulk(bigint, bigint, bytea)"),
+        # The last looks whether the call was pulled.
+        functions=(
+            "accept_conflict_in_bulk(bigint, bigint)",
+            "edit_in_bulk(bigint, bigint, bytea)",
+            "replace_pulled(bigint, jsonb)",
+        ),
         sequences=("failures_id_seq",),
         waits_for_steps=True,
     ),
@@ -132,6 +143,7 @@ FUNCTIONS = (
     "accept_conflict(bigint, text)",
     "accept_conflict_in_bulk(bigint, bigint)",
     "edit_in_bulk(bigint, bigint, bytea)",
+    "replace_pulled(bigint, jsonb)",
     "reverse_charge_of_conflict(bigint, bigint, text)",
 )
 """What acts with the owner's rights. The last is of a version before, and nobody's any more."""

@@ -127,7 +127,8 @@ calls = Table(
     Column("dial_number", Text),
     Column("dial_number_original", Text),
     Column("dial_number_is_e164", Boolean, nullable=False),
-    Column("direction", Text, one_of("direction", "inbound", "outbound"), nullable=False),
+    # Null: the call was pulled, and the dialler's API does not say it.
+    Column("direction", Text, one_of("direction", "inbound", "outbound")),
     Column("dialed_at", AWARE, nullable=False),
     Column("talk_seconds", Integer, CheckConstraint("talk_seconds >= 0", name="talk_seconds"), nullable=False),
     Column("hold_seconds", Integer),
@@ -138,6 +139,8 @@ calls = Table(
     Column("extra", JSONB),
     Column("content_hash", LargeBinary, nullable=False),
     Column("normalized_at", AWARE, nullable=False, server_default=NOW),
+    # Null: as the dialler sent it; pulled: made of what its API lists, until the real record comes.
+    Column("kind", Text),
     PrimaryKeyConstraint("id", postgresql_include=["talk_seconds"]),
     # call_ref first: it also finds a call whose source was not given.
     UniqueConstraint("call_ref", "source"),
@@ -530,6 +533,177 @@ stops = Table(
     Column("released_at", AWARE),
     Column("released_by", Text),
     Index("stops_standing_idx", "source", unique=True, postgresql_where=text("released_at IS NULL")),
+)
+
+# Files of the vendor's backup. A file is known by the SHA-256 of its unpacked bytes; each of its chunks is a batch,
+# whose claim is made of that and the chunk's number.
+imports = Table(
+    "imports",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("sha256", LargeBinary, nullable=False),
+    Column("file_name", Text, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("records", BigInteger, nullable=False),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+    Column("began_by", Text, nullable=False),
+    # When all of it was in the inbox.
+    Column("ended_at", AWARE),
+    UniqueConstraint("sha256", "source"),
+)
+
+import_chunks = Table(
+    "import_chunks",
+    metadata,
+    Column("import_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("chunk", Integer, primary_key=True, autoincrement=False),
+    Column("batch_id", BigInteger, nullable=False, unique=True),
+)
+
+# Up to which batch of a dialler all are counted by campaign, and which behind it are: each is counted once.
+counting_marks = Table(
+    "counting_marks",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("counted_to", BigInteger, nullable=False),
+)
+
+counted_batches = Table(
+    "counted_batches",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("source", Text, nullable=False),
+)
+
+# How many records of a campaign came since it is watched, and when the last did.
+campaign_counts = Table(
+    "campaign_counts",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("campaign_ref", Text, primary_key=True),
+    Column("received", BigInteger, nullable=False),
+    Column("since", AWARE, nullable=False),
+    Column("last_at", AWARE, nullable=False),
+    postgresql_with={"fillfactor": "70"},
+)
+
+# The dialler's counter of a campaign, minute by minute, and what had come of it (pipeline/completeness/readings.py).
+counter_readings = Table(
+    "counter_readings",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("campaign_ref", Text, primary_key=True),
+    Column("read_at", AWARE, primary_key=True),
+    # Which life of the counter: it is another when the counter began anew.
+    Column("epoch", Integer, nullable=False),
+    # Just before what came was looked at, and just after.
+    Column("counted_before", BigInteger, nullable=False),
+    Column("counted_after", BigInteger, nullable=False),
+    Column("received", BigInteger, nullable=False),
+    # The least that the counter was ahead of what came, in that life of it.
+    Column("base", BigInteger, nullable=False),
+    # How often others had taken from a list on that server; null where it does not say.
+    Column("pops", BigInteger),
+    Index(None, "source", "read_at"),
+)
+
+# Calls of a campaign that were counted and never came, for as long as that stands.
+findings = Table(
+    "findings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("source", Text, nullable=False),
+    Column("campaign_ref", Text, nullable=False),
+    Column("kind", Text, one_of("kind", "missing", "second consumer"), nullable=False),
+    Column("calls", BigInteger, nullable=False),
+    Column("since", AWARE, nullable=False),
+    Column("found_at", AWARE, nullable=False),
+    Column("ended_at", AWARE),
+    Column("evidence", JSONB, nullable=False),
+    Index("findings_open_idx", "source", "campaign_ref", unique=True, postgresql_where=text("ended_at IS NULL")),
+)
+
+# Which of a dialler's other witnesses can be heard.
+witnesses = Table(
+    "witnesses",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),
+    Column("state", Text, one_of("state", "available", "not available", "unknown", "off"), nullable=False),
+    Column("says", Text, nullable=False),
+    Column("at", AWARE, nullable=False),
+    postgresql_with={"fillfactor": "50"},
+)
+
+# What the dialler's API says of a campaign: whether it runs, how often its contacts were called, and how many of these
+# calls came.
+campaign_looks = Table(
+    "campaign_looks",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("campaign_ref", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("looked_at", AWARE),
+    # When to look again; null: not before its status changes.
+    Column("due_at", AWARE),
+    Column("attempts", BigInteger),
+    Column("known", BigInteger),
+    # Why the last look said nothing.
+    Column("says", Text),
+)
+
+# Contacts that the dialler has called more often than calls of them came, and when to ask about each.
+contact_looks = Table(
+    "contact_looks",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("contact_ref", Text, primary_key=True),
+    Column("campaign_ref", Text, nullable=False),
+    Column("dial_attempts", Integer, nullable=False),
+    Column("due_at", AWARE),
+    Column("looked_at", AWARE),
+    Column("says", Text),
+    Index("contact_looks_due_idx", "source", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+)
+
+# Until when a dialler's API is left alone.
+api_halts = Table(
+    "api_halts",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("until", AWARE, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# Each call that the dialler lists as ended and that had not come a quarter of an hour later.
+missing_calls = Table(
+    "missing_calls",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("call_ref", Text, primary_key=True),
+    Column("campaign_ref", Text, nullable=False),
+    Column("contact_ref", Text, nullable=False),
+    Column("dialed_at", AWARE, nullable=False),
+    Column("state", Text, one_of("state", "found", "imported", "arrived late", "dismissed"), nullable=False),
+    Column("found_at", AWARE, nullable=False),
+    # When it was found no more, and if a person said so, why.
+    Column("ended_at", AWARE),
+    Column("reason", Text),
+    # When a record was made of the evidence.
+    Column("pulled_at", AWARE),
+    # As the dialler listed it.
+    Column("evidence", JSONB, nullable=False),
+    Index("missing_calls_found_idx", "source", "campaign_ref", postgresql_where=text("state = 'found'")),
+)
+
+# From picking up to the end, as the dialler's API has it: what a carrier bills.
+answered_seconds = Table(
+    "answered_seconds",
+    metadata,
+    Column("call_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("seconds", Integer, nullable=False),
+    Column("read_at", AWARE, nullable=False),
 )
 
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.

@@ -251,6 +251,21 @@ class CdrList:
             return list(reversed(cast("list[bytes]", self._redis.lrange(self.name, -count, -1))))
         return cast("list[bytes]", self._redis.lrange(self.name, 0, count - 1))
 
+    def not_settled(self, at_most: int, *, page: int = 1_000) -> list[bytes] | None:
+        """Everything on the list and then in open claims, as it lies there; None when that is more than ``at_most``.
+
+        What is claimed meanwhile may be seen twice, and is never missed: it moves the way this looks.
+        """
+        found: list[bytes] = []
+        for first in range(0, at_most + 1, page):
+            some = cast("list[bytes]", self._redis.lrange(self.name, first, first + page - 1))
+            found += some
+            if len(some) < page:
+                break
+        for claim_id in self.open_claims():
+            found += self.read_claim(claim_id).elements
+        return found if len(found) <= at_most else None
+
     def look(self, count: int) -> ListFacts:
         """What is there, for whoever checks it; nothing is moved and no lease is taken."""
         now = self._redis.time()[0]

@@ -19,12 +19,23 @@ from sqlalchemy.exc import SQLAlchemyError
 import pipeline
 from pipeline.batches.sources import known_sources
 from pipeline.billing.tariff_rows import zones_in_force
+from pipeline.completeness.findings import open_findings
+from pipeline.completeness.witnesses import heard
 from pipeline.database.engine import make_engine
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.doctor import database_facts, redis_facts
 from pipeline.doctor.broker_checks import check_broker, check_workers
-from pipeline.doctor.rules import cdr_list, database, outside, processes, redis_server, subscribers, variables
+from pipeline.doctor.rules import (
+    cdr_list,
+    completeness,
+    database,
+    outside,
+    processes,
+    redis_server,
+    subscribers,
+    variables,
+)
 from pipeline.doctor.rules.verdict import Verdict, first_line, problem, unknown
 from pipeline.feed.subscribers import all_subscribers
 from pipeline.ingest.stops import standing_stops
@@ -49,7 +60,7 @@ DEADLINE_SECONDS: Final = 15.0
 PEEKED: Final = 20
 MISSING_RIGHT: Final = "42501"
 """The SQLSTATE of what a role may not do."""
-OF_ROWS: Final = ("beat", "stops", "recordings")
+OF_ROWS: Final = ("beat", "stops", "recordings", "completeness")
 """What the tables tell, where they can be read."""
 
 
@@ -153,6 +164,7 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
         clock,
     )
     yield from subscribers.judge_subscribers([_standing(each) for each in all_subscribers(connection)])
+    yield from _completeness(connection)
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
     yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
 
@@ -163,6 +175,20 @@ def _standing(each: Subscriber) -> subscribers.Standing:
     since = (now - each.state_since).total_seconds()
     reason, error = each.state_reason, each.last_error
     return subscribers.Standing(each.name, each.state, reason, since, each.misses, error, behind, each.refused)
+
+
+def _completeness(connection: sqlalchemy.Connection) -> Iterator[Verdict]:
+    now = datetime.now(tz=UTC)
+    yield from completeness.judge_witnesses(
+        [
+            completeness.Witness(each.source, each.level, each.state, each.says, (now - each.at).total_seconds())
+            for each in heard(connection)
+        ],
+        [
+            completeness.Short(each.source, each.campaign_ref, each.kind, each.calls)
+            for each in open_findings(connection)
+        ],
+    )
 
 
 def check_store(settings: Settings) -> Iterator[Verdict]:

@@ -13,6 +13,7 @@ from pipeline.balance.sheet import balance_sheet
 from pipeline.batches.backlog import BUCKET_SECONDS, backlog, count_standing, standing_batches, throughput
 from pipeline.batches.rules.failure import FailureClass
 from pipeline.batches.sources import known_sources
+from pipeline.completeness.report import report
 from pipeline.doctor.rules.processes import PAUSED, remedy_of
 from pipeline.failures.both import DELIVERY
 from pipeline.failures.listing import FailureFilter, count_failures
@@ -179,6 +180,39 @@ def recordings() -> dict[str, Any]:
             }
             for queue in queues
         ]
+    }
+
+
+def completeness(source: str | None, since: datetime | None) -> dict[str, Any]:
+    """What the dialler should have sent since, and where that is; and what can be told at all."""
+    with engine().begin() as connection:
+        _take_time(connection)
+        found = report(connection, source=source, since=since)
+    return {
+        "lines": [
+            {
+                "source": line.source,
+                "campaign": line.campaign_ref,
+                "level": line.level,
+                **line.sum._asdict(),
+                "sure": line.sure,
+            }
+            for line in found.lines
+        ],
+        "findings": [
+            {
+                "source": each.source,
+                "campaign": each.campaign_ref,
+                "kind": each.kind,
+                "calls": each.calls,
+                "since": each.since.isoformat(),
+            }
+            for each in found.findings
+        ],
+        "witnesses": [
+            {"source": each.source, "level": each.level, "state": each.state, "says": each.says}
+            for each in found.witnesses
+        ],
     }
 
 

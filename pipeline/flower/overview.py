@@ -45,6 +45,8 @@ MOVING: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(2.0))
 WAITING: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(2.0))
 BALANCES: dict[tuple[str, str], SharedAnswer] = defaultdict(lambda: SharedAnswer(10.0))
 """Each by its dialler, of which there are few; empty is all of them."""
+COMPLETE: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(15.0))
+COMPLETE_OVER = timedelta(days=7)
 RECORDINGS = SharedAnswer(15.0)
 
 
@@ -91,8 +93,12 @@ class FiguresHandler(TabHandler):
             self.write(await WAITING[source].get(lambda: self.in_a_thread(lambda: figures.waiting(one))))
         elif part == "recordings":
             self.write(visible_values(await RECORDINGS.get(lambda: self.in_a_thread(figures.recordings))))
+        elif part == "completeness":
+            since = datetime.now(tz=UTC) - COMPLETE_OVER
+            answer = await COMPLETE[source].get(lambda: self.in_a_thread(lambda: figures.completeness(one, since)))
+            self.write(visible_values(answer))
         else:
-            raise RefusalError(400, "of is waiting or recordings.")
+            raise RefusalError(400, "of is waiting, recordings or completeness.")
 
     def _moving(self, connection: Connection, source: str | None) -> dict[str, Any]:
         answer = figures.moving(connection, source)

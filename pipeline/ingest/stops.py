@@ -94,6 +94,8 @@ def was_released(connection: Connection, source: str, kind: StopKind) -> bool:
 def recent_bad_share(connection: Connection, source: str, *, at_least: int) -> BadShare:
     """The bad records among the last ones of a source that were normalized, since its last release.
 
+    What was imported from a file says nothing about the dialler's list.
+
     Args:
         connection: the database.
         source: the dialler.
@@ -104,6 +106,7 @@ def recent_bad_share(connection: Connection, source: str, *, at_least: int) -> B
             "WITH recent AS ("
             "  SELECT id, records, sum(records) OVER (ORDER BY received_at DESC, id DESC) - records AS newer FROM ("
             "    SELECT id, records, received_at FROM batches WHERE source = :source AND normalized_at IS NOT NULL "
+            "      AND NOT EXISTS (SELECT FROM import_chunks WHERE import_chunks.batch_id = batches.id) "
             "      AND received_at > coalesce((SELECT max(released_at) FROM stops WHERE source = :source), "
             "                                 '-infinity') "
             "    ORDER BY received_at DESC LIMIT :at_least) AS last), "

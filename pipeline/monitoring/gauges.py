@@ -150,6 +150,29 @@ QUERIES: Final = (
         "FROM subscribers LEFT JOIN feed ON feed.position > subscribers.position GROUP BY 1, 2",
     ),
     GaugeQuery(
+        "missing calls",
+        (
+            StateMetric(
+                "cdr_missing_calls",
+                ("source", "campaign", "kind"),
+                "Calls that the dialler placed and that never came, as a finding has it, or named one by one.",
+            ),
+        ),
+        "SELECT source, campaign_ref, kind, calls FROM findings WHERE ended_at IS NULL UNION ALL "
+        "SELECT source, campaign_ref, 'named', count(*) FROM missing_calls WHERE state = 'found' GROUP BY 1, 2",
+    ),
+    GaugeQuery(
+        "witnesses",
+        (
+            StateMetric(
+                "cdr_witness_available",
+                ("source", "level"),
+                "1 while this witness of completeness can be heard, else 0; none while it is off.",
+            ),
+        ),
+        "SELECT source, level, CASE state WHEN 'available' THEN 1 ELSE 0 END FROM witnesses WHERE state <> 'off'",
+    ),
+    GaugeQuery(
         "database",
         (StateMetric("cdr_database_bytes", (), "Size of the database."),),
         "SELECT pg_database_size(current_database())",

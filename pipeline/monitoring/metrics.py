@@ -72,7 +72,8 @@ CHARGE_SECONDS: Final = Metric(
     "histogram",
     "cdr_receipt_to_charge_seconds",
     ("source",),
-    "Seconds from the settling of a batch to the commit of its charges, once a batch; not for batches tried again.",
+    "Seconds from the settling of a batch to the commit of its charges, once a batch; not for batches tried again or "
+    "imported.",
     (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 3_600),
 )
 WITHOUT_CONTACT: Final = Metric(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from pipeline.sandbox.audio import recording_body
+from pipeline.sandbox.listing import Listing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -88,6 +89,7 @@ class RecordingsApi:
         faults: what goes wrong.
         requests: by `call_ref` as it stands in the path, how often it was asked for.
         served: by `call_ref`, how often its whole recording was sent with no fault.
+        listing: what it says of campaigns, contacts and their calls.
         place: what a POST to `PLACE` calls, with how many.
     """
 
@@ -100,6 +102,7 @@ class RecordingsApi:
             seed: of the chance by which faults strike.
         """
         self.faults = Faults()
+        self.listing = Listing()
         self.requests: Counter[str] = Counter()
         self.served: Counter[int] = Counter()
         self.place: Callable[[int], list[SimulatedCall]] | None = None
@@ -243,6 +246,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         api = self.server.api
+        if (listed := api.listing.answer(self.path)) is not None:
+            self._answer(listed.status, listed.kind, listed.body)
+            return
         if not self.path.startswith(_PATH):
             self._errors(HTTPStatus.NOT_FOUND, "Not Found")
             return

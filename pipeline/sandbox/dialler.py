@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 NOTIFICATIONS = "enigma:notifications:campaigns"
 """The list, contract section 5."""
 
+COUNTERS = "stats:campaign:{}:call_stats:counters"
+"""A hash a campaign, contract section 9.2."""
+
 _CHUNK = 500  # elements an RPUSH
 _TICK_SECONDS = 0.01
 _PAST = timedelta(minutes=10)  # how far back the first call lies by default: at 200 callees a second, over 100,000
@@ -43,6 +46,7 @@ class SimulatedDialler:
         api: serves the recordings; `api.requests` and `api.served` count, `api.stop()` and `api.start()`
             close and open its port.
         calls: all calls whose elements were pushed, in that order.
+        dropped: calls that were counted and whose element was not pushed, on demand.
         bad_elements: the broken elements that were pushed.
         replayed: how many elements were pushed once more.
     """
@@ -61,6 +65,7 @@ class SimulatedDialler:
         pace: float = 200.0,
         first_call_ref: int = 1,
         null_call_ref_share: float = 0.0,
+        drop_share: float = 0.0,
     ) -> None:
         """Nothing is pushed and nothing listens yet.
 
@@ -76,6 +81,7 @@ class SimulatedDialler:
             pace: callees a second of *simulated* time, see `CallGenerator`.
             first_call_ref: the first call's reference.
             null_call_ref_share: of inbound calls, see `CallGenerator`.
+            drop_share: of all calls, those whose CDR gets lost before it is on the list; may be set at any time.
 
         Raises:
             ValueError: `start` is naive.
@@ -84,6 +90,8 @@ class SimulatedDialler:
         self.api.place = self.place_calls
         self._placing = threading.Lock()  # the API's threads place calls too
         self.calls: list[SimulatedCall] = []
+        self.dropped: list[SimulatedCall] = []
+        self.drop_share = drop_share
         self.bad_elements: list[bytes] = []
         self.replayed = 0
         self._variant = variant
@@ -97,6 +105,7 @@ class SimulatedDialler:
             null_call_ref_share=null_call_ref_share,
         )
         self._bad_rng = Random(f"bad {seed}")
+        self._drop_rng = Random(f"drop {seed}")
         self._replay_rng = Random(f"replay {seed}")
         # A push that is tried again may be pushed twice, and the counts would not say so.
         self._redis = redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0))
@@ -143,14 +152,44 @@ class SimulatedDialler:
     def _place(self, count: int, bad_share: float) -> list[SimulatedCall]:
         calls = self._source.take(count)
         bad = [broken(self._bad_rng) for _ in calls if self._bad_rng.random() < bad_share]
-        elements = [call.element(self._variant) for call in calls]
+        lost = [call for call in calls if self.drop_share and self._drop_rng.random() < self.drop_share]
+        lost_refs = {call.call_ref for call in lost}
+        elements = [call.element(self._variant) for call in calls if call.call_ref not in lost_refs]
         for element in bad:
             elements.insert(self._bad_rng.randint(0, len(elements)), element)
         self.api.add(calls, ready_after=self._ready_after)
+        self.api.listing.add(calls)
         self.push(elements)
+        self.count(calls)
         self.calls += calls
+        self.dropped += lost
         self.bad_elements += bad
         return calls
+
+    def count(self, calls: Iterable[SimulatedCall]) -> None:
+        """Count ended calls in the hashes of their campaigns, as the dialler does right after each CDR (section 9.2).
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        counts: dict[str, Counter[str]] = {}
+        for call in calls:
+            counts.setdefault(call.campaign, Counter()).update(_counted_as(call))
+        with self._redis.pipeline() as asked:
+            for campaign, fields in counts.items():
+                for field, number in fields.items():
+                    asked.hincrby(COUNTERS.format(campaign), field, number)
+            asked.execute()
+
+    def begin_counting_anew(self, campaign: str) -> None:
+        """Forget a campaign's counters, as happens when it is halted."""
+        self._redis.delete(COUNTERS.format(campaign))
+
+    def push_late(self) -> int:
+        """Push the elements that were dropped, uncounted: they had been counted; returns how many."""
+        late, self.dropped = self.dropped, []
+        self.push(call.element(self._variant) for call in late)
+        return len(late)
 
     def replay(self, share: float, *, rate: float = 0.0) -> list[SimulatedCall]:
         """Push elements again, byte for byte, as the vendor does from backup files (contract section 5).
@@ -194,9 +233,29 @@ class SimulatedDialler:
             "talk_seconds": sum(call.talk_seconds for call in self.calls),
             "recordings": sum(call.has_recording for call in self.calls),
             "end_reasons": dict(sorted(Counter(call.end_reason for call in self.calls).items())),
+            "dropped": len(self.dropped),
             "bad": len(self.bad_elements),
             "replayed": self.replayed,
         }
+
+
+def _counted_as(call: SimulatedCall) -> Iterable[str]:
+    """The counters that a call raises."""
+    yield "total_calls"
+    yield f"total_{call.direction}"
+    if call.extension is not None:
+        yield "answered"
+    elif call.end_reason in {"callee_hungup", "agent_hungup", "voicemail"}:
+        yield "dropped"
+    else:
+        yield {"reject": "rejected", "error": "failed", "failed": "failed"}.get(call.end_reason, "unanswered")
+
+
+def steal(redis_url: str, count: int, *, key: str = NOTIFICATIONS) -> list[bytes]:
+    """Take elements off the list as a second consumer does, which the list does not allow; returns them."""
+    with redis.Redis.from_url(redis_url, client_name="another-integrator") as thief:
+        taken = [thief.brpop([key], timeout=1) for _ in range(count)]
+    return [each[1] for each in taken if each is not None]
 
 
 def _chunks(count: int, rate: float) -> Iterable[int]:
@@ -232,6 +291,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         http_port=options.http_port,
         ready_after=options.ready_after,
         first_call_ref=options.first_call_ref,
+        drop_share=options.drop_share,
     )
     began = time.perf_counter()
     with dialler:
@@ -274,6 +334,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how fields are written (default: %(default)s)",
     )
     add("--bad-share", type=float, default=0.0, help="broken elements in between (default: none)")
+    add("--drop-share", type=float, default=0.0, help="calls that are counted and never pushed (default: none)")
     add("--replay-share", type=float, default=0.0, help="elements pushed once more at the end (default: none)")
     add(
         "--ready-after",

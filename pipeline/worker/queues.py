@@ -12,8 +12,8 @@ from pipeline.batches.rules.steps import QUEUE
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-GROUPS: Final = {"steps": tuple(QUEUE.values())}
-"""The queues that a group's name stands for."""
+GROUPS: Final = {"steps": tuple(QUEUE.values()), "recordings": ("recordings", "completeness")}
+"""The queues that a group's name stands for. Those of one dialler have it in their own names."""
 
 
 def expanded(names: Iterable[str]) -> list[str]:

@@ -49,7 +49,7 @@ LIST = "enigma:notifications:campaigns"
 PROCESSES = ("ingestor", "worker", "beat")
 TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n,1.25,0,30,6\n"
 PUSHED_AT_ONCE = 200
-QUEUES = (*QUEUE.values(), "pipeline", "feed", "recordings.enigma")
+QUEUES = (*QUEUE.values(), "pipeline", "feed", "recordings.enigma", "completeness.enigma")
 
 
 @dataclass

@@ -63,7 +63,8 @@ def walk(command: Any, name: str) -> list[tuple[str, Any]]:
     """Every command that does something, with its full name."""
     if not hasattr(command, "commands"):
         return [(name, command)]
-    return [found for word, below in command.commands.items() for found in walk(below, f"{name} {word}")]
+    own = [(name, command)] if command.invoke_without_command else []
+    return own + [found for word, below in command.commands.items() for found in walk(below, f"{name} {word}")]
 
 
 def default_of(setting: str) -> str:

@@ -68,6 +68,7 @@ NUMBERS = {
 }
 NAMES = {
     "ENIGMA_POP_END": "left or right",
+    "ENIGMA_COMPLETENESS": "on or off",
     "FEED_WEBHOOK_ALLOWED_HOSTS": "whole names or addresses by comma, without scheme or port",
     "PIPELINE_API_PROXIES": "addresses or networks by comma, such as 10.0.0.0/8",
     "PIPELINE_REMOTE_CONTROL": "look or all",

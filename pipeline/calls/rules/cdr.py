@@ -51,6 +51,9 @@ PAYLOAD_FIELDS: Final = frozenset(
 )
 ENVELOPE_FIELDS: Final = frozenset({"type", "payload"})
 
+PULLED: Final = "pulled"
+"""The type of a record that was made of what the dialler's API lists of a call."""
+
 NAMELESS: Final = "sha256:"
 """How the reference begins of a call that came without one: the digest of its payload follows."""
 
@@ -69,7 +72,7 @@ class Cdr(msgspec.Struct, frozen=True, gc=False):
     extension: str | None
     client_number: Number | None
     dial_number: Number | None
-    direction: str
+    direction: str | None
     dialed_at: datetime
     talk_seconds: int
     hold_seconds: int | None
@@ -79,6 +82,8 @@ class Cdr(msgspec.Struct, frozen=True, gc=False):
     recording_url_sent: bool
     extra: dict[str, Any]
     content_hash: bytes
+    kind: str | None = None
+    """``pulled``: made of what the dialler's API lists; None: as the dialler sent it."""
 
 
 def read_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536) -> Cdr:
@@ -92,7 +97,8 @@ def read_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536)
 def read_any_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_536) -> Cdr:
     """As `read_cdr`, field by field, for every form a record can have."""
     record = decode_record(raw, max_bytes)
-    if record.get("type") != "cdr":
+    pulled = record.get("type") == PULLED
+    if record.get("type") != "cdr" and not pulled:
         raise DataError("type", f"must be 'cdr', {_got(record.get('type'))}")
     payload = record.get("payload")
     if not isinstance(payload, dict):
@@ -111,7 +117,7 @@ def read_any_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_
         extension=_reference(payload, "extension", WORD_CHARACTERS),
         client_number=client_number if alias is None or (client_number and client_number.value) else alias,
         dial_number=_number(payload, "dial_number", region),
-        direction=_direction(payload),
+        direction=None if pulled else _direction(payload),
         dialed_at=dialed_at,
         talk_seconds=_integer(_given(payload, "call_time"), "payload.call_time", LONGEST_CALL_SECONDS),
         hold_seconds=_optional_integer(payload, "hold_time", LONGEST_CALL_SECONDS),
@@ -121,6 +127,7 @@ def read_any_cdr(raw: bytes, *, region: str, now: datetime, max_bytes: int = 65_
         recording_url_sent="recording_url" in payload,
         extra=_extra(record, payload, both_numbers=client_number is not None and alias is not None),
         content_hash=sha256(_canonical(record)).digest(),
+        kind=PULLED if pulled else None,
     )
 
 
@@ -197,6 +204,32 @@ def names_in(raw: bytes, *, max_bytes: int = 65_536) -> Names:
         return Names(_reference(payload, "call_ref"), _reference(payload, "ref"))
     except DataError:
         return Names()
+
+
+class Key(NamedTuple):
+    """What a record is known by, before it is read as a call."""
+
+    call_ref: str
+    campaign_ref: str
+    content_hash: bytes
+
+
+def key_in(raw: bytes, *, max_bytes: int = 65_536) -> Key | None:
+    """What a record will be stored under, whatever else is wrong with it; None where that cannot be told.
+
+    >>> key_in(b'{"payload": {"call_ref": 7, "ref": "spring", "call_time": -1}}')[:2], key_in(b"no record")
+    (('7', 'spring'), None)
+    """
+    try:
+        record = decode_record(raw, max_bytes)
+        payload = record.get("payload")
+        campaign = _reference(payload, "ref") if isinstance(payload, dict) else None
+        if not isinstance(payload, dict) or campaign is None:
+            return None
+        call_ref = _reference(payload, "call_ref") or NAMELESS + sha256(_canonical(payload)).hexdigest()
+    except DataError:
+        return None
+    return Key(call_ref, campaign, sha256(_canonical(record)).digest())
 
 
 def _got(value: Any) -> str:

@@ -155,6 +155,36 @@ def classify(
     return _classify(end_reason, end_code, bool(extension), hold_seconds is not None, talk_seconds > 0)
 
 
+_DECIDED_LATER: Final = frozenset({"retry", "closed", "remove_number"})
+"""What the API has in the place of an outcome once somebody decided about the contact (contract section 3)."""
+
+
+def classify_pulled(
+    end_reason: str, end_code: int | None, extension: str | None, hold_seconds: int | None, talk_seconds: int = 0
+) -> Classification:
+    """The disposition of a call that was pulled from the dialler's API, whose word may have been overwritten since.
+
+    >>> classify_pulled("closed", None, "2001", 3, 60).why
+    "The dialler's API has 'closed', which was decided about the contact later and says not how the call ended."
+    >>> [str(classify_pulled(word, None, None, None).disposition) for word in ("agent_hungup", "busy")]
+    ['unknown', 'busy']
+    """
+    word = end_reason.strip().lower()
+    if word in _DECIDED_LATER:
+        why = "which was decided about the contact later and says not how the call ended"
+    elif word in {"agent_hungup", "agent_hangup"} and not (extension and talk_seconds):
+        why = "which may have been set later, and no agent is known to have talked"
+    else:
+        return classify(end_reason, end_code, extension, hold_seconds, talk_seconds)
+    return Classification(
+        Disposition.UNKNOWN,
+        True,
+        f"The dialler's API has {shown(end_reason)}, {why}.",
+        None,
+        *CONSEQUENCES[Disposition.UNKNOWN],
+    )
+
+
 @lru_cache(maxsize=4_096)
 def _classify(
     end_reason: str,

@@ -194,6 +194,21 @@
     setText(at("balance-as-of"), `As of ${time(sheet.as_of)}.`);
   };
 
+  const showCompleteness = (figures) => {
+    if (!changed("completeness", [figures.lines, figures.findings, figures.witnesses])) return;
+    at("missing").replaceChildren(...figures.findings.map((each) => element("p",
+      `${many(each.calls, "call", "calls")} of ${each.campaign} (${each.source}) never came, since ${dayAndTime(each.since)}` +
+      `${each.kind === "second consumer" ? ": a second consumer takes from the list" : ""}.`, "alert alert-danger")));
+    at("completeness").replaceChildren(...figures.lines.map((line) => {
+      const name = element("th", [line.campaign, " ", element("small", `${line.source}, level ${line.level}: ${line.sure}`)]);
+      name.scope = "row";
+      return element("tr", [name, ...["expected", "received", "late", "missing", "unknown"].map((place) =>
+        element("td", number.format(line[place]), "cdr-number"))]);
+    }));
+    at("witnesses").replaceChildren(...figures.witnesses.map((each) => element("p",
+      `Level ${each.level} of ${each.source}: ${each.state}, ${each.says}.`, "cdr-advice")));
+  };
+
   const say = (sentence) => {
     setText(at("problem"), sentence);
     at("problem").hidden = !sentence;
@@ -246,4 +261,5 @@
     showBalance(await ask({balance: window}), window);
   });
   repeat(10, async () => showRecordings(await ask({of: "recordings"})));
+  repeat(10, async () => showCompleteness(await ask({of: "completeness"})));
 })();

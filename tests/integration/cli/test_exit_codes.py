@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from tests.commands import NEEDS_A_PROCESS, call
+from tests.factories import make_record
 from tests.unit.test_reference import ALL_COMMANDS
 from tests.warm import warm
 
@@ -53,7 +54,7 @@ COMMANDS = [name for name in ALL_COMMANDS if name not in NO_DATABASE]
 def words(name: str, folder: Path) -> list[str]:
     """A command with what it must be given."""
     file = folder / "file"
-    file.write_bytes(TARIFF)
+    file.write_bytes(make_record() if name == "pipeline import" else TARIFF)
     found = name.split()[1:]
     for parameter in ALL_COMMANDS[name].params:
         if parameter.required:

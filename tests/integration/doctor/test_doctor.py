@@ -245,7 +245,7 @@ def test_a_good_database_is_told_in_full(look, engine):
     verdicts = look(checks.check_database)
     assert list(verdicts) == [
         "database", "database settings", "database connections", "database disk", "database tables", "beat", "stops",
-        "recordings",
+        "recordings", "completeness",
     ]  # fmt: skip
     assert not problems(verdicts)
     assert "does not wait for its disk" in verdicts["database settings"].says

@@ -40,8 +40,8 @@ def test_each_diallers_downloads_have_a_queue_of_their_own(engine, broker):
 def test_the_procfiles_queue_is_that_of_the_workers_own_dialler():
     """`--queues recordings` means another queue where ENIGMA_SOURCE is another."""
     chosen = "(app.amqp.queues.select(['recordings']), list(app.amqp.queues.consume_from))[1]"
-    assert ask(chosen) == ["recordings.enigma"]
-    assert ask(chosen, ENIGMA_SOURCE="other") == ["recordings.other"]
+    assert ask(chosen) == ["recordings.enigma", "completeness.enigma"]
+    assert ask(chosen, ENIGMA_SOURCE="other") == ["recordings.other", "completeness.other"]
 
 
 def test_a_release_that_could_not_be_sent_is_undone(engine):

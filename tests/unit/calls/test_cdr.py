@@ -82,6 +82,7 @@ def test_a_good_record() -> None:
         "recording_url_sent": True,
         "extra": {},
         "content_hash": sha256(canonical).digest(),
+        "kind": None,
     }
     assert cdr.dialed_at.tzinfo is UTC
 

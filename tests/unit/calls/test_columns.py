@@ -57,6 +57,7 @@ STORED = {
     "recording_url_sent": True,
     "extra": {"agent": "a"},
     "content_hash": b"\x01\xff",
+    "kind": None,
 }
 NOTHING: dict[str, Any] = {"client_number": None, "dial_number": None, "extra": {}}
 

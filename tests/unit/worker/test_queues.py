@@ -27,7 +27,7 @@ def queues() -> GroupedQueues:
         ("steps", STEPS),
         (["cdr.bill"], ["cdr.bill"]),
         (["cdr.bill", "steps"], ["cdr.bill", *(name for name in STEPS if name != "cdr.bill")]),
-        (["recordings"], ["recordings.enigma"]),
+        (["recordings"], ["recordings.enigma", "completeness.enigma"]),
     ],
 )
 def test_a_group_is_its_queues(queues, told, read):
@@ -39,12 +39,12 @@ def test_a_group_is_its_queues(queues, told, read):
 
 def test_without_a_choice_all_are_read(queues):
     queues.select([])
-    assert list(queues.consume_from) == [*STEPS, "pipeline", "feed", "recordings.enigma"]
+    assert list(queues.consume_from) == [*STEPS, "pipeline", "feed", "recordings.enigma", "completeness.enigma"]
 
 
 def test_a_group_can_be_left_out(queues):
     queues.deselect(["steps"])
-    assert list(queues.consume_from) == ["pipeline", "feed", "recordings.enigma"]
+    assert list(queues.consume_from) == ["pipeline", "feed", "recordings.enigma", "completeness.enigma"]
 
 
 def test_a_misspelt_queue_is_an_error(queues):
