@@ -252,7 +252,20 @@ def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> 
             found.append(about)
         else:
             passed.append(Cursor(*about.subject[:2]))
+    # A call that names its contact no longer has nothing to tell of it, and is counted all the same.
+    there = {about.subject[:2] for about in found} | set(passed)
+    passed += [at for span in changed for at in _named(span) if at not in there]
     return sorted(found, key=lambda each: each.subject[:2]), sorted(passed)
+
+
+def _named(span: Span) -> Iterator[Cursor]:
+    """The events of a row that says by itself which calls it is about, as far as the span goes."""
+    row = span.row
+    if row.batch_id is None:
+        yield Cursor(row.position, 0)
+    for record_id in row.named or ():
+        if span.first <= record_id <= span.last:
+            yield Cursor(row.position, record_id - first_record(row.batch_id or 0))
 
 
 def _bounds(spans: Sequence[Span]) -> dict[str, list[int]]:

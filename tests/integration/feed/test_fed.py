@@ -11,11 +11,11 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.failures.operator import edit
+from pipeline.failures.operator import accept, edit
 from pipeline.feed import cursors, subscribers
 from pipeline.feed.deliver import deliver
 from pipeline.feed.retention import drop_old, expire
-from pipeline.feed.rules.event import FINISHED, RECEIVED
+from pipeline.feed.rules.event import CHANGED, FINISHED, KINDS, RECEIVED
 from pipeline.feed.sequence import place
 from tests.factories import make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, walk_overdue
@@ -213,9 +213,15 @@ FALSE = {
 def test_a_wrong_count_is_named(engine, feed, case):
     load(engine)
     feed.add()
-    walk(engine, receive(engine, make_record(call_ref="1"), make_record(call_ref="2")))
+    walk(
+        engine,
+        receive(engine, make_record(call_ref="1", contact_ref=None), make_record(call_ref="2", contact_ref=None)),
+    )
     feed.deliver()
-    walk(engine, receive(engine, make_record(call_ref="3"), make_record(call_ref="4")))
+    walk(
+        engine,
+        receive(engine, make_record(call_ref="3", contact_ref=None), make_record(call_ref="4", contact_ref=None)),
+    )
     place(engine)
     with engine.begin() as connection:
         lease = cursors.take(connection, "one")
@@ -256,6 +262,25 @@ def test_whoever_delivers_and_whoever_counts_are_in_one_snapshot(engine, feed):
     deliver(engine, "one", open_sink=feed.open, seconds=10)
     assert len(seen) >= 3
     assert told(engine) == line(fed=300, delivered=150, filtered=150)
+
+
+def test_a_contact_that_a_call_lost_since_is_passed_over_and_counted(engine, feed):
+    """What was told of it is delivered or passed over, whichever comes first, and the sum closes either way."""
+    load(engine)
+    feed.add(kinds=(CHANGED,))
+    feed.add("late", kinds=(CHANGED,))
+    walk(engine, receive(engine, make_record(call_ref="1"), make_record(call_ref="2", contact_ref="other")))
+    feed.deliver()
+    assert told(engine) == line(fed=2, delivered=2)
+    walk(engine, receive(engine, make_record(call_ref="2", contact_ref=None)))
+    [failure] = rows(engine, "SELECT id FROM failures WHERE class = 'conflict'")
+    accept(engine, failure[0], who="ann")
+    walk_overdue(engine)
+    feed.deliver()
+    feed.deliver("late")
+    assert told(engine) == line(fed=3, delivered=3)
+    late = told(engine, "late")
+    assert (late["fed"], late["delivered"] + late["filtered"], late["waiting"]) == (3, 3, 0)
 
 
 class Anything:
@@ -306,7 +331,7 @@ def test_whatever_happens_the_sum_closes(engine, feed, seed):
     """Refusals, a sink that goes away in the middle, lost leases, rows dropped and holes skipped, in any order."""
     load(engine)
     anything = Anything(engine, feed, seed)
-    feed.add(campaigns=("sales",), ordering=anything.chance.choice(["none", "per call"]))
+    feed.add(kinds=KINDS, campaigns=("sales",), ordering=anything.chance.choice(["none", "per call"]))
     for _ in range(30):
         does = [anything.come, anything.bring, anything.drop, anything.resume]
         anything.chance.choices(does, [4, 5, 2, 2])[0]()
