@@ -12,6 +12,7 @@ from pipeline.completeness import campaign_rows, witnesses
 from pipeline.completeness.missing_rows import keep_answered, keep_missing, settle_missing, who_is_here
 from pipeline.completeness.rules.overdue import ASK_AGAIN, judge
 from pipeline.dialler.rules.listed import Gone, Halt, ListedCall, ListedCampaign, ListedContact, Unclear
+from pipeline.errors import PipelineError
 from pipeline.recordings import pauses
 from pipeline.recordings.rules.outcome import PauseKind
 
@@ -72,7 +73,7 @@ class Pace:
         self._next = max(now, self._next) + self._every
 
 
-class _HaltedError(Exception):
+class _HaltedError(PipelineError):
     """Nothing more is asked for now; the text says why."""
 
 

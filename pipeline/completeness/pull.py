@@ -13,6 +13,7 @@ from pipeline.completeness import import_rows
 from pipeline.completeness.missing_rows import who_is_here
 from pipeline.completeness.rules.pulled import record_of
 from pipeline.database.audit import record_action
+from pipeline.errors import AwayError
 from pipeline.ingest.inbox import settle
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Pulled(NamedTuple):
     """Calls of whose evidence no record can be made."""
 
 
-class TooMuchOnItsWayError(Exception):
+class TooMuchOnItsWayError(AwayError):
     """It cannot be told which calls have come meanwhile."""
 
 
@@ -64,7 +65,7 @@ def pull(engine: Engine, cdr_list: NotSettled, *, source: str, who: str, campaig
         refs = [each.call_ref for each in found]
         here = who_is_here(engine, cdr_list, source, refs)
         if here is None:
-            raise TooMuchOnItsWayError
+            raise TooMuchOnItsWayError("too much is on its way to tell what is missing")
         records = {
             each.call_ref: record
             for each in found

@@ -154,12 +154,12 @@ QUERIES: Final = (
         (
             StateMetric(
                 "cdr_missing_calls",
-                ("source", "campaign", "kind"),
+                ("source", "kind"),
                 "Calls that the dialler placed and that never came, as a finding has it, or named one by one.",
             ),
         ),
-        "SELECT source, campaign_ref, kind, calls FROM findings WHERE ended_at IS NULL UNION ALL "
-        "SELECT source, campaign_ref, 'named', count(*) FROM missing_calls WHERE state = 'found' GROUP BY 1, 2",
+        "SELECT source, kind, sum(calls) FROM findings WHERE ended_at IS NULL GROUP BY 1, 2 UNION ALL "
+        "SELECT source, 'named', count(*) FROM missing_calls WHERE state = 'found' GROUP BY 1",
     ),
     GaugeQuery(
         "witnesses",

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pipeline.errors import shown
+from pipeline.errors import PipelineError, shown
 
 HIGHEST = 2**53
 LONGEST_SECONDS = 30 * 86_400
@@ -68,7 +68,7 @@ class ListedCall(NamedTuple):
         return self.disposition is not None and self.dialed_at is not None
 
 
-class _StrangeError(Exception):
+class _StrangeError(PipelineError):
     """Something in the answer is not as it should be."""
 
 

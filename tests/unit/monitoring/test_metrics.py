@@ -13,7 +13,7 @@ from pipeline.monitoring import metrics
 from pipeline.monitoring.gauges import QUERIES
 
 STATES = [metric for query in QUERIES for metric in query.metrics]
-BOUNDED = {"source", "step", "class", "state", "currency", "kind", "name", "task", "outcome", "subscriber"}
+BOUNDED = {"source", "step", "class", "state", "currency", "kind", "name", "task", "outcome", "subscriber", "level"}
 """Names that are few by nature."""
 
 
