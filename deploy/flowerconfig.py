@@ -63,7 +63,7 @@ tasks_columns = "name,uuid,kwargs,state,received,runtime,result,worker"
 # Lines as those of the other processes: what is told in them is masked, and shown as text.
 start_logging(f"FLOWER_{name.upper().replace('-', '_')}" for name in options)
 
-# Two more tabs: what failed and what can be done about it, and how the pipeline is doing.
+# More tabs: calls, what failed and what can be done about it, how the pipeline is doing, who gets what.
 from pipeline.flower.extension import install as _install_tabs  # noqa: E402 - only once the above lets Flower start
 
 _install_tabs()
