@@ -238,10 +238,6 @@ def send_at_next_look(connection: Connection, batch_id: int) -> bool:
     return found.rowcount > 0
 
 
-OVERDUE: Final = "EXISTS (SELECT FROM batches WHERE finished_at IS NULL AND due_at <= now())"
-"""Whether `take_overdue` may find any batch, as SQL."""
-
-
 def take_overdue(
     connection: Connection, *, limit: int, resend_after_seconds: float, longest_seconds: float = 300.0
 ) -> list[Progress]:
@@ -267,6 +263,12 @@ OWING: Final = "finished_at IS NOT NULL AND ({})".format(
     " OR ".join(f"{MARK[step]} IS NULL OR {MARK[step]} < classified_at" for step in ADDED)
 )
 """Batches that a version before finished, or opened again and finished, without a step it did not know."""
+
+OVERDUE: Final = (
+    "EXISTS (SELECT FROM batches WHERE finished_at IS NULL AND due_at <= now()) "
+    f"OR EXISTS (SELECT FROM batches WHERE {OWING} AND due_at <= now())"
+)
+"""Whether `take_overdue` may find any batch, as SQL."""
 
 REOPENED_RECORDS: Final = 20_000
 """The most records of reopened batches on their way at once, but for one batch that holds more."""

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.batches.progress import take_overdue
+from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.run import run_all_steps
 from pipeline.contacts import rows as contact_statements
@@ -305,9 +306,8 @@ def test_a_batch_that_a_version_before_left_without_the_step_is_sent_for_it(engi
     with engine.begin() as connection:
         connection.execute(text("UPDATE contacts SET attempts = 0, outcome = NULL"))
         connection.execute(text(left), {"id": batch.batch_id})
-    with engine.begin() as connection:
-        [progress] = take_overdue(connection, limit=10, resend_after_seconds=10)
-        assert take_overdue(connection, limit=10, resend_after_seconds=10) == []
+    [progress] = reconcile(engine, limit=10, resend_after_seconds=10).overdue
+    assert reconcile(engine, limit=10, resend_after_seconds=10).overdue == []
     assert (progress.batch, progress.next_steps()) == (batch, (Step.UPDATE_CONTACTS,))
     assert walk(engine, batch, progress.next_steps()) == ["done"]
     assert contact_rows(engine) == by_the_rules(engine)
