@@ -15,6 +15,7 @@ from pipeline.database.engine import is_outage
 from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
 from pipeline.settings import start_logging
+from pipeline.worker.giving_way import give_way_by_queues
 from pipeline.worker.liveness import LoopSign, task_finished
 from pipeline.worker.programs import use_our_programs
 from pipeline.worker.queues import GroupedAMQP
@@ -40,6 +41,7 @@ app.clock = Clock()
 app.config_from_object("celeryconfig")
 app.steps["worker"].add(LoopSign)
 use_our_programs(app)
+signals.celeryd_init.connect(give_way_by_queues)
 
 log = get_logger(__name__)
 outages = OutageLog(log)

@@ -8,6 +8,7 @@ Here every wait for the socket, whatever it is for, may last only as long as wha
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
@@ -165,6 +166,12 @@ class _Backend(httpcore.SyncBackend):
         return _Stream(super().connect_tcp(addresses[-1], port, left(), local_address, socket_options))
 
 
+@functools.cache
+def _trusted() -> ssl.SSLContext:
+    """Whom TLS connections trust, read once a process: reading it takes longer than a hundred small requests."""
+    return httpx.create_ssl_context(trust_env=False)
+
+
 class BoundedTransport(httpx.HTTPTransport):
     """httpx's own transport over connections whose every wait is bounded.
 
@@ -175,10 +182,10 @@ class BoundedTransport(httpx.HTTPTransport):
     """
 
     def __init__(self, *, connections: int, addresses: Addresses = addresses_of) -> None:
-        super().__init__(trust_env=False)
+        super().__init__(verify=_trusted(), trust_env=False)
         # httpx has no setting for the network's side of it.
         self._pool = httpcore.ConnectionPool(
-            ssl_context=httpx.create_ssl_context(trust_env=False),
+            ssl_context=_trusted(),
             max_connections=connections,
             max_keepalive_connections=connections,
             keepalive_expiry=5.0,

@@ -44,6 +44,10 @@ MOST_EVENTS: Final = 500
 """The most records that one part looks at: after a pause nobody holds all at once. A sink gets it in as many deliveries
 as it takes."""
 
+SETTLE_SECONDS: Final = 0.2
+"""How long the cursor may stand behind what was taken, while there is more to give. A crash repeats that much, by the
+same ids; a commit for each request would have every event wait for the disk."""
+
 FULL_WAIT_SECONDS: Final = 1.0
 """The wait for somebody to read a list that is full."""
 
@@ -81,6 +85,7 @@ def deliver(
     *,
     open_sink: Opener,
     seconds: float,
+    settle_seconds: float = SETTLE_SECONDS,
     chance: Callable[[], float] = random.random,
     take: Callable[[Connection, str], Lease | None] = cursors.take,
 ) -> Delivery:
@@ -91,6 +96,7 @@ def deliver(
         name: the subscriber's.
         open_sink: as ``pipeline.feed.sinks.open_sink``.
         seconds: how long to go on.
+        settle_seconds: how long the cursor may stand behind what was taken.
         chance: for the jitter.
         take: what is taken: its main cursor, or that of its replay (``pipeline.feed.replays.take_replay``).
     """
@@ -98,7 +104,7 @@ def deliver(
         lease = take(connection, name)
     if lease is None:
         return Delivery("nothing to do")
-    walk = _Walk(engine, lease, chance)
+    walk = _Walk(engine, lease, chance, settle_seconds)
     until = time.monotonic() + seconds
     with _kept(engine, lease):
         try:
@@ -154,9 +160,10 @@ def _kept(engine: Engine, lease: Lease) -> Iterator[None]:
 class _Walk:
     """One going through what waits for a subscriber."""
 
-    def __init__(self, engine: Engine, lease: Lease, chance: Callable[[], float]) -> None:
+    def __init__(self, engine: Engine, lease: Lease, chance: Callable[[], float], settle_seconds: float) -> None:
         self._engine, self._lease, self._chance = engine, lease, chance
-        self._cursor = self._taken = lease.cursor
+        self._cursor = self._taken = self._reached = lease.cursor
+        self._settle_seconds, self._advanced_at = settle_seconds, time.monotonic()
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
         if again := lease.replay:
             self._wanted = self._wanted._replace(since=again.since, until=again.until, last=again.last)
@@ -244,17 +251,28 @@ class _Walk:
                     middle = len(events) // 2
                     waiting[:0] = [events[:middle], events[middle:]]
                     continue
+                self._settle()
                 self._refuse(events[0], error)
                 waiting = self._still_admitted(waiting)
                 continue
+            except SinkAwayError:
+                self._settle()
+                raise
             self._uncounted += len(events)
-            if waiting:
-                self._advance(Cursor(*events[-1][:2]))
-                if time.monotonic() > until:
+            self._reached = Cursor(*events[-1][:2])
+            now = time.monotonic()
+            if waiting and (now > until or now - self._advanced_at >= self._settle_seconds):
+                self._settle()
+                if now > until:
                     return False
         if part.behind != self._cursor:
             self._advance(part.behind)
         return True
+
+    def _settle(self) -> None:
+        """The cursor stands behind all that was taken."""
+        if self._reached > self._cursor:
+            self._advance(self._reached)
 
     def _still_admitted(self, waiting: Sequence[Sequence[Event]]) -> list[list[Event]]:
         """What waits, after one more event was refused."""
@@ -329,6 +347,7 @@ class _Walk:
         self.delivered += self._uncounted
         self.refused += len(refused)
         self._cursor, self._uncounted, self._passed = to, 0, self._passed[len(passed) :]
+        self._advanced_at = time.monotonic()
         self._held = [each for each in self._held if each.event[:2] > to]
         self._given_up -= given_up
         if state != "active":

@@ -20,6 +20,7 @@ from pipeline.feed.sinks import open_sink
 from pipeline.monitoring import metrics
 from pipeline.settings import current_settings, sinks_know
 from pipeline.tasks.resources import engine
+from pipeline.worker.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,6 +36,9 @@ DELIVER_SECONDS: Final = 5.0
 WAKE_EXPIRES_SECONDS: Final = 60
 """A message that no feed process has begun by then is dropped: the reconciler sends others."""
 
+SEQUENCED_AGAIN_SECONDS: Final = 0.1
+"""How soon a process sequences again. Each time wakes every subscriber, so what comes within it goes together."""
+
 LOOK_AGAIN_SECONDS: Final = 2.0
 """How long a process remembers whether there is any subscriber."""
 
@@ -44,6 +48,9 @@ class _Known:
 
     until = 0.0
     anybody = False
+
+
+_TURNS: Final = Turns(SEQUENCED_AGAIN_SECONDS)
 
 
 def wake_feed() -> None:
@@ -72,7 +79,11 @@ def look_after_feed() -> int:
 @task("feed.sequence")
 def sequence() -> str:
     """Give what happened its positions, and wake the subscribers it may be for."""
-    woken = look_after_feed()
+    with _TURNS.taken() as is_ours:
+        if not is_ours:
+            note(idle=True)
+            return "done: another one is about to"
+        woken = look_after_feed()
     note(woken=woken, idle=not woken)
     return f"done: {woken} subscribers woken"
 
@@ -80,6 +91,10 @@ def sequence() -> str:
 @task("feed.deliver")
 def deliver(name: str) -> str:
     """Bring one subscriber what waits for it; what is left at the end goes on as a new task."""
+    # Woken twice while every slot was taken: the first did it all, and to take and open a sink is most of a small task.
+    if not _is_due(name, cursors.due):
+        note(idle=True)
+        return "nothing to do: nothing waits, or another one delivers it"
     done = _deliver(name, cursors.take)
     metrics.count(metrics.DELIVERED, done.delivered, subscriber=name)
     metrics.count(metrics.REFUSED_EVENTS, done.refused, subscriber=name)

@@ -1,7 +1,7 @@
 """Every measurement of docs/performance.md, in one run: ``make bench``, or a part: ``make bench PARTS="latency"``.
 
-The parts ``million`` and ``stored`` take long and much disk, and are run only when named. Each part's last result is
-kept in docs/performance.json with its date, and the page is written from that file.
+The parts ``million``, ``stored``, ``feed`` and ``feed_lag`` take long or much disk, and are run only when named. Each
+part's last result is kept in docs/performance.json with its date, and the page is written from that file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.sandbox.servers import sandbox_servers
 from pipeline.sandbox.stack import ROOT
-from tests.bench import latency, scale, throughput, trickle
+from tests.bench import feed, latency, scale, throughput, trickle
 from tests.bench.contestants import SERVER_SETTINGS, Bench
 from tests.bench.folders import folder
 from tests.bench.machine import machine
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RESULTS = ROOT / "docs" / "performance.json"
 PAGE = ROOT / "docs" / "performance.md"
 USUAL = ("contest", "batch_sizes", "latency", "trickle", "backlogs", "scale_out")
-LONG = ("million", "stored")
+LONG = ("million", "stored", "feed", "feed_lag")
 
 
 def tell(line: str) -> None:
@@ -48,6 +48,8 @@ def measure(part: str, bench: Bench, options: argparse.Namespace) -> dict[str, A
         "million": lambda: scale.backlogs(bench, (scale.MILLION,), tell),
         "scale_out": lambda: scale.scale_out(bench, tell),
         "stored": lambda: scale.with_stored(bench, options.stored, tell),
+        "feed": lambda: feed.measure(bench, options.rounds, options.seconds, tell),
+        "feed_lag": lambda: feed.lagging(bench, tell),
     }
     return parts[part]()
 

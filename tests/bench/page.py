@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +163,90 @@ def stored(part: dict[str, Any]) -> str:
     return f"{title}\n\n{measured(part)}\n\n{_runs('database', runs)}\n"
 
 
+def feed(part: dict[str, Any]) -> str:
+    """What integrators cost and get."""
+    result = part["result"]
+    alone, ten, dead, cores = result["list"], result["ten"], result["dead"], result["latency"]["cores"]
+    rows = [
+        [title, *_all(ten["runs"][name], "rate"), *(_micros(ten["runs"][name], each) for each in OF_THE_FEED)]
+        for name, title in (("none", "without a subscriber"), ("ten", "with ten"))
+    ]
+    backlog = table(["", "CDR/s, each run", "µs a CDR: feed", "PostgreSQL", "workers", "ingestor"], rows)
+    hooks = table(
+        ["a webhook, events", "p50 ms", "p95 ms", "p99 ms", "most ms"],
+        [
+            [name, *(each[f"{what}_ms"] for what in ("p50", "p95", "p99", "max"))]
+            for name, each in result["latency"]["hooks"].items()
+        ],
+    )
+    others = table(
+        ["", "CDR/s, each run", "events/s to the others", "of before: CDR/s", "events/s", "processor time an event"],
+        [
+            [title, *_all(dead["runs"][name], "rate"), *_all(dead["runs"][name], "events_rate"), *_kept(dead, name)]
+            for name, title in (
+                ("before", "four that take everything"),
+                ("refused", "and one that nobody listens for"),
+                ("hanging", "and one that answers nobody"),
+            )
+        ],
+    )
+    return (
+        f"## With integrators\n\n{measured(part)}\n\n"
+        f"The sink `redis-list` by itself, from memory to a Redis: {alone['rate']:,} events/s, {alone['cpu_us']} µs of "
+        "our processor time an event. Bar: 20,000.\n\n"
+        "A backlog without a subscriber and with ten (six lists of raw records, two streams, two webhooks of 500 "
+        "events a request), in turns on the same processes, while the backlog lasts; the feed's process gives way, and "
+        f"brings the rest afterwards. Kept: {_each(ten['kept'])}, median {ten['kept']['median']}. Bar: 0.9.\n\n"
+        f"{backlog}\n\n"
+        f"From the push of a CDR to its `call.finished` at a webhook, at {result['latency']['rate']} CDR/s, both at "
+        f"once. Bar: p99 300 ms. Cores busy meanwhile: feed {cores['feed']}, all {sum(cores.values()):.2f}. Here and "
+        f"below the feed's process gives way to nobody.\n\n{hooks}\n\n"
+        "One that is dead the whole time, beside four that take everything. Bar: 0.98. Medians of the runs' ratios.\n\n"
+        f"{others}\n"
+    )
+
+
+OF_THE_FEED = (("feed",), ("postgres",), ("worker, main", "worker, pool"), ("ingestor",))
+
+
+def _all(runs: list[dict[str, Any]], what: str) -> list[str]:
+    return [", ".join(f"{run[what]:,}" for run in runs)]
+
+
+def _micros(runs: list[dict[str, Any]], names: Sequence[str]) -> str:
+    """The median of the runs."""
+    return f"{statistics.median(sum(run['cpu_us'][name] for name in names) for run in runs):.1f}"
+
+
+def _each(ratios: dict[str, Any]) -> str:
+    return ", ".join(str(each) for each in ratios["each"])
+
+
+def _kept(dead: dict[str, Any], name: str) -> list[object]:
+    kept = dead["kept"].get(name)
+    return [kept[what]["median"] if kept else "" for what in ("pipeline", "others", "cpu")]
+
+
+def feed_lag(part: dict[str, Any]) -> str:
+    """The memory of the feed process."""
+    rows = [
+        [f"{run['events']:,}", run["first_mb"], run["peak_mb"], f"{run['rate']:,}"]
+        + [run["event_us"][name] for name in ("feed", "postgres", "integrators' redis")]
+        for run in part["result"].values()
+    ]
+    head = [
+        "events behind",
+        "MB after 10,000",
+        "MB at most",
+        "events/s",
+        "µs an event: feed",
+        "PostgreSQL",
+        "its Redis",
+    ]
+    text = "One list of raw records that is filled from the feed, by a feed process that does nothing else."
+    return f"## A subscriber that is far behind\n\n{text}\n\n{measured(part)}\n\n{table(head, rows)}\n"
+
+
 def _runs(what: str, runs: dict[str, Any]) -> str:
     rows = [
         [
@@ -201,4 +286,6 @@ SECTIONS = {
     "million": backlogs,
     "stored": stored,
     "scale_out": scale_out,
+    "feed": feed,
+    "feed_lag": feed_lag,
 }

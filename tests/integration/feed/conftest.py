@@ -34,9 +34,10 @@ class ListSink:
     def __init__(self, client: redis.Redis, name: str, options: dict[str, Any]) -> None:
         self._client, self._name, self._options = client, name, options
         self.most_events = options.get("most_events", self.most_events)
+        self._taken = 0
 
     def deliver(self, events: Sequence[Event]) -> None:
-        if self._options.get("away"):
+        if self._options.get("away") or self._options.get("away_after") == self._taken:
             raise SinkAwayError("nobody answers at redis://:hush-hush@there")
         refused = self._options.get("refuses", ())
         if any(event.call_ref in refused for event in events):
@@ -45,6 +46,7 @@ class ListSink:
             told = {"at": [event.position, event.place], "id": str(event.event_id), "kind": event.kind}
             told |= {"ref": event.call_ref, "body": event.body.decode()}
             self._client.rpush(self._name, json.dumps(told))
+        self._taken += len(events)
         if then := self._options.get("then"):
             then()
 
@@ -74,9 +76,10 @@ class Feed:
         with self.engine.begin() as connection:
             subscribers.add(connection, new, who="test", from_start=from_start)
 
-    def deliver(self, name: str = "one", *, seconds: float = 10) -> Delivery:
+    def deliver(self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0) -> Delivery:
         place(self.engine)
-        return deliver(self.engine, name, open_sink=self.open, seconds=seconds, chance=lambda: 0.5)
+        settle = {"settle_seconds": settle_seconds}
+        return deliver(self.engine, name, open_sink=self.open, seconds=seconds, chance=lambda: 0.5, **settle)
 
     def open(self, kind: str, settings: Any, *, subscriber: str) -> ListSink:
         name = subscriber.split(".", maxsplit=1)[0]

@@ -272,6 +272,33 @@ def test_a_crash_between_delivery_and_cursor_repeats_by_the_same_id(engine, feed
     assert again == [first, second]
 
 
+def test_requests_in_quick_succession_are_one_commit(engine, feed):
+    feed.add(kinds=(RECEIVED,))
+    feed.options["one"] = {"most_events": 1}
+    receive(engine, *(make_record(call_ref=str(ref)) for ref in range(8)))
+    said = []
+    listen(engine, "before_cursor_execute", lambda *execute: said.append(execute[2]))
+    assert feed.deliver(settle_seconds=60).delivered == 8
+    assert sum("delivered = delivered +" in each for each in said) == 1
+    assert (feed.show().delivered, feed.show().rows_behind) == (8, 0)
+
+
+@pytest.mark.parametrize("trouble", [{"away_after": 3}, {"refuses": ("3",)}])
+def test_what_was_taken_before_a_trouble_is_not_sent_again(engine, feed, trouble):
+    """Although no commit was due yet."""
+    feed.add(kinds=(RECEIVED,), ordering="strict")
+    feed.options["one"] = {"most_events": 1} | trouble
+    receive(engine, *(make_record(call_ref=str(ref)) for ref in range(8)))
+    assert feed.deliver(settle_seconds=60).delivered == 3
+    assert (feed.show().delivered, feed.show().place) == (3, 2)
+    feed.options["one"] = {"most_events": 1}
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscribers SET due_at = now()"))
+    assert feed.deliver(settle_seconds=60).outcome == "up to date"
+    assert [each["ref"] for each in feed.got()] == [str(ref) for ref in range(8)]
+    assert feed.show().delivered == 8
+
+
 def test_two_deliverers_at_once_deliver_once(engine, feed):
     feed.add(kinds=(RECEIVED,))
     receive(engine, make_record(call_ref="1"))

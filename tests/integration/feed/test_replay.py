@@ -35,7 +35,9 @@ def begin(engine, name="one", *, since=LONG_AGO, rate=QUICK, **changes):
 
 
 def go_on(engine, opener, name="one", *, seconds=10.0):
-    return deliver(engine, name, open_sink=opener, seconds=seconds, chance=lambda: 0.5, take=take_replay)
+    return deliver(
+        engine, name, open_sink=opener, seconds=seconds, settle_seconds=0, chance=lambda: 0.5, take=take_replay
+    )
 
 
 def shown(engine, name="one"):

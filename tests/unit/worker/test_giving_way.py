@@ -1,0 +1,56 @@
+"""Whose process gives way, seen from inside a process of its own: niceness cannot be taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+INSIDE = """
+import json, os, sys, threading
+from celery import signals
+import pipeline.celery
+os.nice(int(sys.argv[2]))
+signals.celeryd_init.send(sender="x@y", instance=None, conf=None, options={"queues": json.loads(sys.argv[1])})
+found = []
+thread = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
+thread.start(), thread.join()
+try:
+    found.append(open("/proc/self/autogroup").read().split()[-1])
+except OSError:
+    found.append(None)
+print(json.dumps(found))
+"""
+OURS = os.getpriority(os.PRIO_PROCESS, 0)
+HAS_AUTOGROUPS = Path("/proc/self/autogroup").exists()
+
+
+def inside(queues, *, already=0, leads=True):
+    command = [sys.executable, "-c", INSIDE, json.dumps(queues), str(already)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=leads)
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("queues", [["feed"], "feed"])
+def test_the_feeds_process_gives_way_with_all_its_threads_and_its_session(queues):
+    assert inside(queues) == [max(10, OURS), "10" if HAS_AUTOGROUPS else None]
+
+
+@pytest.mark.parametrize("queues", [["steps", "pipeline"], ["feed", "steps"], [], None])
+def test_one_that_does_the_steps_does_not(queues):
+    assert inside(queues)[0] == OURS
+
+
+def test_who_was_nicer_already_stays_so():
+    assert inside(["feed"], already=15)[0] == min(OURS + 15, 19)
+
+
+def test_a_session_of_others_is_left_alone():
+    """A process manager may have everything in its own."""
+    niceness, of_the_session = inside(["feed"], leads=False)
+    assert niceness == max(10, OURS)
+    assert of_the_session != "10"
