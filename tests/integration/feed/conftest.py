@@ -75,8 +75,14 @@ class Feed:
 
     def deliver(self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0) -> Delivery:
         place(self.engine)
-        settle = {"settle_seconds": settle_seconds}
-        return deliver(self.engine, name, open_sink=self.open, seconds=seconds, chance=lambda: 0.5, **settle)
+        return deliver(
+            self.engine,
+            name,
+            open_sink=self.open,
+            seconds=seconds,
+            settle_seconds=settle_seconds,
+            chance=lambda: 0.5,
+        )
 
     def open(self, kind: str, settings: Any, *, subscriber: str) -> ListSink:
         name = subscriber.split(".", maxsplit=1)[0]
