@@ -173,7 +173,7 @@ def feed(part: dict[str, Any]) -> str:
     ]
     backlog = table(["", "CDR/s, each run", "µs a CDR: feed", "PostgreSQL", "workers", "ingestor"], rows)
     hooks = table(
-        ["a webhook, events", "p50 ms", "p95 ms", "p99 ms", "most ms"],
+        ["arrival at a webhook", "p50 ms", "p95 ms", "p99 ms", "most ms"],
         [
             [name, *(each[f"{what}_ms"] for what in ("p50", "p95", "p99", "max"))]
             for name, each in result["latency"]["hooks"].items()
