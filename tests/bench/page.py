@@ -46,11 +46,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def measured(part: dict[str, Any]) -> str:
-    """When, and on what."""
+    """When, and on what; whoever measured may have added a note to the file by hand."""
     m = part["machine"]
     return (
         f"Measured {part['at']} on {m['cores']} cores of {m['processor']}, {m['memory']}, {m['system']}, "
-        f"Python {m['python']}, {m['versions']}."
+        f"Python {m['python']}, {m['versions']}.{' ' + part['note'] if 'note' in part else ''}"
     )
 
 
