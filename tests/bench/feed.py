@@ -88,10 +88,10 @@ def measure(bench: Bench, rounds: int, seconds: float, tell: Callable[[str], Non
             stack.start(["feed"])
             engine = make_engine(bench.database_url, application="bench")
             course = Course(bench, stack, outside, engine, tell)
-            result["ten"] = course.ten(rounds)
             with by_itself(stack):
                 result["latency"] = course.latency(seconds)
                 result["dead"] = course.dead(rounds)
+            result["ten"] = course.ten(rounds)
             engine.dispose()
     return result
 
@@ -174,7 +174,8 @@ class Course:
                 pushed = push(url, LATENCY_RATE, seconds, warm[-1].call_ref + 1)
                 delivered(self._engine, self._stack)
                 cost = spent(before, costs(roots | self._bench.server_roots))
-            result = {}
+            finished = self._finished(pushed[0].call_ref)
+            result = {"(its batch is finished)": summary([finished[str(one.call_ref)] - one.at for one in pushed])}
             for name, (each, _) in hooks.items():
                 came = each.came()
                 result[name] = summary([came[str(one.call_ref)] - one.at for one in pushed])
@@ -184,6 +185,14 @@ class Course:
                 )
         cores = {name: round(each.cpu_seconds / seconds, 2) for name, each in cost.items()}
         return {"rate": LATENCY_RATE, "hooks": result, "cores": cores}
+
+    def _finished(self, first_call_ref: int) -> dict[str, float]:
+        """When the batch of each call since was finished, in Unix seconds."""
+        query = """SELECT call_ref, extract(epoch FROM finished_at)::float FROM calls
+                   JOIN batches ON batches.id = calls.id / :places WHERE call_ref::bigint >= :first"""
+        with reading(self._engine) as connection:
+            values = {"places": PLACES, "first": first_call_ref}
+            return dict(map(tuple, connection.execute(text(query), values)))
 
     def ten(self, rounds: int) -> dict[str, Any]:
         """A backlog without a subscriber and with ten, in turns, each first every other time."""

@@ -46,11 +46,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def measured(part: dict[str, Any]) -> str:
-    """When, and on what."""
+    """When, and on what; whoever measured may have added a note to the file by hand."""
     m = part["machine"]
     return (
         f"Measured {part['at']} on {m['cores']} cores of {m['processor']}, {m['memory']}, {m['system']}, "
-        f"Python {m['python']}, {m['versions']}."
+        f"Python {m['python']}, {m['versions']}.{' ' + part['note'] if 'note' in part else ''}"
     )
 
 
@@ -173,7 +173,7 @@ def feed(part: dict[str, Any]) -> str:
     ]
     backlog = table(["", "CDR/s, each run", "µs a CDR: feed", "PostgreSQL", "workers", "ingestor"], rows)
     hooks = table(
-        ["a webhook, events", "p50 ms", "p95 ms", "p99 ms", "most ms"],
+        ["arrival at a webhook", "p50 ms", "p95 ms", "p99 ms", "most ms"],
         [
             [name, *(each[f"{what}_ms"] for what in ("p50", "p95", "p99", "max"))]
             for name, each in result["latency"]["hooks"].items()
