@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from pipeline.errors import PipelineError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -54,7 +56,7 @@ class ProblemDetails(BaseModel):
     errors: list[ParameterProblem] | None = Field(default=None, description="Of `bad-parameter`: each one.")
 
 
-class ProblemError(Exception):
+class ProblemError(PipelineError):
     """A request that cannot be met.
 
     Args:

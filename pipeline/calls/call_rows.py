@@ -107,7 +107,7 @@ def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) 
 
 
 _STORED = (
-    "SELECT id, call_ref, content_hash, kind, "
+    "SELECT id, call_ref, content_hash, record_kind, "
     "  array(SELECT replaced_hash FROM revisions WHERE revisions.call_id = calls.id) AS replaced FROM calls "
 )
 _BY_REF = _STORED + "WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
@@ -121,7 +121,7 @@ def _by_ref(connection: Connection, query: str, source: str, call_refs: Sequence
             row.id,
             row.call_ref,
             frozenset(bytes(each) for each in (row.content_hash, *row.replaced)),
-            row.kind is not None,
+            row.record_kind is not None,
         )
         for row in rows
     }

@@ -56,7 +56,7 @@ COLUMNS: Final = {
     "recording_url_sent": CallColumn("boolean", "cdr.recording_url_sent"),
     "extra": CallColumn("jsonb", "Jsonb(cdr.extra) if cdr.extra else None"),
     "content_hash": CallColumn("bytea", "cdr.content_hash"),
-    "kind": CallColumn("text", "cdr.kind"),
+    "record_kind": CallColumn("text", "cdr.kind"),
 }
 """Every column but those the database fills, in the order of `row_of`."""
 

@@ -34,7 +34,7 @@ class Unclassified(NamedTuple):
 _UNCLASSIFIED = f"""
 SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds, c.talk_seconds,
        (c.recording_url IS NOT NULL OR NOT c.recording_url_sent) AS recording_promised,
-       c.kind IS NOT NULL AS is_pulled
+       c.record_kind IS NOT NULL AS is_pulled
 FROM calls AS c
 WHERE c.id BETWEEN %(first)s AND %(last)s
   AND NOT EXISTS (SELECT FROM dispositions AS d

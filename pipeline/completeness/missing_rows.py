@@ -102,7 +102,7 @@ def settle_missing(connection: Connection, source: str, now: datetime) -> int:
             "  WHEN m.pulled_at IS NULL AND EXISTS (SELECT FROM import_chunks AS i WHERE i.batch_id = c.id >> 16) "
             "  THEN 'imported' ELSE 'arrived late' END "
             "FROM calls AS c WHERE m.source = :source "
-            "AND (m.state = 'found' OR (m.state = 'imported' AND m.pulled_at IS NOT NULL AND c.kind IS NULL)) "
+            "AND (m.state = 'found' OR (m.state = 'imported' AND m.pulled_at IS NOT NULL AND c.record_kind IS NULL)) "
             "AND c.call_ref = m.call_ref AND c.source = m.source"
         ),
         {"source": source, "now": now},

@@ -140,7 +140,7 @@ calls = Table(
     Column("content_hash", LargeBinary, nullable=False),
     Column("normalized_at", AWARE, nullable=False, server_default=NOW),
     # Null: as the dialler sent it; pulled: made of what its API lists, until the real record comes.
-    Column("kind", Text),
+    Column("record_kind", Text),
     PrimaryKeyConstraint("id", postgresql_include=["talk_seconds"]),
     # call_ref first: it also finds a call whose source was not given.
     UniqueConstraint("call_ref", "source"),

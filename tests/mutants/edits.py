@@ -155,8 +155,8 @@ MUTANTS = (
     Mutant(
         "at rest nobody looks",
         "pipeline/ingest/loop.py",
-        "if self._gate.due() or self._list.waiting()",
-        "if self._list.waiting()",
+        "        if self._gate.due():\n            return Ended(Event.SOMETHING)\n",
+        "",
         f"{AT_REST}::test_bad_records_stop_it_though_nothing_more_comes",
     ),
     Mutant(
@@ -164,7 +164,7 @@ MUTANTS = (
         "pipeline/ingest/rules/due.py",
         "return now >= self._at",
         "return True",
-        f"{AT_REST}::test_an_empty_list_is_polled_and_nothing_else_is_asked",
+        f"{AT_REST}::test_an_empty_list_is_waited_at_and_nothing_else_is_asked",
     ),
     Mutant(
         "who is stopped lets the lease run out",

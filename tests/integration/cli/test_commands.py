@@ -60,7 +60,7 @@ def test_a_failure_is_shown_to_scripts_with_all_that_is_known_of_it(pipeline, en
     shown = json.loads(pipeline("failures", "show", str(listed["id"]), "--json").stdout)
     assert " ".join(shown) == (
         "id record_id class step state source call_ref campaign_ref field reason attempts first_failed_at "
-        "last_failed_at retry_at error_type traceback received_at raw edited stored actions text"
+        "last_failed_at retry_at subscriber error_type traceback received_at raw edited stored delivery actions text"
     )
     assert list(listed) == list(shown)[: len(listed)]
     assert (shown["class"], shown["raw"], json.loads(shown["edited"])) == ("data", bad.hex(), json.loads(good))

@@ -32,6 +32,7 @@ BESIDES = {
     "pipeline failures restore": ["--all"],
     "pipeline failures edit": ["--all", "--rename", "duration=call_time"],
     "pipeline failures accept": ["--all"],
+    "pipeline token create": ["--scope", "calls:read", "--source", "*", "--campaign", "*"],
     "pipeline subscriber replay": ["--since", "2026-11-01"],
     "pipeline subscriber rotate": ["--secret-file", "url={file}"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
@@ -47,6 +48,7 @@ NO_DATABASE = {
     "pipeline health",  # looks at files
     "pipeline doctor",  # that the database is away is what it finds
     "pipeline ingest",  # waits the outage out
+    "pipeline api",  # says 503 meanwhile
 }
 COMMANDS = [name for name in ALL_COMMANDS if name not in NO_DATABASE]
 

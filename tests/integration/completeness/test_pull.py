@@ -85,20 +85,23 @@ def test_pulled_and_then_the_real_records_are_one_call_and_one_charge_each(engin
     assert look().missing == len(lost)
     assert pull_now() == Pulled(len(lost), 0, 0)
     drain()
-    stored = rows(engine, "SELECT call_ref, kind, direction, end_code, dial_number FROM calls WHERE kind IS NOT NULL")
+    stored = rows(
+        engine,
+        "SELECT call_ref, record_kind, direction, end_code, dial_number FROM calls WHERE record_kind IS NOT NULL",
+    )
     assert sorted(row[0] for row in stored) == lost
     assert {tuple(row[1:]) for row in stored} == {("pulled", None, None, None)}
     assert sheet(engine).closes
     assert set(states(engine).values()) == {"imported"}
-    assert rows(engine, "SELECT count(*) FROM ledger AS l JOIN calls AS c ON c.id = call_id WHERE c.kind = 'pulled'")[
-        0
-    ][0]
+    assert rows(
+        engine, "SELECT count(*) FROM ledger AS l JOIN calls AS c ON c.id = call_id WHERE c.record_kind = 'pulled'"
+    )[0][0]
 
     dialler.push_late()
     drain()
     look(1)
     assert set(states(engine).values()) == {"arrived late"}
-    assert rows(engine, "SELECT count(*) FROM calls WHERE kind IS NOT NULL OR direction IS NULL") == [(0,)]
+    assert rows(engine, "SELECT count(*) FROM calls WHERE record_kind IS NOT NULL OR direction IS NULL") == [(0,)]
     assert rows(engine, "SELECT count(*) FROM failures") == [(0,)]
     found = {row.call_ref: row for row in rows(engine, NET)}
     assert len(found) == len(dialler.calls)
@@ -142,7 +145,7 @@ def test_pulling_twice_is_once(engine, dialler, look, drain, pull_now):
     assert sum(pull_now(campaign=each).pulled for each in campaigns) == len(lost)
     assert pull_now().pulled == 0
     drain()
-    assert rows(engine, "SELECT count(*) FROM calls WHERE kind = 'pulled'") == [(len(lost),)]
+    assert rows(engine, "SELECT count(*) FROM calls WHERE record_kind = 'pulled'") == [(len(lost),)]
     look(1)
     assert set(states(engine).values()) == {"imported"}, "what was pulled stays so until the real record comes"
 
@@ -209,7 +212,7 @@ def test_two_real_records_that_differ_are_a_conflict_as_ever(engine):
     walk(engine, receive(engine, make_record(call_ref=77), make_record(call_ref=77, call_time=5), make_record()))
     walk_overdue(engine)
     assert rows(engine, "SELECT count(*) FROM failures WHERE class = 'conflict' AND state = 'open'") == [(1,)]
-    assert rows(engine, "SELECT count(*) FROM calls WHERE kind IS NOT NULL") == [(0,)]
+    assert rows(engine, "SELECT count(*) FROM calls WHERE record_kind IS NOT NULL") == [(0,)]
     assert sheet(engine).closes
 
 

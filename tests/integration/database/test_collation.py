@@ -51,6 +51,7 @@ def normalized(engine, *records):
 def stored(engine, *records):
     """Calls as code of the former version left them; this version's knows tables that are not there yet."""
     with engine.begin() as connection:
+        connection.execute(text("ALTER TABLE calls ADD COLUMN IF NOT EXISTS record_kind TEXT"))  # `copy_calls` knows it
         batch_id = connection.scalar(
             text(
                 "INSERT INTO batches (claim, source, records, due_at, normalized_at) "

@@ -123,13 +123,13 @@ CREATE TABLE answered_seconds (
 # A call that was pulled has a kind, and no direction: the API does not say it. Code of the version before reads such a
 # call as any other, and sets a pulled record aside as one of a type that it does not know.
 KIND = """
-ALTER TABLE calls ADD COLUMN kind TEXT;
+ALTER TABLE calls ADD COLUMN IF NOT EXISTS record_kind TEXT;
 ALTER TABLE calls ALTER COLUMN direction DROP NOT NULL;
 """
 
 # Whatever the function is by now: whoever accepts a record takes its kind, too.
 ACCEPTED = "content_hash = new.content_hash,"
-ACCEPTED_WITH_KIND = "content_hash = new.content_hash, kind = new.kind,"
+ACCEPTED_WITH_KIND = "content_hash = new.content_hash, record_kind = new.record_kind,"
 
 # The real record of a call that was pulled takes its place, as `accept_conflict` does it, but for a person: what is
 # replaced was never more than a stand-in. The caller has reopened the call's batch, which holds its steps.
@@ -143,8 +143,8 @@ DECLARE
 BEGIN
     SELECT (jsonb_populate_record(NULL::calls, content)).* INTO new;
     SELECT * INTO stored FROM calls
-    WHERE source = new.source AND call_ref = new.call_ref AND kind = 'pulled' FOR UPDATE;
-    IF NOT FOUND OR new.kind IS NOT NULL THEN
+    WHERE source = new.source AND call_ref = new.call_ref AND record_kind = 'pulled' FOR UPDATE;
+    IF NOT FOUND OR new.record_kind IS NOT NULL THEN
         RAISE EXCEPTION 'call % of % is none that was pulled', new.call_ref, new.source
             USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -169,7 +169,7 @@ BEGIN
         direction = new.direction, dialed_at = new.dialed_at, talk_seconds = new.talk_seconds,
         hold_seconds = new.hold_seconds, end_reason = new.end_reason, end_code = new.end_code,
         recording_url = new.recording_url, recording_url_sent = new.recording_url_sent, extra = new.extra,
-        content_hash = new.content_hash, kind = NULL, normalized_at = now()
+        content_hash = new.content_hash, record_kind = NULL, normalized_at = now()
     WHERE id = stored.id;
     DELETE FROM dispositions WHERE call_id = stored.id;
     DELETE FROM uncharged WHERE call_id = stored.id;
@@ -212,7 +212,7 @@ def downgrade() -> None:
     _change_accepting(ACCEPTED_WITH_KIND, ACCEPTED)
     # What the API did not say was outbound: it lists no other calls as ended.
     op.execute("UPDATE calls SET direction = 'outbound' WHERE direction IS NULL")
-    op.execute("ALTER TABLE calls ALTER COLUMN direction SET NOT NULL, DROP COLUMN kind")
+    op.execute("ALTER TABLE calls ALTER COLUMN direction SET NOT NULL, DROP COLUMN record_kind")
     for name in ("answered_seconds", "missing_calls", "api_halts", "contact_looks", "campaign_looks"):
         op.drop_table(name)
     for name in ("witnesses", "findings", "counter_readings", "campaign_counts", "counted_batches", "counting_marks"):
