@@ -45,9 +45,10 @@ def balance(
     """Show where every record received is, and whether that adds up. Exit code 1 when it does not."""
     format_ = chosen(format_, as_json=as_json)
     check_window(since, until)
-    with database() as engine, engine.connect() as connection:
-        check_source(connection, source)
-        sheet = balance_sheet(connection, since=since, until=until, by=by, source=source)
+    with database() as engine:
+        check_source(engine, source)
+        with engine.connect() as connection:
+            sheet = balance_sheet(connection, since=since, until=until, by=by, source=source)
     if format_ is Format.TABLE:
         show(sheet)
         if since is not None or until is not None:

@@ -11,7 +11,7 @@ from pipeline.batches.sources import known_sources
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain
 from pipeline.cli.tables import Format
-from pipeline.database.engine import make_engine
+from pipeline.database.engine import make_engine, reading
 from pipeline.instants import Clock
 from pipeline.logs.rules.visible import visible
 from pipeline.settings import current_settings
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="For people, spreadsheets or scripts.")]
@@ -70,12 +70,16 @@ def check_window(since: datetime | None, until: datetime | None) -> None:
         raise typer.BadParameter("must be later than --since", param_hint="'--until'")
 
 
-def check_source(connection: Connection, source: str | None) -> None:
+def check_source(engine: Engine, source: str | None) -> None:
     """Whether anything was ever received from a dialler; ends the command when nothing was.
 
     A misspelt one would find nothing wrong.
     """
-    if source is None or source in (known := known_sources(connection)):
+    if source is None:
+        return
+    with reading(engine) as connection:
+        known = known_sources(connection)
+    if source in known:
         return
     there_is = f"there is {', '.join(known)}" if known else "nothing was received from any"
     complain(visible(f"nothing was ever received from a dialler {source}: {there_is}"))

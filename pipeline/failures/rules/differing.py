@@ -27,7 +27,7 @@ def differing_fields(stored: bytes, new: bytes) -> list[Differing]:
         whole = [version.decode("utf-8", "backslashreplace") for version in (stored, new)]
         return [] if whole[0] == whole[1] else [Differing("record", *whole)]
     said, says = _flat(before), _flat(after)
-    pairs = (Differing(field, said.get(field), says.get(field)) for field in dict.fromkeys((*said, *says)))
+    pairs = (Differing(".".join(path), said.get(path), says.get(path)) for path in dict.fromkeys((*said, *says)))
     return [pair for pair in pairs if pair.stored != pair.new]
 
 
@@ -39,12 +39,12 @@ def _object(raw: bytes) -> dict[str, Any] | None:
     return decoded if isinstance(decoded, dict) else None
 
 
-def _flat(record: dict[str, Any], path: str = "") -> dict[str, str]:
-    """Each field that holds no object, by its path, as JSON."""
-    flat: dict[str, str] = {}
+def _flat(record: dict[str, Any], path: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
+    """Each field that holds no object, by its path, as JSON: by its names, for one may have a dot in it."""
+    flat: dict[tuple[str, ...], str] = {}
     for name, value in record.items():
         if isinstance(value, dict) and value:
-            flat |= _flat(value, f"{path}{name}.")
+            flat |= _flat(value, (*path, name))
         else:
-            flat[f"{path}{name}"] = json.dumps(value, ensure_ascii=False, sort_keys=True)
+            flat[*path, name] = json.dumps(value, ensure_ascii=False, sort_keys=True)
     return flat

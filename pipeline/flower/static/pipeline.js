@@ -202,8 +202,11 @@
     at("completeness").replaceChildren(...figures.lines.map((line) => {
       const name = element("th", [line.campaign, " ", element("small", `${line.source}, level ${line.level}: ${line.sure}`)]);
       name.scope = "row";
-      return element("tr", [name, ...["expected", "received", "late", "missing", "unknown"].map((place) =>
-        element("td", number.format(line[place]), "cdr-number"))]);
+      return element("tr", [name, ...["expected", "received", "late", "missing", "unknown"].map((place) => {
+        const cell = element("td", number.format(line[place]), "cdr-number");
+        cell.dataset.label = place;
+        return cell;
+      })]);
     }));
     at("witnesses").replaceChildren(...figures.witnesses.map((each) => element("p",
       `Level ${each.level} of ${each.source}: ${each.state}, ${each.says}.`, "cdr-advice")));

@@ -195,3 +195,10 @@ def test_a_reason_of_blanks_is_none(pipeline, engine):
 def test_what_is_wrong_with_a_command_line_is_said_in_words(pipeline):
     assert "must be a whole number" in pipeline("failures", "show", "x").stderr
     assert "Value error" not in pipeline("failures", "list", "--class", "x").stderr
+
+
+def test_a_balance_of_one_dialler_closes(pipeline, engine):
+    receive(engine, make_record())
+    done = pipeline("balance", "--source", "enigma", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["received"]["records"] == 1

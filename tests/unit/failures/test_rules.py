@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.failures.rules.change import CannotChangeError, Change, changed, problem_of
@@ -80,6 +80,7 @@ def test_a_change_that_cannot_be_names_its_input(change, field):
     assert (problem and problem[0]) == field
 
 
+@example({"": {"": None}, ".": []})
 @given(PAYLOADS)
 def test_a_record_does_not_differ_from_itself(payload):
     """However it is laid out."""
