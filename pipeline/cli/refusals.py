@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.engine import make_url
 
+from pipeline.database.engine import lacks_right
 from pipeline.database.roles import ROLES
 
 if TYPE_CHECKING:
     from sqlalchemy.exc import DBAPIError
 
-MISSING_RIGHT: Final = "42501"
 RIGHTS: Final = ("SELECT", "INSERT", "UPDATE", "DELETE")
 DISK_FULL: Final = "53100"
 GRANTS: Final = "deploy/README.md, Roles in the database, has which role may do what."
@@ -28,7 +28,7 @@ def why_refused(error: DBAPIError, database_url: str) -> tuple[str, str]:
     """
     state = getattr(error.orig, "sqlstate", None)
     said = str(error.orig).strip().splitlines()[0].rstrip(".")
-    if state == MISSING_RIGHT:
+    if lacks_right(error):
         role = _role(database_url)
         verb = (error.statement or "").lstrip().partition(" ")[0].upper()
         needs = f" ({verb})" if verb in RIGHTS else ""  # of a statement that begins otherwise it would be a guess

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.batches.sources import known_sources
+from pipeline.batches.sources import take_turns
 from pipeline.completeness.rules.turns import may_ask
-from pipeline.monitoring.heartbeats import beat, signs_of
+from pipeline.monitoring.heartbeats import beat
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -17,12 +17,7 @@ ASKED: Final = "completeness_asked"
 
 def take_sources(connection: Connection, *, who: str) -> list[str]:
     """The diallers whose workers are to be asked now; the asking is written down."""
-    asked = {sign.source: sign.seconds_ago for sign in signs_of(connection, ASKED)}
-    answered = {sign.source: sign.seconds_ago for sign in signs_of(connection, ANSWERED)}
-    sources = [source for source in known_sources(connection) if may_ask(asked.get(source), answered.get(source))]
-    for source in sources:
-        beat(connection, ASKED, source, who=who)
-    return sources
+    return take_turns(connection, asked=ASKED, done=ANSWERED, may_ask=may_ask, who=who)
 
 
 def answered(connection: Connection, source: str, *, who: str) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
     from sqlalchemy import Connection, Engine, Table
+    from sqlalchemy.exc import SQLAlchemyError
 
 TRANSIENT_SQLSTATES = (
     "08",  # the connection
@@ -40,6 +41,9 @@ TRANSIENT_SQLSTATES = (
     *("3F000", "42501", "42703", "42704", "42883", "42P01", "42P10"),
 )
 """Nothing is wrong with the work, so it is tried again: SQLSTATEs, or what they begin with."""
+
+MISSING_RIGHT = "42501"
+"""The SQLSTATE of what a role may not do."""
 
 # A peer that is gone without a word (power, a cut wire, a paused machine) is noticed within 15 seconds, by both sides.
 KEEPALIVES = {"keepalives_idle": 5, "keepalives_interval": 3, "keepalives_count": 3, "tcp_user_timeout": 15_000}
@@ -134,6 +138,11 @@ def is_outage(error: BaseException) -> bool:
 def is_missing(error: BaseException) -> bool:
     """Whether an error says that a table, a right or the like is missing: only who needs it cannot work."""
     return isinstance(error, DBAPIError) and (getattr(error.orig, "sqlstate", None) or "").startswith("42")
+
+
+def lacks_right(error: SQLAlchemyError) -> bool:
+    """Whether an error says that this role may not do what it was about to."""
+    return isinstance(error, DBAPIError) and getattr(error.orig, "sqlstate", None) == MISSING_RIGHT
 
 
 def is_lock_timeout(error: DBAPIError) -> bool:

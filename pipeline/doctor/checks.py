@@ -21,7 +21,7 @@ from pipeline.batches.sources import known_sources
 from pipeline.billing.tariff_rows import zones_in_force
 from pipeline.completeness.findings import open_findings
 from pipeline.completeness.witnesses import heard
-from pipeline.database.engine import make_engine
+from pipeline.database.engine import lacks_right, make_engine
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.doctor import database_facts, redis_facts
@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
 DEADLINE_SECONDS: Final = 15.0
 PEEKED: Final = 20
-MISSING_RIGHT: Final = "42501"
-"""The SQLSTATE of what a role may not do."""
 OF_ROWS: Final = ("beat", "stops", "recordings", "completeness")
 """What the tables tell, where they can be read."""
 
@@ -132,7 +130,7 @@ def _check_readable_rows(connection: sqlalchemy.Connection, settings: Settings) 
             told.add(verdict.check)
             yield verdict
     except SQLAlchemyError as error:
-        if getattr(getattr(error, "orig", None), "sqlstate", None) != MISSING_RIGHT:
+        if not lacks_right(error):
             raise
         why = "this role may not read the tables that tell it: ask as cdr_read, or as their owner"
         yield from (unknown(each, why) for each in OF_ROWS if each not in told)

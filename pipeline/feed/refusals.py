@@ -120,7 +120,7 @@ def write(connection: Connection, lease: Lease, refused: Refused) -> None:
     }
     said = {"reason": refused.reason, "answer": refused.answer, "request": refused.request}
     connection.execute(
-        _REFUSE, values | {name: text and storable(text)[: CUT_OFF[name]] for name, text in said.items()}
+        _REFUSE, values | {name: given and storable(given)[: CUT_OFF[name]] for name, given in said.items()}
     )
 
 
@@ -141,6 +141,14 @@ def storable(given: str) -> str:
     return given.replace("\0", "\ufffd")
 
 
+def names_of_calls(events: Sequence[Event]) -> dict[str, list[str]]:
+    """The calls of events as a statement takes them: two lists, ``sources`` and ``refs``."""
+    return {
+        "sources": [event.source for event in events],
+        "refs": [storable(event.call_ref) for event in events],
+    }
+
+
 def undelivered_calls(connection: Connection, name: str, events: Sequence[Event]) -> set[tuple[str, str]]:
     """Of the calls of these events those that a refused event of waits for somebody: dialler and reference.
 
@@ -153,11 +161,7 @@ def undelivered_calls(connection: Connection, name: str, events: Sequence[Event]
             "  ON e.source = r.source AND e.call_ref = r.call_ref "
             "WHERE r.subscriber = :name AND r.state IN ('open', 'retrying') AND r.call_ref <> ''"
         ),
-        {
-            "name": name,
-            "sources": [event.source for event in events],
-            "refs": [storable(event.call_ref) for event in events],
-        },
+        {"name": name, **names_of_calls(events)},
     )
     return {(source, call_ref) for source, call_ref in found}
 

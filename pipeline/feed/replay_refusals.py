@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
-from pipeline.feed.refusals import CUT_OFF, storable
+from pipeline.feed.refusals import CUT_OFF, names_of_calls, storable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,10 +56,6 @@ def refused_calls(connection: Connection, replay: Replay, events: Sequence[Event
             "JOIN unnest(cast(:sources AS text[]), cast(:refs AS text[])) AS e (source, call_ref) "
             "  ON e.source = r.source AND e.call_ref = r.call_ref WHERE r.replay_id = :replay AND r.call_ref <> ''"
         ),
-        {
-            "replay": replay.id,
-            "sources": [event.source for event in events],
-            "refs": [storable(event.call_ref) for event in events],
-        },
+        {"replay": replay.id, **names_of_calls(events)},
     )
     return {(source, call_ref) for source, call_ref in found}

@@ -35,6 +35,11 @@ def beat(connection: Connection, name: str, source: str = "", *, who: str) -> No
     )
 
 
+def last_seen(connection: Connection, name: str) -> dict[str, float]:
+    """The seconds since each source's sign of life under this name; one that gave none is left out."""
+    return {sign.source: sign.seconds_ago for sign in signs_of(connection, name)}
+
+
 def signs_of(connection: Connection, name: str) -> list[Sign]:
     """Every sign of life under this name, by source; ages are the database's own."""
     rows = connection.execute(

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
-from pipeline.batches.sources import known_sources
-from pipeline.monitoring.heartbeats import beat, signs_of
+from pipeline.batches.sources import take_turns
 from pipeline.recordings.rules.pace import may_ask
 
 if TYPE_CHECKING:
@@ -30,9 +29,4 @@ def sources_with_recordings_waiting(connection: Connection) -> list[str]:
 
 def take_sources_to_keep(connection: Connection, *, who: str) -> list[str]:
     """The diallers whose recordings workers are to be asked to clean up now; the asking is written down."""
-    asked = {sign.source: sign.seconds_ago for sign in signs_of(connection, KEEPER_ASKED)}
-    done = {sign.source: sign.seconds_ago for sign in signs_of(connection, KEEPER)}
-    sources = [source for source in known_sources(connection) if may_ask(asked.get(source), done.get(source))]
-    for source in sources:
-        beat(connection, KEEPER_ASKED, source, who=who)
-    return sources
+    return take_turns(connection, asked=KEEPER_ASKED, done=KEEPER, may_ask=may_ask, who=who)

@@ -6,10 +6,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import httpx
 from axe_playwright_python.sync_playwright import Axe
+
+from tests.patience import eventually
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
+
+    from pipeline.sandbox.stack import Stack
 
 WIDE, NARROW = 1300, 390
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -107,3 +112,15 @@ def lost_on_the_way(page: Page) -> list[str]:
     else:
         found.append("the focus never leaves the page")
     return found or ([] if seen else ["nothing in the page can be reached"])
+
+
+def until_it_answers(client: httpx.Client, stack: Stack) -> None:
+    """Flower was started: come back when it is there."""
+
+    def answers() -> bool:
+        try:
+            return client.get("/healthcheck").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    eventually(answers, check=stack.check)

@@ -18,6 +18,7 @@ from tornado.web import create_signed_value
 from pipeline.ingest.stops import raise_stop
 from tests.factories import make_record
 from tests.functional.conftest import eventually
+from tests.functional.looking import until_it_answers
 from tests.integration.flow import receive, walk
 
 LOGIN = ("operator", "sandbox")
@@ -39,14 +40,7 @@ def flower(stack, engine):
         stack.start(["flower"])
         client = httpx.Client(base_url=f"{stack.flower_url}{prefix}", auth=auth)
         clients.append(client)
-
-        def answers():
-            try:
-                return client.get("/healthcheck").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        eventually(answers, check=stack.check)
+        until_it_answers(client, stack)
         return client
 
     yield start

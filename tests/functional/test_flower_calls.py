@@ -19,7 +19,6 @@ from sqlalchemy import text
 from pipeline.sandbox.audio import recording_body
 from tests.factories import make_record
 from tests.functional import looking
-from tests.functional.conftest import eventually
 from tests.integration import flow
 from tests.integration.flow import receive, walk
 
@@ -64,14 +63,7 @@ def start(stack, engine, monkeypatch):
         stack.start(["flower"])
         client = httpx.Client(base_url=stack.flower_url, auth=LOGIN)
         clients.append(client)
-
-        def answers():
-            try:
-                return client.get("/healthcheck").status_code == 200
-            except httpx.TransportError:
-                return False
-
-        eventually(answers, check=stack.check)
+        looking.until_it_answers(client, stack)
         return client
 
     yield begin

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from pipeline.feed.rules.event import FINISHED, Event, event_id
 from pipeline.feed.rules.shape import CLOUDEVENTS_TYPE
+from pipeline.feed.sinks import open_sink
 
 
 def event(position: int = 1, place: int = 0, **changes) -> Event:
@@ -23,3 +24,16 @@ def event(position: int = 1, place: int = 0, **changes) -> Event:
 
 def events(count: int, *, position: int = 1) -> list[Event]:
     return [event(position, place) for place in range(count)]
+
+
+def dying(*args, **options):
+    """As `open_sink`, but that whoever delivers dies right behind what its sink took."""
+    sink = open_sink(*args, **options)
+    push = sink.deliver
+
+    def then_die(some):
+        push(some)
+        raise KeyboardInterrupt
+
+    sink.deliver = then_die
+    return sink

@@ -13,6 +13,7 @@ from pipeline.feed.sequence import place
 from pipeline.feed.sinks import open_sink
 from pipeline.feed.sinks.base import SettingError
 from tests.factories import make_record
+from tests.integration.feed_events import dying
 from tests.integration.flow import receive
 
 LIST = "crm:cdrs"
@@ -56,19 +57,8 @@ def test_a_crash_between_the_push_and_our_cursor_repeats_nothing(engine, feed, s
     elements = [make_record() for _ in range(3)]
     receive(engine, *elements)
 
-    def dies(*args, **options):
-        sink = open_sink(*args, **options)
-        push = sink.deliver
-
-        def then_die(events):
-            push(events)
-            raise KeyboardInterrupt
-
-        sink.deliver = then_die
-        return sink
-
     with pytest.raises(KeyboardInterrupt):
-        bring(engine, opener=dies)
+        bring(engine, opener=dying)
     assert bring(engine).outcome == "up to date"
     assert crm.lrange(LIST, 0, -1) == elements
     assert feed.show("crm").delivered == 3

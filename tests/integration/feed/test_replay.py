@@ -17,6 +17,7 @@ from pipeline.feed.sequence import place
 from pipeline.feed.sinks import open_sink
 from pipeline.feed.subscribers import SubscriberError
 from tests.factories import make_record
+from tests.integration.feed_events import dying
 from tests.integration.flow import load, receive, rows, sheet, walk
 
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
@@ -362,19 +363,8 @@ def test_a_list_gets_its_elements_again_and_its_own_cursor_stays(engine, feed, s
     kept = crm.get(cursor)
     begin(engine, "crm")
 
-    def dies(*args, **options):
-        sink = open_sink(*args, **options)
-        push = sink.deliver
-
-        def then_die(events):
-            push(events)
-            raise KeyboardInterrupt
-
-        sink.deliver = then_die
-        return sink
-
     with pytest.raises(KeyboardInterrupt):
-        go_on(engine, dies, "crm")
+        go_on(engine, dying, "crm")
     assert go_on(engine, open_sink, "crm").outcome == "done"
     assert crm.lrange("crm:cdrs", 0, -1) == elements * 2
     assert crm.get(cursor) == kept

@@ -15,7 +15,7 @@ from pipeline.feed.sinks import check_apart, check_settings, open_sink
 from pipeline.feed.sinks.base import FullError, Ours, SettingError, SinkAwayError
 from pipeline.sandbox.servers import free_port
 from tests.factories import make_record
-from tests.integration.feed_events import event, events
+from tests.integration.feed_events import dying, event, events
 from tests.integration.flow import receive
 
 STREAM = "crm:events"
@@ -186,19 +186,8 @@ def test_all_of_the_way(engine, feed, servers, crm):
     receive(engine, *elements)
     place(engine)
 
-    def dies(*args, **options):
-        sink = open_sink(*args, **options)
-        add = sink.deliver
-
-        def then_die(some):
-            add(some)
-            raise KeyboardInterrupt
-
-        sink.deliver = then_die
-        return sink
-
     with pytest.raises(KeyboardInterrupt):
-        deliver(engine, "crm", open_sink=dies, seconds=10)
+        deliver(engine, "crm", open_sink=dying, seconds=10)
     assert deliver(engine, "crm", open_sink=open_sink, seconds=10).outcome == "up to date"
     crm.xgroup_create(STREAM, "readers", id="0")
     [(_, entries)] = redis.Redis.from_url(servers.broker.url).xreadgroup("readers", "one", {STREAM: ">"})
