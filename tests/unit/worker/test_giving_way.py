@@ -20,9 +20,10 @@ found = []
 thread = threading.Thread(target=lambda: found.append(os.getpriority(os.PRIO_PROCESS, 0)))
 thread.start(), thread.join()
 try:
-    found.append(open("/proc/self/autogroup").read().split()[-1])
+    words = open("/proc/self/autogroup").read().split()  # none where the session has no group of its own
 except OSError:
-    found.append(None)
+    words = []
+found.append(words[-1] if words else None)
 print(json.dumps(found))
 """
 OURS = os.getpriority(os.PRIO_PROCESS, 0)
@@ -31,7 +32,7 @@ HAS_AUTOGROUPS = Path("/proc/self/autogroup").exists()
 
 def inside(queues, *, already=0, leads=True):
     command = [sys.executable, "-c", INSIDE, json.dumps(queues), str(already)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, start_new_session=leads)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=leads)
     return json.loads(done.stdout)
 
 
