@@ -178,9 +178,11 @@ class _Walk:
         """Part after part; a word for how it ended."""
         self._ask(sink)
         left = self._lease.replay.at_once if self._lease.replay else None
+        # Of one that took nothing the last time little is read, until it takes something: most often for nothing.
+        most = 1 if self._lease.misses else MOST_EVENTS
         while True:
             with reading(self._engine) as connection:
-                part = read_part(connection, self._cursor, self._wanted, most=MOST_EVENTS)
+                part = read_part(connection, self._cursor, self._wanted, most=most)
             if part.hole is not None:
                 self._expire(part.hole)
             if left is not None:
@@ -192,6 +194,7 @@ class _Walk:
                 return self._done(sink)
             if time.monotonic() > until or left == 0:
                 return "goes on"
+            most = MOST_EVENTS if self.delivered else min(2 * most, MOST_EVENTS)
 
     def _done(self, sink: Sink) -> str:
         """Nothing waits any more: a replay has come to its end, and all that it left beside its sink is removed."""

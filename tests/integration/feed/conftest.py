@@ -37,6 +37,7 @@ class ListSink:
         self._taken = 0
 
     def deliver(self, events: Sequence[Event]) -> None:
+        self._options.setdefault("offered", []).append(len(events))
         if self._options.get("away") or self._options.get("away_after") == self._taken:
             raise SinkAwayError("nobody answers at redis://:hush-hush@there")
         refused = self._options.get("refuses", ())

@@ -341,6 +341,32 @@ def test_one_that_is_away_is_put_off_ever_longer_and_then_gets_all(engine, feed)
     assert (feed.show().misses, feed.show().last_error) == (0, None)
 
 
+def test_one_that_took_nothing_is_offered_little_until_it_takes_some(engine, feed):
+    """What it will not take is read in vain, each time that it is tried, from everybody's database."""
+    feed.add(kinds=(RECEIVED,))
+    receive(engine, *(make_record(call_ref=str(ref)) for ref in range(40)))
+    offered: list[int] = []
+    feed.options["one"] = {"offered": offered, "away": True}
+    for _ in range(2):
+        assert feed.deliver().outcome == "away"
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE subscribers SET due_at = now()"))
+    feed.options["one"]["away"] = False
+    assert feed.deliver().delivered == 40
+    assert offered == [40, 1, 1, 39]
+    assert [ref for _, ref in feed.refs()] == [str(ref) for ref in range(40)]
+
+
+def test_one_that_took_nothing_is_not_kept_by_what_it_does_not_want(engine, feed):
+    feed.add(kinds=(RECEIVED,), campaigns=("sales",))
+    others = [make_record(call_ref=str(ref), ref="other") for ref in range(40)]
+    receive(engine, *others, make_record(call_ref="40", ref="sales"))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE subscribers SET misses = 3"))
+    assert feed.deliver().delivered == 1
+    assert (feed.show().filtered, feed.show().misses) == (40, 0)
+
+
 def test_a_refused_event_is_found_and_the_rest_goes_on(engine, feed):
     feed.add(kinds=(RECEIVED,))
     feed.options["one"] = {"refuses": ("4",)}
