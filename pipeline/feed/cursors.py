@@ -8,16 +8,15 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import select, text
+from sqlalchemy import text
 
-from pipeline.database.tables import subscriber_secrets, subscribers
 from pipeline.feed.rules.event import LAST_PLACE
 from pipeline.feed.rules.filter import Filter
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Row
 
 LEASE_SECONDS: Final = 15.0
 """How long a subscriber is its deliverer's without a sign of it; a deliverer that was killed is replaced then."""
@@ -78,6 +77,8 @@ class Lease(NamedTuple):
     refused: int
     replay: Replay | None = None
     """None: it is the subscriber's main cursor."""
+    again: bool = False
+    """Whether somebody said that something refused is to be delivered again."""
 
 
 def due(connection: Connection) -> list[str]:
@@ -101,35 +102,39 @@ def anybody(connection: Connection) -> bool:
 def take(connection: Connection, name: str) -> Lease | None:
     """Take a subscriber for ourselves; None when it is none, put off, paused, or somebody else's."""
     mine = uuid.uuid4()
-    taken = connection.execute(
-        text(
-            # Of one that older code added, or upgraded from, the events are counted from now on.
-            "UPDATE subscribers SET leased_by = :mine, leased_until = now() + make_interval(secs => :seconds), "
-            "counted_from = coalesce(counted_from, position), "
-            "counted_from_place = CASE WHEN counted_from IS NULL THEN place ELSE counted_from_place END, "
-            "counted_before = CASE WHEN counted_from IS NULL THEN delivered + filtered + refused "
-            "                 ELSE counted_before END "
-            f"WHERE name = :name AND {_FREE}"
-        ),
-        {"mine": mine, "seconds": LEASE_SECONDS, "name": name},
-    )
-    if not taken.rowcount:
-        return None
-    return leased(connection, name, mine)
+    row = connection.execute(_TAKE, {"mine": mine, "seconds": LEASE_SECONDS, "name": name}).one_or_none()
+    return None if row is None else _lease(row, mine)
+
+
+# What it takes to deliver comes with the lease: to ask is most of what a small delivery costs.
+_BESIDE: Final = (
+    "(SELECT settings FROM subscriber_secrets AS of WHERE of.name = subscribers.name) AS hidden, "
+    "EXISTS (SELECT FROM feed_refusals AS of WHERE of.subscriber = subscribers.name AND of.state = 'retrying') AS again"
+)
+_TAKE: Final = text(
+    # Of one that older code added, or upgraded from, the events are counted from now on.
+    "UPDATE subscribers SET leased_by = :mine, leased_until = now() + make_interval(secs => :seconds), "
+    "counted_from = coalesce(counted_from, position), "
+    "counted_from_place = CASE WHEN counted_from IS NULL THEN place ELSE counted_from_place END, "
+    "counted_before = CASE WHEN counted_from IS NULL THEN delivered + filtered + refused "
+    "                 ELSE counted_before END "
+    f"WHERE name = :name AND {_FREE} RETURNING subscribers.*, {_BESIDE}"
+)
 
 
 def leased(connection: Connection, name: str, mine: uuid.UUID) -> Lease:
     """A subscriber with all that delivering to it takes; that it is ours was seen to."""
-    of = subscribers.c
-    row = connection.execute(select(subscribers).where(of.name == name)).one()
-    secrets = subscriber_secrets.c
-    hidden = connection.scalar(select(secrets.settings).where(secrets.name == name)) or {}
+    query = text(f"SELECT subscribers.*, {_BESIDE} FROM subscribers WHERE name = :name")
+    return _lease(connection.execute(query, {"name": name}).one(), mine)
+
+
+def _lease(row: Row[Any], mine: uuid.UUID) -> Lease:
     return Lease(
-        name,
+        row.name,
         mine,
         row.token,
         row.sink,
-        row.settings | hidden,
+        row.settings | (row.hidden or {}),
         Filter(
             tuple(row.sources),
             tuple(row.campaigns),
@@ -142,6 +147,7 @@ def leased(connection: Connection, name: str, mine: uuid.UUID) -> Lease:
         Cursor(row.position, row.place),
         row.misses,
         row.refused,
+        again=row.again,
     )
 
 
@@ -151,7 +157,14 @@ def renew(connection: Connection, lease: Lease) -> bool:
 
 
 def advance(
-    connection: Connection, lease: Lease, to: Cursor, *, delivered: int, filtered: int, refused: int = 0
+    connection: Connection,
+    lease: Lease,
+    to: Cursor,
+    *,
+    delivered: int,
+    filtered: int,
+    refused: int = 0,
+    lets_go: bool = False,
 ) -> str | None:
     """Move the cursor behind what was delivered; its state, of which only ``active`` goes on. None: not ours any more.
 
@@ -165,12 +178,15 @@ def advance(
         delivered: events taken since it was last moved.
         filtered: events passed over.
         refused: those that the other side would not have, or that somebody gave up.
+        lets_go: nothing more is to be delivered for now, and the lease is given back.
     """
+    lease_until = "NULL" if lets_go else "now() + make_interval(secs => :seconds)"
     return change_leased(
         connection,
         lease,
         "position = :position, place = :place, delivered = delivered + :delivered, filtered = filtered + :filtered, "
-        "refused = refused + :refused, leased_until = now() + make_interval(secs => :seconds), "
+        f"refused = refused + :refused, leased_until = {lease_until}, "
+        f"leased_by = {'NULL' if lets_go else 'leased_by'}, "
         "misses = CASE WHEN :delivered > 0 THEN 0 ELSE misses END, "
         "last_error = CASE WHEN :delivered > 0 THEN NULL ELSE last_error END, "
         "delivered_at = CASE WHEN :delivered > 0 THEN clock_timestamp() ELSE delivered_at END" + _paced(lease),

@@ -120,8 +120,9 @@ def deliver(
         except SinkAwayError as error:
             return walk.missed(error)
         finally:
-            with engine.begin() as connection:
-                cursors.let_go(connection, lease)
+            if not walk.let_go:
+                with engine.begin() as connection:
+                    cursors.let_go(connection, lease)
     return Delivery(outcome, walk.delivered, walk.refused)
 
 
@@ -173,6 +174,8 @@ class _Walk:
         self._stood: set[tuple[int, int]] = set()
         """Such that nobody gave up: they are tried again."""
         self.delivered = self.refused = 0
+        self.let_go = False
+        """Whether the lease was given back with the last that was written."""
 
     def go(self, sink: Sink, *, until: float) -> str:
         """Part after part; a word for how it ended."""
@@ -269,7 +272,7 @@ class _Walk:
                 if now > until:
                     return False
         if part.behind != self._cursor:
-            self._advance(part.behind)
+            self._advance(part.behind, lets_go=part.is_last and self._lease.replay is None)
         return True
 
     def _settle(self) -> None:
@@ -328,8 +331,13 @@ class _Walk:
             f"event {event.event_id} of call {event.call_ref} was refused, and none may overtake it: {said.reason}"
         )
 
-    def _advance(self, to: Cursor) -> None:
-        """Move the cursor; each event that it passes is counted there and then as what became of it, and once."""
+    def _advance(self, to: Cursor, *, lets_go: bool = False) -> None:
+        """Move the cursor; each event that it passes is counted there and then as what became of it, and once.
+
+        Args:
+            to: where it is then.
+            lets_go: with it the lease is given back.
+        """
         refused = [each for each in self._held if each.event[:2] <= to]
         passed = [each for each in self._passed if each <= to]
         given_up = {each for each in self._given_up if each <= to}
@@ -341,6 +349,7 @@ class _Walk:
                 delivered=self._uncounted,
                 filtered=len(passed),
                 refused=len(refused) + len(given_up),
+                lets_go=lets_go,
             )
             if state is not None:
                 for each in refused:
@@ -350,7 +359,7 @@ class _Walk:
         self.delivered += self._uncounted
         self.refused += len(refused)
         self._cursor, self._uncounted, self._passed = to, 0, self._passed[len(passed) :]
-        self._advanced_at = time.monotonic()
+        self._advanced_at, self.let_go = time.monotonic(), lets_go
         self._held = [each for each in self._held if each.event[:2] > to]
         self._given_up -= given_up
         if state != "active":

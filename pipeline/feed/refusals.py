@@ -178,12 +178,6 @@ def beyond(connection: Connection, name: str, cursor: Cursor) -> dict[tuple[int,
     return {(position, place): state for position, place, state in found}
 
 
-def any_to_deliver(connection: Connection, name: str) -> bool:
-    """Whether anything is to be delivered to a subscriber again."""
-    asked = text("SELECT EXISTS (SELECT FROM feed_refusals WHERE subscriber = :name AND state = 'retrying')")
-    return bool(connection.scalar(asked, {"name": name}))
-
-
 def to_deliver(connection: Connection, lease: Lease, *, limit: int) -> list[Refusal]:
     """What is to be delivered to a subscriber again, in the feed's order, but for what its cursor comes to anyway.
 

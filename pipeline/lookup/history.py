@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, exists, select, tuple_
 
 from pipeline.database import tables
 from pipeline.database.narrowing import among
@@ -203,44 +203,97 @@ def history_of(connection: Connection, call_ref: str, source: str) -> History:
 
 def histories_of(connection: Connection, call_ids: Sequence[int]) -> dict[int, History]:
     """Some calls with all that followed from them, by their ids; a query a table, however many they are."""
-    of = tables.calls.c
-    keys = {
-        row.id: row
-        for row in connection.execute(
-            select(of.id, of.normalized_at, of.content_hash).where(among(of.id, list(call_ids))).order_by(of.id)
-        )
-    }
-    ids = list(keys)
-    calls = _one_each(connection, CallRow, tables.calls, of.id, ids)
-    replaced = _replaced(connection, ids)
+    found = _calls(connection, call_ids)
+    ids = list(found)
+    calls = {call_id: each.call for call_id, each in found.items()}
+    there = _there(connection, ids, calls)
+    replaced = _replaced(connection, ids) if there.revisions else defaultdict(list)
     records = {call_id: [call_id, *(version.record_id for version in replaced[call_id])] for call_id in ids}
     owners = {record_id: call_id for call_id, each in records.items() for record_id in each}
     batches = _batches(connection, owners)
-    dispositions = _one_each(connection, DispositionRow, tables.dispositions, tables.dispositions.c.call_id, ids)
     charges = _lines(connection, ids)
-    uncharged = _one_each(connection, UnchargedRow, tables.uncharged, tables.uncharged.c.call_id, ids)
-    recordings = _recordings(connection, ids)
-    failures = _failures(connection, owners, calls)
-    duplicates = _rows(connection, DuplicateRow, tables.duplicates, tables.duplicates.c.call_id, ids)
-    actions = _rows(connection, ActionRow, tables.actions, tables.actions.c.record_id, list(owners))
+    failures = _failures(connection, owners, calls) if there.failures else defaultdict(list)
+    repeated, done = tables.duplicates, tables.actions
+    duplicates = _rows(connection, DuplicateRow, repeated, repeated.c.call_id, ids if there.duplicates else [])
+    acted_on = list(owners) if there.actions or there.revisions else []
+    actions = _rows(connection, ActionRow, done, done.c.record_id, acted_on)
     return {
         call_id: History(
             call_id,
-            row.normalized_at,
-            bytes(row.content_hash),
-            calls[call_id],
+            each.normalized_at,
+            each.content_hash,
+            each.call,
             batches[call_id],
-            dispositions.get(call_id),
+            each.disposition,
             charges[call_id],
-            uncharged.get(call_id),
-            recordings.get(call_id),
+            each.uncharged,
+            each.recording,
             failures[call_id],
             duplicates[call_id],
             [action for record_id in records[call_id] for action in actions[record_id]],
             replaced[call_id],
         )
-        for call_id, row in keys.items()
+        for call_id, each in found.items()
     }
+
+
+class _Call(NamedTuple):
+    """A call with what there is at most one of."""
+
+    normalized_at: datetime
+    content_hash: bytes
+    call: CallRow
+    disposition: DispositionRow | None
+    uncharged: UnchargedRow | None
+    recording: RecordingOfCall | None
+
+
+def _calls(connection: Connection, call_ids: Sequence[int]) -> dict[int, _Call]:
+    """One statement, for what it costs to ask is most of what a few calls cost."""
+    calls, dispositions, uncharged = tables.calls, tables.dispositions, tables.uncharged
+    recordings = tables.recordings
+    columns: list[list[ColumnElement[Any]]] = [
+        [calls.c.id, calls.c.normalized_at, calls.c.content_hash],
+        [calls.c[name] for name in CallRow._fields],
+        [dispositions.c.call_id, *(dispositions.c[name] for name in DispositionRow._fields)],
+        [uncharged.c.call_id, *(uncharged.c[name] for name in UnchargedRow._fields)],
+        [recordings.c.call_id, *(recordings.c[each.name] for each in fields(RecordingOfCall))],
+    ]
+    joined = calls
+    for table in (dispositions, uncharged, recordings):
+        joined = joined.outerjoin(table, table.c.call_id == calls.c.id)  # type: ignore[assignment]
+    query = select(*(column for some in columns for column in some)).select_from(joined)
+    found = {}
+    for row in connection.execute(query.where(among(calls.c.id, list(call_ids))).order_by(calls.c.id)):
+        rest = iter(tuple(row))
+        key, call, *parts = [[next(rest) for _ in some] for some in columns]
+        disposition, free, recording = (part[1:] if part[0] is not None else None for part in parts)
+        found[key[0]] = _Call(
+            normalized_at=key[1],
+            content_hash=bytes(key[2]),
+            call=CallRow(*call),
+            disposition=None if disposition is None else DispositionRow(*disposition),
+            uncharged=None if free is None else UnchargedRow(*free),
+            recording=None if recording is None else RecordingOfCall(*recording),
+        )
+    return found
+
+
+class _There(NamedTuple):
+    """Whether some calls have any of what few have."""
+
+    revisions: bool
+    failures: bool
+    duplicates: bool
+    actions: bool
+    """Of the records they came in; those accepted later may have more."""
+
+
+def _there(connection: Connection, call_ids: Sequence[int], calls: Mapping[int, CallRow]) -> _There:
+    of = (tables.revisions.c.call_id, tables.duplicates.c.call_id, tables.actions.c.record_id)
+    revisions, duplicates, actions = (exists().where(among(column, call_ids)) for column in of)
+    failures = exists().where(_of_them(call_ids, calls))
+    return _There(*connection.execute(select(revisions, failures, duplicates, actions)).one())
 
 
 def _replaced(connection: Connection, call_ids: Sequence[int]) -> dict[int, list[Version]]:
@@ -278,13 +331,6 @@ def _batches(connection: Connection, owners: Mapping[int, int]) -> dict[int, lis
     return defaultdict(list, {call_id: list(each.values()) for call_id, each in batches.items()})
 
 
-def _recordings(connection: Connection, call_ids: Sequence[int]) -> dict[int, RecordingOfCall]:
-    of = tables.recordings.c
-    columns = select(of.call_id, *(of[each.name] for each in fields(RecordingOfCall)))
-    rows = connection.execute(columns.where(among(of.call_id, call_ids)))
-    return {call_id: RecordingOfCall(*row) for call_id, *row in rows}
-
-
 def _failures(
     connection: Connection, owners: Mapping[int, int], calls: Mapping[int, CallRow]
 ) -> dict[int, list[FailureRow]]:
@@ -293,7 +339,7 @@ def _failures(
     named = {(call.call_ref, call.source): call_id for call_id, call in calls.items()}
     rows = connection.execute(
         select(of.call_ref, of.source, *(of[name] for name in FailureRow._fields))
-        .where(among(of.record_id, list(owners)) | tuple_(of.call_ref, of.source).in_(list(named)))
+        .where(_of_them(list(owners), calls))
         .order_by(of.id)
     )
     found: dict[int, list[FailureRow]] = defaultdict(list)
@@ -302,6 +348,12 @@ def _failures(
         owner = owners.get(failure.record_id)
         found[named[call_ref, source] if owner is None else owner].append(failure)
     return found
+
+
+def _of_them(record_ids: Sequence[int], calls: Mapping[int, CallRow]) -> ColumnElement[bool]:
+    of = tables.failures.c
+    named = [(call.call_ref, call.source) for call in calls.values()]
+    return among(of.record_id, record_ids) | tuple_(of.call_ref, of.source).in_(named)
 
 
 def _lines(connection: Connection, call_ids: Sequence[int]) -> dict[int, list[LineRow]]:
@@ -333,12 +385,8 @@ def _rows(
     names: tuple[str, ...] = row._fields  # type: ignore[attr-defined]  # a NamedTuple's
     query: Select[tuple[Any, ...]] = select(key.label("key"), *(table.c[name] for name in names))
     found: dict[int, list[Row]] = defaultdict(list)
+    if not values:
+        return found
     for value, *rest in connection.execute(query.where(among(key, values)).order_by(*table.primary_key.columns)):
         found[value].append(row(*rest))
     return found
-
-
-def _one_each(
-    connection: Connection, row: type[Row], table: Table, key: ColumnElement[int], values: Sequence[int]
-) -> dict[int, Row]:
-    return {value: found[0] for value, found in _rows(connection, row, table, key, values).items()}
