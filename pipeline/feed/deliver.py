@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.cursors import Lease
     from pipeline.feed.reading import Part
     from pipeline.feed.rules.event import Event
@@ -88,6 +89,7 @@ def deliver(
     settle_seconds: float = SETTLE_SECONDS,
     chance: Callable[[], float] = random.random,
     take: Callable[[Connection, str], Lease | None] = cursors.take,
+    calls: CallsTold | None = None,
 ) -> Delivery:
     """Bring a subscriber what waits for it, until nothing does or the time is up.
 
@@ -99,12 +101,13 @@ def deliver(
         settle_seconds: how long the cursor may stand behind what was taken.
         chance: for the jitter.
         take: what is taken: its main cursor, or that of its replay (``pipeline.feed.replays.take_replay``).
+        calls: where calls that another subscriber was just told of are kept; None: nothing is.
     """
     with engine.begin() as connection:
         lease = take(connection, name)
     if lease is None:
         return Delivery("nothing to do")
-    walk = _Walk(engine, lease, chance, settle_seconds)
+    walk = _Walk(engine, lease, chance, settle_seconds, calls)
     until = time.monotonic() + seconds
     with _kept(engine, lease):
         try:
@@ -161,8 +164,15 @@ def _kept(engine: Engine, lease: Lease) -> Iterator[None]:
 class _Walk:
     """One going through what waits for a subscriber."""
 
-    def __init__(self, engine: Engine, lease: Lease, chance: Callable[[], float], settle_seconds: float) -> None:
-        self._engine, self._lease, self._chance = engine, lease, chance
+    def __init__(
+        self,
+        engine: Engine,
+        lease: Lease,
+        chance: Callable[[], float],
+        settle_seconds: float,
+        calls: CallsTold | None,
+    ) -> None:
+        self._engine, self._lease, self._chance, self._calls = engine, lease, chance, calls
         self._cursor = self._taken = self._reached = lease.cursor
         self._settle_seconds, self._advanced_at = settle_seconds, time.monotonic()
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
@@ -185,7 +195,7 @@ class _Walk:
         most = 1 if self._lease.misses else MOST_EVENTS
         while True:
             with reading(self._engine) as connection:
-                part = read_part(connection, self._cursor, self._wanted, most=most)
+                part = read_part(connection, self._cursor, self._wanted, most=most, calls=self._calls)
             if part.hole is not None:
                 self._expire(part.hole)
             if left is not None:

@@ -8,12 +8,11 @@ from sqlalchemy import text
 
 from pipeline.calls.rules.raw_record import decode_record
 from pipeline.errors import DataError
+from pipeline.feed.calls_told import OfEvent, nothing_kept
 from pipeline.feed.contact_events import contact_data, contacts_changed
 from pipeline.feed.cursors import Cursor
 from pipeline.feed.rules.event import CHANGED, LAST_PLACE, RECEIVED, content_revision, event_id
 from pipeline.feed.rules.shape import CALL, RAW, Subject, shaped
-from pipeline.lookup.history import histories_of
-from pipeline.lookup.told import as_dict
 from pipeline.record_ids import first_record
 
 if TYPE_CHECKING:
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.contact_events import Named
     from pipeline.feed.rules.event import Event
     from pipeline.feed.rules.filter import Filter
@@ -107,7 +107,9 @@ class Wanted(NamedTuple):
         return self.filter.lets_row(row.kind, row.source)
 
 
-def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: int) -> Part:
+def read_part(
+    connection: Connection, cursor: Cursor, wanted: Wanted, *, most: int, calls: CallsTold | None = None
+) -> Part:
     """The events behind a cursor, as many as one delivery may hold.
 
     Args:
@@ -115,13 +117,14 @@ def read_part(connection: Connection, cursor: Cursor, wanted: Wanted, *, most: i
         cursor: the last event that was taken or passed over.
         wanted: what is let through, and its shape.
         most: the most records to look at, and so the most events.
+        calls: where calls that somebody was just told of are kept; None: they are looked up.
     """
     rows = _rows(connection, cursor, wanted.last)
     if hole := _hole(rows, cursor, wanted.last):
         return Part([], [], cursor, hole=hole)
     spans, behind = _spans(rows, cursor, wanted, most)
     subjects, passed = _subjects(connection, spans, wanted)
-    events = _shaped(connection, subjects, wanted)
+    events = _shaped(connection, subjects, wanted, calls or nothing_kept())
     is_last = len(rows) < ROWS_AT_ONCE and (not rows or behind == Cursor(rows[-1].position, LAST_PLACE))
     return Part(events, passed, behind, is_last=is_last)
 
@@ -146,21 +149,22 @@ def read_events(
             assert record_id is not None
             spans.append(Span(row, record_id, record_id))
     subjects, _ = _subjects(connection, spans, wanted)
-    return {(event.position, event.place): event for event in _shaped(connection, subjects, wanted)}
+    return {(event.position, event.place): event for event in _shaped(connection, subjects, wanted, nothing_kept())}
 
 
-def _shaped(connection: Connection, subjects: Sequence[_About], wanted: Wanted) -> list[Event]:
-    calls: dict[int, dict[str, Any]] = {}
+def _shaped(connection: Connection, subjects: Sequence[_About], wanted: Wanted, told: CallsTold) -> list[Event]:
+    calls: dict[OfEvent, dict[str, Any]] = {}
     if wanted.shape == CALL:
-        ids = sorted({each.record_id for each in subjects if each.subject.kind not in {RECEIVED, CHANGED}})
-        calls = {call_id: as_dict(history) for call_id, history in histories_of(connection, ids).items()}
+        calls = told.look_up(
+            connection, [each.of_event for each in subjects if each.subject.kind not in {RECEIVED, CHANGED}]
+        )
     changed = contact_data(connection, [each.contact for each in subjects if each.contact], wanted.shape, wanted.fields)
     return [
         shaped(
             each.subject,
             wanted.shape,
             raw=each.raw,
-            call=None if each.subject.kind == RECEIVED else calls.get(each.record_id),
+            call=None if each.subject.kind == RECEIVED else calls.get(each.of_event),
             fields=wanted.fields,
             contact=None if each.contact is None else changed[each.contact],
         )
@@ -234,6 +238,10 @@ class _About(NamedTuple):
     raw: bytes
     contact: Named | None = None
     """The contact that changed, with the call that did it."""
+
+    @property
+    def of_event(self) -> OfEvent:
+        return OfEvent(self.subject.position, self.record_id)
 
 
 def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> tuple[list[_About], list[Cursor]]:

@@ -13,6 +13,7 @@ from pipeline.celery import log, note, task
 from pipeline.database.engine import reading
 from pipeline.feed import cursors
 from pipeline.feed import deliver as delivering
+from pipeline.feed.calls_told import CallsTold
 from pipeline.feed.replays import due_replays, take_replay
 from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.sequence import place
@@ -50,6 +51,7 @@ class _Known:
     anybody = False
 
 
+_TOLD: Final = CallsTold()
 _TURNS: Final = Turns(SEQUENCED_AGAIN_SECONDS)
 
 
@@ -126,7 +128,7 @@ def replay(name: str) -> str:
 
 def _deliver(name: str, take: Callable[[Connection, str], Lease | None]) -> Delivery:
     opener = functools.partial(open_sink, ours=sinks_know())
-    done = delivering.deliver(engine(), name, open_sink=opener, seconds=DELIVER_SECONDS, take=take)
+    done = delivering.deliver(engine(), name, open_sink=opener, seconds=DELIVER_SECONDS, take=take, calls=_TOLD)
     note(delivered=done.delivered, refused=done.refused, idle=done.outcome in {"nothing to do", "full"})
     return done
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
+    from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.rules.event import Event
 
 
@@ -77,7 +78,9 @@ class Feed:
         with self.engine.begin() as connection:
             subscribers.add(connection, new, who="test", from_start=from_start)
 
-    def deliver(self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0) -> Delivery:
+    def deliver(
+        self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0, calls: CallsTold | None = None
+    ) -> Delivery:
         place(self.engine)
         return deliver(
             self.engine,
@@ -86,6 +89,7 @@ class Feed:
             seconds=seconds,
             settle_seconds=settle_seconds,
             chance=lambda: 0.5,
+            calls=calls,
         )
 
     def open(self, kind: str, settings: Any, *, subscriber: str) -> ListSink:
