@@ -179,15 +179,16 @@ class BoundedTransport(httpx.HTTPTransport):
         connections: the most at once.
         addresses: where a host may be, asked for each connection, which goes to one of those; raises OSError to allow
             none. As `addresses_of`.
+        kept_seconds: how long a connection is kept that nothing goes over.
     """
 
-    def __init__(self, *, connections: int, addresses: Addresses = addresses_of) -> None:
+    def __init__(self, *, connections: int, addresses: Addresses = addresses_of, kept_seconds: float = 5.0) -> None:
         super().__init__(verify=_trusted(), trust_env=False)
         # httpx has no setting for the network's side of it.
         self._pool = httpcore.ConnectionPool(
             ssl_context=_trusted(),
             max_connections=connections,
             max_keepalive_connections=connections,
-            keepalive_expiry=5.0,
+            keepalive_expiry=kept_seconds,
             network_backend=_Backend(addresses),
         )

@@ -26,6 +26,7 @@ from pipeline.feed.rules.address import is_public
 from pipeline.feed.rules.answer import Answer, meaning
 from pipeline.feed.rules.request import many, one
 from pipeline.feed.sinks.base import RefusedError, SettingError, SinkAwayError
+from pipeline.feed.sinks.kept_clients import KEPT_SECONDS, KeptClients
 from pipeline.feed.sinks.signatures import PrivateKey, bare, signers, texts
 from pipeline.logs.rules.secrets import is_unmistakable, mask, secrets_of
 
@@ -78,13 +79,12 @@ class Webhook:
 
     Args:
         settings: ``url``, ``secret`` (several of either kind by blank, while one is rotated) and ``batch``; checked.
-        subscriber: not needed.
+        subscriber: whose connection is used again.
         ours: whose ``allowed_hosts`` may be anywhere.
         seconds: what one exchange may take.
     """
 
     def __init__(self, settings: Mapping[str, Any], *, subscriber: str, ours: Ours, seconds: float = SECONDS) -> None:
-        del subscriber
         url = _parsed(settings["url"])
         self.most_events = settings.get("batch", 1)
         self._seconds = seconds
@@ -95,14 +95,9 @@ class Webhook:
         secrets = texts(settings["secret"])
         self._signers = signers(settings["secret"])
         self._hidden = {*secrets, *map(bare, secrets), *_secret_parts(url)}
-        self._client = httpx.Client(
-            auth=httpx.BasicAuth(url.username, url.password) if url.userinfo else None,
-            headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "enigma-cdr-pipeline"},
-            timeout=httpx.Timeout(seconds),
-            transport=BoundedTransport(connections=1, addresses=self._addresses),
-            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
-            trust_env=False,  # a proxy would look the name up itself, and reach what we may not
-        )
+        self._key = (subscriber, str(url.copy_with(password=None)), url.password, self._allowed, seconds)
+        self._client = _KEPT.take(self._key) or _client(url, seconds, is_allowed=self._allowed)
+        self._is_well = False
 
     def deliver(self, events: Sequence[Event]) -> None:
         """Send them, as many in a request as the settings say.
@@ -117,6 +112,7 @@ class Webhook:
     def _send(self, request: Request) -> None:
         headers = {"Content-Type": request.content_type, **self._signed(request)}
         exchange = Exchange(until=time.monotonic() + self._seconds, head_seconds=self._seconds)
+        self._is_well = False
         try:
             with (
                 bounded(exchange),
@@ -124,6 +120,7 @@ class Webhook:
             ):
                 exchange.answered()
                 self._heed(response, request)
+                self._is_well = True
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise SinkAwayError(f"{self._host} cannot be reached: {self._masked(str(error))}") from None
         except httpx.TimeoutException:
@@ -159,16 +156,6 @@ class Webhook:
         head = f"POST to {self._host}\nContent-Type: {request.content_type}\nwebhook-id: {request.message_id}\n\n"
         return head + mask(request.body.decode()[:REQUEST_CHARACTERS], self._hidden)
 
-    def _addresses(self, host: str, port: int, seconds: float | None) -> list[str]:
-        """Where a connection may go, each time one is opened: a name may lead elsewhere by then."""
-        found = addresses_of(host, port, seconds)
-        if self._allowed:
-            return found
-        public = [each for each in found if is_public(each)]
-        if not public:
-            raise OSError(_forbidden(self._host, found[0]))
-        return public
-
     def _masked(self, text: str) -> str:
         return cut(mask(text, self._hidden).strip(), ANSWER_CHARACTERS)
 
@@ -179,8 +166,41 @@ class Webhook:
         """Nothing is kept."""
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Keep the connection for a moment, if all is well with it."""
+        if self._is_well:
+            self._is_well = False
+            _KEPT.keep(self._key, self._client)
+        else:
+            self._client.close()
+
+
+_KEPT: Final = KeptClients()
+
+
+def _client(url: httpx.URL, seconds: float, *, is_allowed: bool) -> httpx.Client:
+    return httpx.Client(
+        auth=httpx.BasicAuth(url.username, url.password) if url.userinfo else None,
+        headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "enigma-cdr-pipeline"},
+        timeout=httpx.Timeout(seconds),
+        transport=BoundedTransport(
+            connections=1, addresses=_anywhere if is_allowed else _public, kept_seconds=KEPT_SECONDS
+        ),
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
+        trust_env=False,  # a proxy would look the name up itself, and reach what we may not
+    )
+
+
+def _anywhere(host: str, port: int, seconds: float | None) -> list[str]:
+    return addresses_of(host, port, seconds)
+
+
+def _public(host: str, port: int, seconds: float | None) -> list[str]:
+    """Where a connection may go, each time one is opened: a name may lead elsewhere by then."""
+    found = addresses_of(host, port, seconds)
+    public = [each for each in found if is_public(each)]
+    if not public:
+        raise OSError(_forbidden(_bare(host), found[0]))
+    return public
 
 
 def _parsed(url: Any) -> httpx.URL:

@@ -139,6 +139,20 @@ def test_no_cookie_no_proxy_no_netrc(opened, receiver, monkeypatch, tmp_path):
     assert receiver.connections == 1, "a connection is used again"
 
 
+def test_the_next_delivery_goes_over_the_same_connection_while_all_is_well(opened, receiver):
+    for _ in range(2):
+        with contextlib.closing(opened()) as sink:
+            sink.deliver(events(1))
+    assert receiver.connections == 1
+    receiver.status = 500
+    with contextlib.closing(opened()) as sink, pytest.raises(SinkAwayError):
+        sink.deliver(events(1))
+    receiver.status = 204
+    with contextlib.closing(opened()) as sink:
+        sink.deliver(events(1))
+    assert receiver.connections == 2
+
+
 def test_a_login_in_the_url_is_sent_and_never_shown(opened, receiver, caplog):
     caplog.set_level(logging.DEBUG)
     receiver.answers(500, b"Basic hush-hush-hush and /hook/t0ken-of-mine are unknown, as is " + SECRET.encode())
