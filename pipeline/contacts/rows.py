@@ -67,8 +67,13 @@ _BEST_FIRST: Final[LiteralString] = (
 )
 
 
+def _numbered(calls: LiteralString, partition: LiteralString = "") -> LiteralString:
+    """Some calls with their places among those of a contact: an ordered aggregate would sort them for each column."""
+    return f"SELECT c.*, row_number() OVER ({partition} ORDER BY {_BEST_FIRST}) AS nth FROM ({calls}) AS c"
+
+
 def _best(column: LiteralString) -> LiteralString:
-    return f"(array_agg(c.{column} ORDER BY {_BEST_FIRST}))[1]"
+    return f"max(c.{column}) FILTER (WHERE c.nth = 1)"
 
 
 _SAYS: Final[dict[str, LiteralString]] = {
@@ -107,6 +112,11 @@ _LOCKING: Final[LiteralString] = (
     f"ON CONFLICT ({_KEY}) DO UPDATE SET source = excluded.source WHERE false"
 )
 
+_NEWLY_NAMED: Final[LiteralString] = _numbered(
+    f"SELECT {_IN_BYTES}, {_OF_A_CALL} FROM {_CLASSIFIED_IN_SPAN} AND NOT (SELECT thorough FROM looked)",
+    f"PARTITION BY {_KEY}",
+)
+
 # A contact without a row is new: no call of it was here before, and calls of it that come at the same time find the row
 # and count this one. That does not hold where a version before left batches without this step, nor for a contact that a
 # call named until it was replaced; then nothing is made here. An index is asked, and never the planner's guess.
@@ -123,7 +133,7 @@ WITH looked AS MATERIALIZED (
   FROM calls AS c WHERE id {_IN_SPAN}
 ), named AS MATERIALIZED (
   SELECT contact_ref, campaign_ref, source, {_COMES_TO}, max(c.id) AS caused_by
-  FROM (SELECT {_IN_BYTES}, {_OF_A_CALL} FROM {_CLASSIFIED_IN_SPAN} AND NOT (SELECT thorough FROM looked)) AS c
+  FROM ({_NEWLY_NAMED}) AS c
   GROUP BY {_KEY}
 ), made AS (
   INSERT INTO contacts ({_KEY}, {COLUMNS}, caused_by) SELECT {_KEY}, {COLUMNS}, caused_by FROM named ORDER BY {_KEY}
@@ -179,7 +189,7 @@ def _counted(keys: LiteralString) -> LiteralString:
     return (
         f"keys AS MATERIALIZED ({keys}), counted AS (SELECT key.*, come.* "
         f"FROM unnest({lists}) AS key ({_KEY}, cause, replaced_by) "
-        f"CROSS JOIN LATERAL (SELECT {_COMES_TO} FROM ({calls}) AS c) AS come)"
+        f"CROSS JOIN LATERAL (SELECT {_COMES_TO} FROM ({_numbered(calls)}) AS c) AS come)"
     )
 
 

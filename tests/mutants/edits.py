@@ -477,9 +477,16 @@ MUTANTS = (
     Mutant(
         "a look at the feed holds what the sink takes at once",
         "pipeline/feed/deliver.py",
-        "self._wanted, most=MOST_EVENTS)",
-        "self._wanted, most=min(sink.most_events, MOST_EVENTS))",
+        "self._wanted, most=most, calls",
+        "self._wanted, most=min(sink.most_events, most), calls",
         f"{FEED}::test_who_takes_one_at_a_time_waits_for_none_of_the_others_calls",
+    ),
+    Mutant(
+        "as much is read for one that takes nothing",
+        "pipeline/feed/deliver.py",
+        "most = 1 if self._lease.misses else MOST_EVENTS",
+        "most = MOST_EVENTS",
+        f"{FEED}::test_one_that_took_nothing_is_offered_little_until_it_takes_some",
     ),
     Mutant(
         "what is passed over is counted a part at a time",
