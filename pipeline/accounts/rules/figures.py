@@ -29,7 +29,9 @@ FORMS: Final = {
 """The marks of each form, before the decimals and between the thousands, as expressions; its name is an example."""
 
 MOST_DIGITS: Final = 12
-"""Before the decimals, and after."""
+"""Before the decimals."""
+MOST_DECIMALS: Final = 20
+"""A spreadsheet writes parts of a day with 18."""
 _LONGEST: Final = 64
 
 _UNIT: Final = r"[A-Z]{3}|R|[$\u00a3-\u00a5\u20a0-\u20c0]"
@@ -82,8 +84,8 @@ def figure_reader(form: str) -> Callable[[str], Figure]:
         if in_brackets != bool(found["close"]) or len(signs) + in_brackets > 1 or len(units) > 1:
             raise ValueError(f"must have one sign and one currency at most, got {shown(cell)}")
         before, decimals = re.sub("[^0-9]", "", core["whole"] or "0"), core["decimals"] or ""
-        if len(before.lstrip("0")) > MOST_DIGITS or len(decimals) > MOST_DIGITS:
-            raise ValueError(f"must have at most {MOST_DIGITS} digits on either side of its mark, got {shown(cell)}")
+        if len(before.lstrip("0")) > MOST_DIGITS or len(decimals) > MOST_DECIMALS:
+            raise ValueError(f"must have at most {MOST_DIGITS} digits and {MOST_DECIMALS} decimals, got {shown(cell)}")
         value = Decimal(f"{before}.{decimals}" if decimals else before)
         is_credit = in_brackets or (bool(signs) and signs[0] != "+")
         return Figure(-value if is_credit and value else value, _currency(units[0], cell) if units else None)
