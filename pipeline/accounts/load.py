@@ -67,7 +67,7 @@ def load_file(
     seen = Seen(days and days.since, days and days.until)
     sha256 = file.sha256()
     with engine.connect() as connection:
-        if not file_rows.hold_provider(connection, wanted.provider):
+        if not dry_run and not file_rows.hold_provider(connection, wanted.provider):
             raise FileRefusedError(f"another file of {wanted.provider} is being loaded just now: try again after that")
         if (already := file_rows.loaded_file(connection, wanted.provider, sha256)) is not None:
             return _known(already)
