@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     Progress = Callable[[int], None]
 
-CHUNK_LINES: Final = 20_000
+CHUNK_LINES: Final = 10_000
 _CALL: Final = (
     "file_id", "line", "number", "started_at", "seconds", "billed_seconds", "amount", "currency", "rate", "caller",
     "reference", "raw",

@@ -168,7 +168,9 @@ class LineReader:
             raise LineError(f"has {len(cells)} cells, and the heading has {places.width}")
 
     def _currency_of(self, cells: Sequence[str], figure: Figure) -> str:
-        currency = self._currency or cells[self._at_currency or 0].strip().upper()
+        currency = self._currency
+        if currency is None:
+            currency = cells[self._at_currency or 0].strip().upper()
         if currency not in MINOR_UNITS:
             raise ValueError(f"its currency must be one of ISO 4217 such as EUR, got {shown(currency)}")
         if figure.currency not in {None, currency}:

@@ -70,57 +70,80 @@ def moment_reader(
         A function of the texts of one cell or of two, the day and the time, that gives an instant in UTC. It raises
         ValueError with a sentence that begins with "must" or "is".
     """
-    in_utc = _in_utc(zone, repeated)
+    offset_of = _offsets(zone)
+    quickly = _quickly(form, lambda hour: _shifted(hour, offset_of(hour)))
     read = {ISO: _iso, EXCEL: _excel(figure), UNIX: _unix(figure)}.get(form) or _by_format(form)
 
-    def moment(cells: list[str]) -> datetime:
+    def carefully(cells: list[str]) -> datetime:
         texts = [cell.strip() for cell in cells]
         if not all(texts):
             raise ValueError("is missing")
         try:
             at = read(texts)
-            found = in_utc(at) if at.tzinfo is None else at.astimezone(UTC)
+            if at.tzinfo is not None:
+                found = at.astimezone(UTC)
+            else:
+                regular = _shifted(at, offset_of(at.replace(minute=0, second=0, microsecond=0)))
+                found = regular or _near_a_change(at, zone, repeated)
         except OverflowError:
             found = None
         if found is None or not _FIRST_YEAR <= found.year <= _LAST_YEAR:
             raise ValueError(f"must be in a year from {_FIRST_YEAR} to {_LAST_YEAR}, got {shown(' '.join(texts))}")
         return found
 
-    return moment
+    return lambda cells: quickly(cells) or carefully(cells)
 
 
-_PARTS: Final = {"%Y": r"([0-9]{4})", **dict.fromkeys(("%m", "%d", "%H", "%M", "%S"), "([0-9]{1,2})")}
+_PARTS: Final = {"%Y": "([0-9]{4})", **dict.fromkeys(("%m", "%d", "%H", "%M", "%S"), "([0-9]{1,2})")}
 
 
-def _ordinary(form: str) -> Callable[[str], list[int] | None] | None:
-    """What takes apart times of a format that has digits and marks alone; None: the format is another.
+def _quickly(form: str, in_utc: Callable[[datetime], datetime | None]) -> Callable[[list[str]], datetime | None]:
+    """What reads times of a format of digits and marks alone, and gives None where it is not sure.
 
-    `strptime` asks for the locale each time and takes 40 % of a line's time. A test compares both over many times.
+    `strptime` asks for the locale each time and takes 40 % of a line's time; here each hour of a file is read once. A
+    test compares both over many times.
+
+    Args:
+        form: the format.
+        in_utc: gives the instant of a full local hour all of whose times are as far from UTC; None of any other.
     """
     parts = re.findall("%.|[^%]", form)
     named = [part for part in parts if part[0] == "%"]
-    if sorted(named) not in (sorted(_PARTS), sorted(set(_PARTS) - {"%S"})):
-        return None
-    marks = [part for part in parts if part not in _PARTS]
-    if not set(marks) <= set("./-: T") or re.search("%.%", form):
-        return None
-    pattern = re.compile("".join(_PARTS.get(part) or (r"\s+" if part == " " else re.escape(part)) for part in parts))
+    marks = {part for part in parts if part not in _PARTS}
+    is_plain = sorted(named) in (sorted(_PARTS), sorted(set(_PARTS) - {"%S"}))
+    if not is_plain or not marks <= set("./-: T") or re.search("%.%", form):
+        return lambda _: None
+    pattern = re.compile("".join(_PARTS.get(part) or re.escape(part) for part in parts)).fullmatch
     order = [named.index(part) + 1 for part in _PARTS if part in named]
+    has_seconds = "%S" in named
 
-    def parts_of(text: str) -> list[int] | None:
-        found = pattern.fullmatch(text)
-        return None if found is None else [int(found[place]) for place in order]
+    @lru_cache(maxsize=65_536)
+    def hour_of(year: str, month: str, day: str, hour: str) -> datetime | None:
+        if not _FIRST_YEAR < int(year) < _LAST_YEAR:  # a year on either side is none in another zone
+            return None
+        try:
+            return in_utc(datetime(int(year), int(month), int(day), int(hour)))  # noqa: DTZ001 - local
+        except ValueError:
+            return None
 
-    return parts_of
+    @lru_cache(maxsize=4_096)
+    def after_it(minute: str, second: str) -> timedelta | None:
+        return timedelta(minutes=int(minute), seconds=int(second)) if int(minute) < 60 and int(second) < 60 else None
+
+    def read(cells: list[str]) -> datetime | None:
+        found = pattern(cells[0] if len(cells) == 1 else " ".join(cells))
+        if found is None:
+            return None
+        year, month, day, hour, minute, *seconds = found.group(*order)
+        begins, after = hour_of(year, month, day, hour), after_it(minute, seconds[0] if has_seconds else "0")
+        return None if begins is None or after is None else begins + after
+
+    return read
 
 
 def _by_format(form: str) -> Callable[[list[str]], datetime]:
-    ordinary = _ordinary(form)
-
     def read(texts: list[str]) -> datetime:
         try:
-            if ordinary is not None and (parts := ordinary(" ".join(texts))):
-                return datetime(*parts)  # type: ignore[arg-type]  # noqa: DTZ001 - local
             return datetime.strptime(" ".join(texts), form)  # noqa: DTZ007 - local where it has no %z
         except ValueError:
             raise ValueError(f"must be written {form}, got {shown(' '.join(texts))}") from None
@@ -155,8 +178,8 @@ def _unix(figure: Callable[[str], Figure]) -> Callable[[list[str]], datetime]:
     return read
 
 
-def _in_utc(zone: ZoneInfo, repeated: str) -> Callable[[datetime], datetime]:
-    """Local times to UTC; the zone is asked once for each hour whose times all are as far from UTC."""
+def _offsets(zone: ZoneInfo) -> Callable[[datetime], timedelta | None]:
+    """How far a local hour is from UTC; None where not all of its times are as far."""
 
     @lru_cache(maxsize=65_536)
     def offset_of(hour: datetime) -> timedelta | None:
@@ -164,15 +187,15 @@ def _in_utc(zone: ZoneInfo, repeated: str) -> Callable[[datetime], datetime]:
         offsets = {end.replace(tzinfo=zone, fold=fold).utcoffset() for end in ends for fold in (0, 1)}
         return offsets.pop() if len(offsets) == 1 else None
 
-    def in_utc(at: datetime) -> datetime:
-        offset = offset_of(at.replace(minute=0, second=0, microsecond=0))
-        return (at - offset).replace(tzinfo=UTC) if offset is not None else _carefully(at, zone, repeated)
-
-    return in_utc
+    return offset_of
 
 
-def _carefully(at: datetime, zone: ZoneInfo, repeated: str) -> datetime:
-    """The same, near a change of the clocks."""
+def _shifted(local: datetime, offset: timedelta | None) -> datetime | None:
+    return None if offset is None else (local - offset).replace(tzinfo=UTC)
+
+
+def _near_a_change(at: datetime, zone: ZoneInfo, repeated: str) -> datetime:
+    """A local time in UTC, where the clocks may change within the hour."""
     first = at.replace(tzinfo=zone).astimezone(UTC)
     second = at.replace(tzinfo=zone, fold=1).astimezone(UTC)
     if first.astimezone(zone).replace(tzinfo=None) != at:
