@@ -25,7 +25,7 @@ class MappingError(PipelineError):
         return "; ".join(self.mistakes)
 
 
-class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A table of the mapping."""
 
 
@@ -113,7 +113,7 @@ class Mapping(_Part, frozen=True):
 
     @property
     def content(self) -> dict[str, Any]:
-        """It as JSON: what differs in comments or order alone is the same."""
+        """It as JSON, with what was left out: what differs in comments or order alone is the same."""
         found: dict[str, Any] = msgspec.to_builtins(self)
         return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from pipeline.accounts.rules.mapping import MappingError
@@ -35,6 +38,12 @@ def test_its_content_makes_it_again_and_comments_make_no_other():
     assert check_mapping(mapping.content) == mapping
     assert read_mapping(f"# another day\n{MAPPING}").sha256 == mapping.sha256
     assert read_mapping(MAPPING.replace("EUR", "ZAR")).sha256 != mapping.sha256
+
+
+def test_the_mapping_on_the_accountants_page_is_one():
+    page = (Path(__file__).parents[3] / "docs/accounting.md").read_text()
+    (block,) = re.findall(r"^```toml\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert read_mapping(block).columns.started_at == ["Datum", "Uhrzeit"]
 
 
 @pytest.mark.parametrize(
