@@ -706,6 +706,93 @@ answered_seconds = Table(
     Column("read_at", AWARE, nullable=False),
 )
 
+# How files of a provider are read: a mapping as it was checked, one row a content (pipeline/accounts/rules/mapping.py).
+provider_mappings = Table(
+    "provider_mappings",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("content", JSONB, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("loaded_at", AWARE, nullable=False, server_default=NOW),
+    Column("loaded_by", Text, nullable=False),
+    UniqueConstraint("provider", "version"),
+    UniqueConstraint("provider", "sha256"),
+)
+
+# Files that providers bill by; what is withdrawn stays, and counts no more.
+provider_files = Table(
+    "provider_files",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("mapping_id", BigInteger, nullable=False),
+    # What the file is said to be of, in UTC; null: nobody said.
+    Column("since", AWARE),
+    Column("until", AWARE),
+    Column("zone", Text, nullable=False),
+    # Of all that should be calls: those that were read, and those that could not be. Others were left out.
+    Column("lines", Integer, nullable=False),
+    Column("read_lines", Integer, nullable=False),
+    Column("bad_lines", Integer, nullable=False),
+    Column("skipped_lines", Integer, nullable=False),
+    Column("seconds", BigInteger, nullable=False),
+    Column("money", JSONB, nullable=False),
+    # What the file, or whoever loaded it, says that it comes to.
+    Column("stated", JSONB),
+    # When the first and the last call of it began.
+    Column("first_at", AWARE),
+    Column("last_at", AWARE),
+    Column("state", Text, one_of("state", "loaded", "withdrawn"), nullable=False),
+    Column("loaded_at", AWARE, nullable=False, server_default=NOW),
+    Column("loaded_by", Text, nullable=False),
+    Index("provider_files_loaded_idx", "provider", "sha256", unique=True, postgresql_where=text("state = 'loaded'")),
+)
+
+# The calls of such files; rows are only ever inserted.
+provider_lines = Table(
+    "provider_lines",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("file_id", BigInteger, nullable=False),
+    Column("line", Integer, nullable=False),
+    Column("number", Text, nullable=False),
+    Column("started_at", AWARE, nullable=False),
+    Column("seconds", Integer, nullable=False),
+    Column("billed_seconds", Integer),
+    Column("amount", Numeric, nullable=False),
+    Column("currency", Text, nullable=False),
+    Column("rate", Numeric),
+    Column("caller", Text),
+    Column("reference", Text),
+    Column("raw", Text, nullable=False),
+    UniqueConstraint("file_id", "line"),
+    Index(None, "file_id", "number", "started_at"),
+)
+
+# Their lines that could not be read, and why.
+provider_bad_lines = Table(
+    "provider_bad_lines",
+    metadata,
+    Column("file_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("raw", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+# And those that are no calls: headings, totals, and what the mapping leaves out.
+provider_skipped_lines = Table(
+    "provider_skipped_lines",
+    metadata,
+    Column("file_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("line", Integer, primary_key=True, autoincrement=False),
+    Column("raw", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.
 heartbeats = Table(
     "heartbeats",

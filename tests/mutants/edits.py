@@ -37,6 +37,7 @@ LISTS = "tests/integration/feed/test_list.py"
 SIGNATURES = "tests/integration/feed/sinks/test_signatures.py"
 REFUSED = "tests/integration/feed/test_refused.py"
 LISTENING = "tests/integration/recordings/test_listening.py"
+PROVIDER_FILES = "tests/integration/accounts/test_load.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 
 MUTANTS = (
@@ -609,5 +610,40 @@ MUTANTS = (
         "{' AND told_at IS NULL' if may_be_finished else ''}",
         "",
         f"{CONTACTS}::test_a_batch_that_a_version_before_left_without_the_step_is_sent_for_it",
+    ),
+    Mutant(
+        "a provider's file is committed chunk by chunk",
+        "pipeline/accounts/load.py",
+        "        progress(opened.read_bytes)\n\n\ndef _copy_some",
+        "        connection.commit()\n        progress(opened.read_bytes)\n\n\ndef _copy_some",
+        f"{PROVIDER_FILES}::test_killed_in_the_middle_nothing_is_there",
+    ),
+    Mutant(
+        "a provider's calls are paid twice where one file has a line more",
+        "pipeline/accounts/load.py",
+        "        _refuse_the_same(connection, file_id, overlapping)\n",
+        "",
+        f"{PROVIDER_FILES}::test_the_same_calls_in_another_file_of_that_time_are_refused",
+    ),
+    Mutant(
+        "a provider's totals are not compared",
+        "pipeline/accounts/load.py",
+        "if found.differences and not wanted.despite_totals:",
+        "if False:",
+        f"{PROVIDER_FILES}::test_totals_that_differ_load_nothing",
+    ),
+    Mutant(
+        "a quote that is not closed swallows the lines behind it",
+        "pipeline/accounts/rules/rows.py",
+        "            self._waiting.extendleft(reversed(taken[1:]))\n",
+        "",
+        "tests/unit/accounts/test_files.py::test_a_bad_line_costs_itself_and_says_why",
+    ),
+    Mutant(
+        "a time that the clocks skip is some other",
+        "pipeline/accounts/rules/moments.py",
+        "if first.astimezone(zone).replace(tzinfo=None) != at:",
+        "if False:",
+        "tests/unit/accounts/test_cells.py::test_an_hour_that_is_there_twice_is_what_the_mapping_says",
     ),
 )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import typer
 
+from pipeline.accounts.rules.mapping import Columns, Constants, File, Formats, Skip, Totals
 from pipeline.billing.rules.tariff_file import COLUMNS
 from pipeline.calls.rules.cdr import PAYLOAD_FIELDS
 from pipeline.calls.rules.disposition import CONSEQUENCES, Disposition
@@ -201,6 +202,20 @@ def test_every_field_of_a_record_is_described():
 def test_every_column_of_a_tariff_file_is_described():
     """The columns of a tariff file are those that the loader knows."""
     assert set(rows("## Tariff files")) == set(COLUMNS)
+
+
+def test_every_key_of_a_mapping_is_described():
+    """The keys of a provider's mapping are those that are read."""
+    parts = {
+        "file": File,
+        "columns": Columns,
+        "formats": Formats,
+        "constants": Constants,
+        "skip": Skip,
+        "totals": Totals,
+    }
+    keys = {f"{name}.{field}" for name, part in parts.items() for field in part.__struct_encode_fields__}
+    assert {name for name in rows("## Mappings") if "." in name} == keys
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

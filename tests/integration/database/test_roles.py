@@ -208,10 +208,19 @@ A_LINE = (
     "talk_seconds, billable_seconds, unrounded, amount, currency, reason) VALUES "
 )
 
+OF_PROVIDERS = (
+    "UPDATE provider_lines SET amount = 0",
+    "DELETE FROM provider_lines",
+    "UPDATE provider_files SET state = 'withdrawn'",
+    "INSERT INTO provider_bad_lines (file_id, line, raw, reason) VALUES (1, 1, '', '')",
+)
+"""What providers bill is loaded and withdrawn by people alone."""
+
 CANNOT = {
     # Neither money nor what was received nor who did what can be changed from Flower.
     "cdr_flower": (
         "INSERT INTO ledger SELECT * FROM ledger",
+        *OF_PROVIDERS,
         f"{A_LINE} (1, 'charge', 1, 1, '27', 1, 0, 60, 60, 1, 1, 'ZAR', '')",
         "UPDATE ledger SET amount = 0",
         "DELETE FROM ledger",
@@ -273,6 +282,7 @@ CANNOT = {
     "cdr_ingest": (
         *(f"SELECT * FROM {table}" for table in ("ledger", "calls", "inbox", "dispositions", "recordings", "rates")),
         *(f"SELECT * FROM {table}" for table in ("edits", "actions", "uncharged", "revisions", "conflicts")),
+        *(f"SELECT * FROM {table}" for table in ("provider_files", "provider_lines")),
         "SELECT reason FROM failures",
         "UPDATE batches SET finished_at = now()",
         (
@@ -304,6 +314,7 @@ CANNOT = {
             "talk_seconds, billable_seconds, unrounded, amount, currency, reason, entered_at) VALUES "
             "(1, 'charge', 1, 1, '27', 1, 0, 60, 60, 1, 1, 'ZAR', '', '2020-01-01')"
         ),
+        *OF_PROVIDERS,
         "INSERT INTO inbox (record_id, raw) VALUES (1, 'x')",
         "UPDATE inbox SET raw = 'x'",
         "DELETE FROM inbox",
@@ -336,6 +347,7 @@ CANNOT = {
     # Read what was received or who heard what, let anybody in, or say when and as whom it wrote.
     "cdr_api": (
         *(f"SELECT * FROM {table}" for table in ("edits", "access_log", "subscribers", "heartbeats", "conflicts")),
+        *(f"SELECT * FROM {table}" for table in ("provider_files", "provider_lines")),
         (
             "INSERT INTO api_tokens (name, token_hash, scopes, sources, campaigns, created_by) "
             "VALUES ('x', '', '{}', '{}', '{}', 'x')"
@@ -360,6 +372,7 @@ CANNOT = {
     "cdr_read": (
         "SELECT pg_advisory_lock(1)",
         "SELECT pg_advisory_lock_shared(1)",
+        *OF_PROVIDERS,
         "SELECT pg_advisory_xact_lock(1)",
         "SELECT pg_advisory_xact_lock(1, 2)",
         "SELECT pg_try_advisory_lock(1)",

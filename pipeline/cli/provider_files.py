@@ -1,0 +1,273 @@
+"""``pipeline provider load|preview|files|lines|withdraw``: the files that providers bill by."""
+
+from __future__ import annotations
+
+import contextlib
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from pipeline.accounts import file_rows
+from pipeline.accounts.checked import Wanted
+from pipeline.accounts.load import load_file
+from pipeline.accounts.provider_file import ProviderFile
+from pipeline.accounts.rules.entries import Totals
+from pipeline.accounts.rules.figures import figure_reader
+from pipeline.accounts.rules.mapping import MappingError
+from pipeline.accounts.rules.mapping_file import read_mapping, zone_fault
+from pipeline.cli import provider as group
+from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database, read_file, said
+from pipeline.cli.exits import FOUND, WRONG
+from pipeline.cli.output import complain, console, errors, operator_name, print_json, print_rows
+from pipeline.cli.provider_files_shown import entry_as_dict, loaded_as_dict, preview_table, show_loaded, told_money
+from pipeline.cli.tables import Format, Table, counted
+from pipeline.instants import Clock
+from pipeline.settings import current_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from decimal import Decimal
+
+    from pipeline.accounts.rules.entries import Entry
+    from pipeline.accounts.rules.mapping import Mapping
+
+_PREVIEWED: Final = 10
+_LISTED: Final = 100
+
+app: Final = group.app
+
+FilePath = Annotated[Path, typer.Argument(help="The provider's file.")]
+MappingPath = Annotated[
+    Path, typer.Option("--mapping", help="A TOML file: which column is what, and how it is written.")
+]
+FileId = Annotated[int, typer.Argument(help="As `pipeline provider files` shows it.")]
+Zone = Annotated[
+    str | None,
+    typer.Option(help="Of the file's times and its month; the mapping's when left out, else ours.", show_default=False),
+]
+
+
+@app.command()
+def load(  # long: an option a line
+    file: FilePath,
+    mapping: MappingPath,
+    provider: Annotated[str, typer.Option(help="Whose file it is.")],
+    period: Annotated[str | None, typer.Option(help="The month it is of, such as 2026-11.", show_default=False)] = None,
+    zone: Zone = None,
+    lines: Annotated[int | None, typer.Option(min=0, help="How many calls it should have.", show_default=False)] = None,
+    seconds: Annotated[
+        int | None, typer.Option(min=0, help="How many seconds it should come to.", show_default=False)
+    ] = None,
+    amount: Annotated[
+        list[str] | None,
+        typer.Option(help="What it should come to, such as 'EUR 12.34'; once for each currency.", show_default=False),
+    ] = None,
+    allow_bad: Annotated[
+        int | None,
+        typer.Option(min=0, help="Load nothing where more lines cannot be read; any number may when left out."),
+    ] = None,
+    who: Who = None,
+    *,
+    despite_totals: Annotated[
+        bool, typer.Option("--despite-totals", help="Load it though its totals differ from its lines.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read the file and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Load a provider's file: all of it, or nothing; the same file again changes nothing.
+
+    Lines that cannot be read are kept with the reason, and so is the text of every line. Where the totals that the file
+    or an option states differ from what its lines come to, nothing is loaded.
+
+    Exit code 1 when lines could not be read, totals differ or nothing was loaded.
+    """
+    with _mistakes_told(mapping):
+        read_by = _read_mapping(mapping)
+        wanted = Wanted(
+            provider=provider,
+            mapping=read_by,
+            zone=_zone(zone, read_by),
+            region=_region(read_by),
+            month=period,
+            stated=Totals(lines, seconds, None, _money(amount, read_by)),
+            most_bad=allow_bad,
+            despite_totals=despite_totals,
+        )
+        with _opened(file) as opened, database() as engine, _bar(opened.size_bytes) as progress:
+            loaded = load_file(engine, opened, wanted, who=who or operator_name(), dry_run=dry_run, progress=progress)
+    if as_json:
+        print_json(loaded_as_dict(loaded, dry_run=dry_run))
+    else:
+        show_loaded(loaded, file, Clock(wanted.zone), dry_run=dry_run)
+    if not loaded.is_well:
+        raise typer.Exit(FOUND)
+
+
+@app.command()
+def preview(
+    file: FilePath,
+    mapping: MappingPath,
+    lines: Annotated[int, typer.Option(min=1, help="How many.")] = _PREVIEWED,
+    zone: Zone = None,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show the first lines of a file as they would be read, beside how they came; needs no database.
+
+    Exit code 1 when one of them cannot be read.
+    """
+    with _mistakes_told(mapping):
+        read_by = _read_mapping(mapping)
+        name = _zone(zone, read_by)
+        with _opened(file) as opened:
+            entries = opened.opened(read_by, zone=name, region=_region(read_by)).entries
+            found = list(_first(entries, lines))
+    if as_json:
+        print_json([entry_as_dict(entry) for entry in found])
+    else:
+        console.print(preview_table(found, Clock(name)))
+        console.print(f"Times are of {name}.", highlight=False)
+    if any(entry.bad for entry in found):
+        raise typer.Exit(FOUND)
+
+
+@app.command()
+def files(
+    provider: Annotated[str | None, typer.Option(help="Of one provider.", show_default=False)] = None,
+    format_: FormatOption = Format.TABLE,
+    *,
+    utc: Utc = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show which files were loaded, and what they come to."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
+    with database() as engine, engine.connect() as connection:
+        found = file_rows.list_files(connection, provider)
+    table = Table("id", "provider", "since", "until", "state", "lines", "bad", "seconds", "amount", "loaded", "name")
+    for each in found:
+        since, until = (
+            times.show(at, seconds=False) for at in (each.since or each.first_at, each.until or each.last_at)
+        )
+        table.add_row(
+            *(each.id, each.provider, since, until, each.state, each.lines, each.bad_lines, each.seconds),
+            *(told_money(each.money), times.show(each.loaded_at, seconds=False), each.name),
+        )
+    print_rows(table, format_, [each._asdict() for each in found])
+
+
+@app.command("lines")
+def lines_(
+    file_id: FileId,
+    limit: Annotated[int, typer.Option(min=0, help="How many; 0: all of them.")] = _LISTED,
+    format_: FormatOption = Format.TABLE,
+    *,
+    bad: Annotated[bool, typer.Option("--bad", help="Those that could not be read, and why.")] = False,
+    skipped: Annotated[bool, typer.Option("--skipped", help="Those that are no calls, and why.")] = False,
+    utc: Utc = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the lines of a file: the calls, what could not be read, or what was left out."""
+    if bad and skipped:
+        raise typer.BadParameter("--bad and --skipped exclude each other", param_hint="'--bad'")
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
+    with database() as engine, engine.connect() as connection:
+        file_rows.find_file(connection, file_id)
+        rows: Iterable[dict[str, Any]]
+        if bad or skipped:
+            fields: tuple[str, ...] = file_rows.OtherLine._fields
+            rows = (row._asdict() for row in file_rows.other_lines_of(connection, file_id, bad=bad))
+        else:
+            fields = file_rows.ListedLine._fields
+            rows = (row._asdict() for row in file_rows.lines_of(connection, file_id))
+        found = list(islice(rows, limit or None))
+    table = Table(*(name.replace("_", " ") for name in fields))
+    for row in found:
+        table.add_row(*(times.show(row[name]) if name == "started_at" else row[name] for name in fields))
+    print_rows(table, format_, found)
+
+
+@app.command()
+def withdraw(
+    file_id: FileId,
+    because: Annotated[str, typer.Option(help="Why, for the record.")],
+    who: Who = None,
+) -> None:
+    """Take a file out of the account; its lines stay, and it may be loaded again.
+
+    Refused once a reconciliation that was made with it is locked.
+    """
+    with database() as engine, engine.begin() as connection:
+        found = file_rows.withdraw_file(connection, file_id, because=said(because), who=who or operator_name())
+    console.print(f"Provider file {found.id} ({found.name} of {found.provider}) is withdrawn.", highlight=False)
+
+
+@contextlib.contextmanager
+def _mistakes_told(mapping: Path) -> Iterator[None]:
+    """End the command where the mapping, or an option beside it, is wrong."""
+    try:
+        yield
+    except MappingError as error:
+        complain(f"{mapping} cannot be used: {counted(len(error.mistakes), 'mistake')}", "\n".join(error.mistakes))
+        raise typer.Exit(WRONG) from None
+
+
+def _read_mapping(path: Path) -> Mapping:
+    try:
+        return read_mapping(read_file(path).decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise MappingError(["is not UTF-8"]) from None
+
+
+def _opened(path: Path) -> ProviderFile:
+    try:
+        return ProviderFile(path)
+    except OSError as error:
+        complain(f"cannot read {path}: {error.strerror}")
+        raise typer.Exit(WRONG) from None
+
+
+def _zone(said_zone: str | None, mapping: Mapping) -> str:
+    if said_zone is not None and (fault := zone_fault(said_zone)):
+        raise typer.BadParameter(fault, param_hint="'--zone'")
+    return said_zone or mapping.file.zone or current_settings().pipeline_timezone
+
+
+def _region(mapping: Mapping) -> str:
+    return mapping.file.region or current_settings().pipeline_region
+
+
+def _money(amounts: list[str] | None, mapping: Mapping) -> dict[str, Decimal] | None:
+    """What the options say, by currency."""
+    if not amounts:
+        return None
+    read, found = figure_reader("1234.56"), {}
+    for text in amounts:
+        try:
+            value, currency = read(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="'--amount'") from None
+        currency = currency or mapping.constants.currency
+        if currency is None:
+            raise typer.BadParameter(f"must have its currency, such as 'EUR {text}'", param_hint="'--amount'")
+        found[currency] = value
+    return found
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
+        task = bar.add_task("Reading", total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def _first(entries: Iterable[Entry], wanted: int) -> Iterator[Entry]:
+    """Entries up to so many lines that are calls or should be."""
+    for entry in entries:
+        yield entry
+        wanted -= entry.left_out is None
+        if not wanted:
+            return
