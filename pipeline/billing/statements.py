@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from pipeline.billing.billed_calls import Selection, extent_of
 from pipeline.billing.ledger import sign_of
+from pipeline.billing.rules.sides import Side
 from pipeline.database.narrowing import narrow_sql
 
 if TYPE_CHECKING:
@@ -50,13 +51,16 @@ _GROUPS = {
 # SQL: two ranges of the same ids, joined; it reads a month of the ledger in order, and is written as it was measured.
 _CHARGED = (
     f"FROM calls AS c JOIN (SELECT call_id, {sign_of('kind')} AS sign, billable_seconds, amount, currency, prefix "
-    "                       FROM ledger WHERE call_id BETWEEN :first AND :last) AS l ON l.call_id = c.id "
+    "                       FROM ledger WHERE call_id BETWEEN :first AND :last AND side = :side) AS l "
+    "  ON l.call_id = c.id "
     "WHERE c.id BETWEEN :first AND :last"
 )
 _DIALED = {"since": "c.dialed_at >= :since", "until": "c.dialed_at < :until", "source": "c.source = :source"}
 
 
-def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str | None = None) -> list[Entry]:
+def charges_by(
+    connection: Connection, month: Days, by: GroupBy, *, source: str | None = None, side: Side = Side.CLIENT
+) -> list[Entry]:
     """The charges in force of the calls dialled in a month; a reversal takes away what its charge has brought.
 
     Args:
@@ -64,6 +68,7 @@ def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str 
         month: the month.
         by: what each entry stands for.
         source: one dialler; None all.
+        side: whose account.
     """
     extent = extent_of(connection, Selection(month.since, month.until, source=source))
     wanted = {"since": month.since, "until": month.until, "source": source}
@@ -77,6 +82,7 @@ def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str 
             **wanted,
             "first": extent.first,
             "last": extent.last,
+            "side": side.value,
             "days": [day.isoformat() for day in month.days],
             "begins": list(month.begins[:-1]),
         },

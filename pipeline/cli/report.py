@@ -8,8 +8,9 @@ import typer
 
 from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.rules.months import month_in
+from pipeline.billing.rules.sides import Side
 from pipeline.billing.statements import GroupBy, charges_by, totals
-from pipeline.cli.common import AsJson, FormatOption, Source, chosen, clock, database
+from pipeline.cli.common import AsJson, FormatOption, SideOption, Source, chosen, clock, database
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
 from pipeline.cli.report_itemised import itemised_charges
@@ -37,10 +38,13 @@ def charges(
     by: Annotated[GroupBy, typer.Option(help="What a line stands for.")] = GroupBy.CAMPAIGN,
     format_: FormatOption = Format.TABLE,
     source: Source = None,
+    side: SideOption = Side.CLIENT,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the calls of a month are charged. Month and days are those of PIPELINE_TIMEZONE."""
+    """Show what the calls of a month are charged, or with --side provider what providers charge for them.
+
+    Month and days are those of PIPELINE_TIMEZONE."""
     format_ = chosen(format_, as_json=as_json)
     try:
         of = month_in(month, current_settings().pipeline_timezone)
@@ -48,7 +52,7 @@ def charges(
         raise typer.BadParameter(error.reason, param_hint="'--month'") from None
     with database() as engine, engine.connect() as connection:
         through = complete_through(connection, sources=only(source))
-        entries = charges_by(connection, of, by, source=source)
+        entries = charges_by(connection, of, by, source=source, side=side)
     if format_ is Format.CSV:
         print_csv(csv_lines([(by.value, *_COLUMNS), *entries]))
     elif format_ is Format.JSON:
@@ -56,6 +60,7 @@ def charges(
             {
                 "month": month.strip(),
                 "source": source,
+                "side": side.value,
                 "charges": [_as_dict(entry, by.value) for entry in entries],
                 "totals": [_as_dict(entry, None) for entry in totals(entries)],
                 "complete_through": through,

@@ -380,8 +380,8 @@ tariff_assignments = Table(
     Column("assigned_by", Text, nullable=False),
 )
 
-# Which provider's tariff calls have: that of their own number, else of their campaign, at first with their dialler, else
-# of their dialler, else of everything. Empty stands for any; a number is E.164.
+# Which provider's tariff calls have: that of their own number, else of their campaign (of this dialler before any),
+# else of their dialler, else of everything. Empty stands for any; a number is E.164.
 provider_assignments = Table(
     "provider_assignments",
     metadata,
