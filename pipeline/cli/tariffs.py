@@ -118,7 +118,8 @@ def load(
         complain(f"{file} has {counted(len(error.bad_lines), 'mistake')}; nothing was loaded")
         raise typer.Exit(FOUND) from None
     if as_json:
-        said = {name: value for name, value in loaded._asdict().items() if name not in {"terms", "waiting"}}
+        apart = {"terms", "waiting", *(() if loaded.side is Side.PROVIDER else ("side", "provider"))}
+        said = {name: value for name, value in loaded._asdict().items() if name not in apart}
         print_json(said if loaded.waiting is None else said | {"waiting": loaded.waiting._asdict()})
     else:
         _show_loaded(loaded)
