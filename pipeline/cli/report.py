@@ -44,7 +44,8 @@ def charges(
 ) -> None:
     """Show what the calls of a month are charged, or with --side provider what providers charge for them.
 
-    Month and days are those of PIPELINE_TIMEZONE."""
+    Month and days are those of PIPELINE_TIMEZONE.
+    """
     format_ = chosen(format_, as_json=as_json)
     try:
         of = month_in(month, current_settings().pipeline_timezone)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -134,7 +135,7 @@ INSTANTS = st.integers(0, 1_000).map(lambda minutes: NOON + timedelta(minutes=mi
 def histories(draw):
     """The spans of one number, none of which overlap; the last may have no end."""
     ends = sorted(draw(st.sets(INSTANTS, min_size=2, max_size=8)))
-    spans = [PortedSpan("27", f"n{n}", *pair) for n, pair in enumerate(zip(ends, ends[1:], strict=False))]
+    spans = [PortedSpan("27", f"n{n}", *pair) for n, pair in enumerate(pairwise(ends))]
     kept = [span for span in spans if draw(st.booleans())]
     if kept and draw(st.booleans()):
         kept[-1] = kept[-1]._replace(valid_to=None)
