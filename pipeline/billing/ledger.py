@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import repeat, starmap
+from itertools import repeat
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
@@ -88,7 +88,15 @@ def unbilled_calls(connection: Connection, span: Span, side: Side = Side.CLIENT)
 
     On the client's side those that are set aside are left out.
     """
-    return list(starmap(Unbilled, execute(connection, _UNBILLED[side], span.bounds).fetchall()))
+    rest = _NOT_SELECTED[side]
+    return [Unbilled._make(row + rest) for row in execute(connection, _UNBILLED[side], span.bounds).fetchall()]
+
+
+# A call by its keywords or by its defaults is made half as fast as one of a tuple of all its fields.
+_NOT_SELECTED: Final = {
+    side: tuple(Unbilled._field_defaults[name] for name in names)
+    for side, names in ((Side.CLIENT, (*_OF_PROVIDER, *_ADDED)), (Side.PROVIDER, _ADDED))
+}
 
 
 def insert_lines(connection: Connection, lines: Sequence[Line], side: Side = Side.CLIENT) -> None:
