@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
@@ -88,6 +88,40 @@ def charges_by(
         },
     )
     return [Entry(row.grp, int(row.calls), int(row.seconds), row.amount, row.currency) for row in rows]
+
+
+class NotCharged(NamedTuple):
+    """Calls that cost nothing on a side, or of which that is not known, for one reason."""
+
+    reason: str
+    """Without the number that it may name."""
+    calls: int
+
+
+REASONS_TOLD: Final = 50
+
+
+def not_charged(connection: Connection, month: Days, side: Side, *, source: str | None = None) -> list[NotCharged]:
+    """Why calls of a month are not charged, what is most frequent first.
+
+    Args:
+        connection: the database.
+        month: the month in which they were dialled.
+        side: whose account.
+        source: one dialler; None all.
+    """
+    extent = extent_of(connection, Selection(month.since, month.until, source=source))
+    wanted = {"since": month.since, "until": month.until, "source": source}
+    rows = connection.execute(
+        text(
+            "SELECT regexp_replace(u.reason, '[+]?[0-9]{5,}', '…') AS reason, count(*) AS calls "
+            "FROM calls AS c JOIN uncharged AS u ON u.call_id = c.id "
+            "WHERE c.id BETWEEN :first AND :last AND u.call_id BETWEEN :first AND :last AND u.side = :side"
+            f"{narrow_sql(wanted, _DIALED)} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {REASONS_TOLD}"
+        ),
+        {**wanted, "first": extent.first, "last": extent.last, "side": side.value},
+    )
+    return [NotCharged(row.reason, row.calls) for row in rows]
 
 
 def totals(entries: list[Entry]) -> list[Entry]:

@@ -9,12 +9,12 @@ import typer
 from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.rules.months import month_in
 from pipeline.billing.rules.sides import Side
-from pipeline.billing.statements import GroupBy, charges_by, totals
+from pipeline.billing.statements import GroupBy, charges_by, not_charged, totals
 from pipeline.cli.common import AsJson, FormatOption, SideOption, Source, chosen, clock, database
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
 from pipeline.cli.report_itemised import itemised_charges
-from pipeline.cli.tables import Format, Table
+from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import DataError
 from pipeline.lookup.rules.csv_cells import csv_lines
 from pipeline.settings import current_settings
@@ -54,6 +54,8 @@ def charges(
     with database() as engine, engine.connect() as connection:
         through = complete_through(connection, sources=only(source))
         entries = charges_by(connection, of, by, source=source, side=side)
+        # On the provider's side what is not known has its reason there too, and nothing else waits for it.
+        reasons = not_charged(connection, of, side, source=source) if side is Side.PROVIDER else []
     if format_ is Format.CSV:
         print_csv(csv_lines([(by.value, *_COLUMNS), *entries]))
     elif format_ is Format.JSON:
@@ -66,9 +68,12 @@ def charges(
                 "totals": [_as_dict(entry, None) for entry in totals(entries)],
                 "complete_through": through,
             }
+            | ({"not_charged": [each._asdict() for each in reasons]} if side is Side.PROVIDER else {})
         )
     else:
         _show(entries, by)
+        for reason, calls_ in reasons:
+            remark(f"Not charged, {counted(calls_, 'call')}: {reason}.")
         remark(f"Complete through {clock().show(through)}.")
 
 

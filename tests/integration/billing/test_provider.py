@@ -293,6 +293,17 @@ class TestCorrecting:
         assert [str(row.amount) for row in rows(both, PROVIDER)] == ["0.30", "-0.30", "0.60"]
         assert sheet(both).closes
 
+    def test_the_real_record_of_a_pulled_call_takes_both_charges_back(self, both):
+        """It replaces the stand-in without a person, on both sides."""
+        walk(both, receive(both, make_record(call_ref=1, call_time=60)))
+        with both.begin() as connection:
+            connection.execute(text("UPDATE calls SET record_kind = 'pulled'"))
+        walk(both, receive(both, make_record(call_ref=1, call_time=120)))
+        walk_overdue(both)
+        for side in (CLIENT, PROVIDER):
+            assert [tuple(row)[:2] for row in rows(both, side)] == [("charge", 1), ("reversal", 1), ("charge", 2)]
+        assert sheet(both).closes
+
     @pytest.mark.parametrize(
         ("change", "rule"),
         [
@@ -372,6 +383,7 @@ class TestCommands:
         assert (rerated["side"], rerated["rerated"]) == ("provider", 1)
         report = json.loads(self.run("report", "charges", "--month", "2026-09", "--side", "provider", "--json"))
         assert [each["amount"] for each in report["totals"]] == ["0.30"]
+        assert report["not_charged"] == []
         report = json.loads(self.run("report", "charges", "--month", "2026-09", "--json"))
         assert [each["amount"] for each in report["totals"]] == ["0.60"]
         assert "acme" in self.run("report", "itemised", "--month", "2026-09", "--side", "provider")
@@ -385,6 +397,18 @@ class TestCommands:
         self.run("quote", "0820001234", "60", "--answered", "60", code=2)
         self.run("rerate", *window, "--side", "nobody", code=2)
         self.run("balance")
+
+    def test_a_statement_says_why_calls_are_not_on_it(self, both, settings_env):
+        """By reason, whatever numbers those are of."""
+        load(both, "44,1")
+        numbers = ("0820001234", "0820001235")
+        walk(both, receive(both, *(make_record(number=each) for each in numbers), make_record(**VOICEMAIL)))
+        of_september = ("report", "charges", "--month", "2026-09", "--side", "provider")
+        assert json.loads(self.run(*of_september, "--json"))["not_charged"] == [
+            {"reason": "no rate for … in tariff acme", "calls": 2},
+            {"reason": "no answered seconds are known", "calls": 1},
+        ]
+        assert "no answered seconds are known" in CliRunner().invoke(app, list(of_september)).output
 
     def test_ports_are_loaded(self, engine, settings_env, tmp_path):
         """All of a file or nothing, each bad line with its number and reason."""
