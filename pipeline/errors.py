@@ -60,6 +60,13 @@ class NoRateError(PipelineError):
         )
 
 
+class NoSecondsError(PipelineError):
+    """A call cannot be priced by the seconds that its tariff counts: nobody has told how many those were."""
+
+    def __str__(self) -> str:
+        return "no answered seconds are known"
+
+
 def cut(text: str, limit: int = SHOWN_CHARACTERS) -> str:
     """The text on one line, printable, and no longer than a reason should be.
 

@@ -55,12 +55,12 @@ _UNROUNDED_HOLDS = f"""CASE
     END"""
 _RATED = "coalesce(l.rated_seconds, l.talk_seconds)"
 _SECONDS_HOLD = f"""CASE v.duration_basis WHEN 'call_time' THEN {_RATED} = l.talk_seconds
-                     ELSE {_RATED} >= l.talk_seconds END
+                     WHEN 'answered' THEN {_RATED} >= 0 ELSE {_RATED} >= l.talk_seconds END
     AND (l.billable_seconds = 0 OR l.billable_seconds = r.first_increment
          + (greatest(0, {_RATED} - r.first_increment, r.minimum_seconds - r.first_increment) + r.next_increment - 1)
          / r.next_increment * r.next_increment)"""
-_NAMED = "v.id IS NOT NULL AND (l.rate_line IS NULL OR r.line IS NOT NULL)"
-_HOLDS = f"""l.currency = v.currency AND l.amount = {_ROUNDED}
+CHARGE_IS_NAMED: Final = "v.id IS NOT NULL AND (l.rate_line IS NULL OR r.line IS NOT NULL)"
+CHARGE_HOLDS: Final = f"""l.currency = v.currency AND l.amount = {_ROUNDED}
     AND (l.rate_line IS NULL OR
          (l.rate_per_minute = r.rate_per_minute AND l.connect_fee = r.connect_fee AND l.prefix = r.prefix
           AND {_SECONDS_HOLD} AND {_UNROUNDED_HOLDS}))"""
@@ -106,10 +106,10 @@ SELECT l.call_id >> 16 AS batch, l.currency, l.kind, {sign_of("l.kind")} AS sign
        sum(CASE WHEN l.billable_seconds = 0 AND l.talk_seconds > 0 THEN 1 END) AS unpaid,
        sum(CASE WHEN ({_PLAIN}) IS NOT TRUE THEN 1 END) AS unusual
 FROM ledger AS l LEFT JOIN {_VERSIONS} AS v ON v.id = l.tariff_version_id
-WHERE l.call_id BETWEEN :first AND :last
+WHERE l.call_id BETWEEN :first AND :last AND l.side = 'client'
 GROUP BY 1, 2, 3
 """
-"""The ledger by batch, currency and kind, each charge worked out again."""
+"""The client's side of the ledger by batch, currency and kind, each charge worked out again."""
 
 LEDGER_NET = f"""
 SELECT batch, sum(sign * n) AS n, sum(sign * h) AS h, sum(sign * with_seconds) AS with_seconds,
@@ -121,11 +121,11 @@ FROM balance_ledger GROUP BY 1
 
 FALSE_CHARGES = f"""
 CREATE TEMPORARY TABLE balance_false ON COMMIT DROP AS
-SELECT DISTINCT l.call_id, {_NAMED} AS is_named
+SELECT DISTINCT l.call_id, {CHARGE_IS_NAMED} AS is_named
 FROM balance_batches AS b JOIN ledger AS l ON l.call_id BETWEEN b.first AND b.last
 LEFT JOIN tariff_versions AS v ON v.id = l.tariff_version_id
 LEFT JOIN rates AS r ON r.tariff_version_id = l.tariff_version_id AND r.line = l.rate_line
-WHERE b.unusual AND l.kind = {_CHARGE} AND ({_NAMED} AND {_HOLDS}) IS NOT TRUE
+WHERE b.unusual AND l.side = 'client' AND l.kind = {_CHARGE} AND ({CHARGE_IS_NAMED} AND {CHARGE_HOLDS}) IS NOT TRUE
 """
 """The charges that do not hold, looked for with their rates in the batches that have an unusual one."""
 
@@ -137,10 +137,11 @@ JOIN LATERAL (
            l.billable_seconds, l.reason AS charge_reason, l.tariff_version_id
     FROM calls AS c
     JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN b.first AND b.last
-    LEFT JOIN uncharged AS u ON u.call_id = c.id AND u.call_id BETWEEN b.first AND b.last
-    LEFT JOIN ledger AS l ON l.call_id = c.id AND l.call_id BETWEEN b.first AND b.last AND l.kind = {_CHARGE}
-      AND NOT EXISTS (SELECT FROM ledger AS back WHERE back.call_id = l.call_id AND back.kind = {_REVERSAL}
-                        AND back.revision = l.revision)
+    LEFT JOIN uncharged AS u ON u.call_id = c.id AND u.side = 'client' AND u.call_id BETWEEN b.first AND b.last
+    LEFT JOIN ledger AS l ON l.call_id = c.id AND l.side = 'client' AND l.call_id BETWEEN b.first AND b.last
+      AND l.kind = {_CHARGE}
+      AND NOT EXISTS (SELECT FROM ledger AS back WHERE back.call_id = l.call_id AND back.side = 'client'
+                        AND back.kind = {_REVERSAL} AND back.revision = l.revision)
     WHERE c.id BETWEEN b.first AND b.last AND (l.call_id IS NOT NULL OR u.call_id IS NOT NULL)
 ) AS x ON true
 WHERE NOT b.paid
@@ -167,9 +168,9 @@ _IS_EXCUSED = f"""CASE o.excuse
 RULES: Final = {
     "a reversal is not the exact opposite of a charge": f"""
         SELECT DISTINCT r.call_id FROM balance_batches AS b
-        JOIN ledger AS r ON r.call_id BETWEEN b.first AND b.last AND r.kind = {_REVERSAL}
+        JOIN ledger AS r ON r.call_id BETWEEN b.first AND b.last AND r.side = 'client' AND r.kind = {_REVERSAL}
         LEFT JOIN ledger AS l ON l.call_id = r.call_id AND l.revision = r.revision AND l.kind = {_CHARGE}
-          AND l.call_id BETWEEN b.first AND b.last
+          AND l.side = 'client' AND l.call_id BETWEEN b.first AND b.last
         WHERE b.corrected
           AND (l.currency, l.amount, l.unrounded, l.tariff_version_id, l.talk_seconds, l.billable_seconds)
             IS DISTINCT FROM

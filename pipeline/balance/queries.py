@@ -61,10 +61,10 @@ GROUP BY f.record_id, c.id, c.talk_seconds
 """The records a step set aside and nobody has released; one row a record."""
 
 
-def _sums(table: str, key: str, more: str = "") -> str:
+def _sums(table: str, key: str, more: str = "", only: str = "") -> str:
     return (
         f"SELECT {key} >> 16 AS batch, count(*) AS n, sum(hashint8({key})) AS h{more} FROM {table} "
-        f"WHERE {key} BETWEEN :first AND :last GROUP BY 1"
+        f"WHERE {key} BETWEEN :first AND :last{only} GROUP BY 1"
     )
 
 
@@ -108,6 +108,7 @@ LEFT JOIN ({
         "uncharged",
         "call_id",
         f", sum(CASE WHEN reason IN ({money.EXCUSES}) THEN hashint8(call_id) END) AS excused_h",
+        " AND side = 'client'",
     )
 }) AS u ON u.batch = w.id
 LEFT JOIN ({_sums("recordings", "call_id")}) AS r ON r.batch = w.id
@@ -128,8 +129,8 @@ CLOSER_LOOK = (
     FROM balance_unclear AS b
     JOIN calls AS c ON c.id BETWEEN b.first AND b.last
     LEFT JOIN dispositions AS d ON d.call_id = c.id
-    LEFT JOIN uncharged AS u ON u.call_id = c.id
-    LEFT JOIN LATERAL (SELECT true AS in_force FROM ledger WHERE ledger.call_id = c.id
+    LEFT JOIN uncharged AS u ON u.call_id = c.id AND u.side = 'client'
+    LEFT JOIN LATERAL (SELECT true AS in_force FROM ledger WHERE ledger.call_id = c.id AND side = 'client'
                        HAVING sum({sign_of("kind")}) = 1) AS l ON true
     LEFT JOIN recordings AS r ON r.call_id = c.id
     WHERE d.call_id IS NULL OR (u.call_id IS NULL) = (l.in_force IS NULL) OR (d.can_have_audio AND r.call_id IS NULL)
@@ -181,11 +182,11 @@ RULES = {
         SELECT record_id FROM balance_unread WHERE finished""",
     "a call is charged more than once": f"""
         SELECT l.call_id FROM balance_unclear AS b JOIN ledger AS l ON l.call_id BETWEEN b.first AND b.last
-        GROUP BY l.call_id HAVING sum({sign_of("l.kind")}) NOT IN (0, 1)""",
+        WHERE l.side = 'client' GROUP BY l.call_id HAVING sum({sign_of("l.kind")}) NOT IN (0, 1)""",
     "a call is both charged and not to be charged": f"""
         SELECT l.call_id FROM balance_unclear AS b JOIN ledger AS l ON l.call_id BETWEEN b.first AND b.last
-        JOIN uncharged AS u ON u.call_id = l.call_id
-        GROUP BY l.call_id HAVING sum({sign_of("l.kind")}) > 0""",
+        JOIN uncharged AS u ON u.call_id = l.call_id AND u.side = 'client'
+        WHERE l.side = 'client' GROUP BY l.call_id HAVING sum({sign_of("l.kind")}) > 0""",
     "a charge, disposition, recording or reason has no call": """
         SELECT x.call_id FROM balance_unclear AS b
         JOIN LATERAL (SELECT call_id FROM ledger WHERE call_id BETWEEN b.first AND b.last
@@ -219,9 +220,9 @@ RULES = {
           AND CASE f.step
               WHEN 'normalize' THEN EXISTS (SELECT FROM calls AS c WHERE c.id = f.record_id)
               WHEN 'classify' THEN EXISTS (SELECT FROM dispositions AS d WHERE d.call_id = f.record_id)
-              WHEN 'bill' THEN EXISTS (SELECT FROM uncharged AS u WHERE u.call_id = f.record_id)
+              WHEN 'bill' THEN EXISTS (SELECT FROM uncharged AS u WHERE u.call_id = f.record_id AND u.side = 'client')
                 OR (SELECT sum({sign_of("l.kind")}) FROM ledger AS l
-                    WHERE l.call_id = f.record_id) > 0
+                    WHERE l.call_id = f.record_id AND l.side = 'client') > 0
               ELSE false END""",
     "a failure is to be tried again, but its batch is finished": """
         SELECT f.record_id FROM failures AS f JOIN balance_window AS w ON w.id = f.record_id >> 16

@@ -17,6 +17,7 @@ from sqlalchemy import text
 
 from pipeline.balance import money, queries
 from pipeline.balance.fed import Fed, fed
+from pipeline.balance.provider import ProvidersSheet, broken_rules, providers_sheet
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +48,7 @@ class BalanceJson(TypedDict):
     pending: dict[str, int]
     charged: dict[str, str]
     unbilled: dict[str, dict[str, int]]
+    provider: dict[str, Any] | None
     subscribers: dict[str, dict[str, int]]
     violations: list[ViolationJson]
     closes: bool
@@ -103,6 +105,8 @@ class Balance:
     subscribers: tuple[Fed, ...] = ()
     """What each was fed, and what became of it; none where the sheet is of a window."""
     violations: tuple[Violation, ...] = field(default=())
+    provider: ProvidersSheet | None = None
+    """The provider's side; None where there is none. All other figures are the client's."""
 
     PLACES = ("processed", "duplicate", "quarantined", "failed", "discarded", "pending")
 
@@ -123,6 +127,7 @@ class Balance:
             "pending": self.pending.as_dict(),
             "charged": {currency: f"{amount:f}" for currency, amount in sorted(self.charged.items())},
             "unbilled": {disposition: entry.as_dict() for disposition, entry in sorted(self.unbilled.items())},
+            "provider": None if self.provider is None else self.provider.as_dict(),
             "subscribers": {each.name: each.as_dict() for each in self.subscribers},
             "violations": [violation.as_dict() for violation in self.violations],
             "closes": self.closes,
@@ -170,6 +175,9 @@ def balance_sheet(
             for rule, query in queries.RULES.items()
             if (violation := _check(rule, connection.execute(text(query)).scalars().all()))
         ]
+        provider = providers_sheet(connection, bounds)
+        if provider is not None:
+            violations += [found for rule, ids in broken_rules(connection) if (found := _check(rule, ids))]
         is_of_all = since is None and until is None and source is None
         subscribers = fed(connection) if is_of_all else []
     places = {
@@ -196,6 +204,7 @@ def balance_sheet(
         unbilled=unbilled,
         subscribers=tuple(subscribers),
         violations=tuple(violations),
+        provider=provider,
     )
 
 

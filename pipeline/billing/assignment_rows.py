@@ -1,8 +1,8 @@
-"""Which tariff a campaign has."""
+"""Which tariff a campaign has, on the client's side."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
@@ -20,18 +20,28 @@ EVERYTHING = ""
 """Where a campaign is named: every one that is not assigned a tariff itself. No campaign has an empty name."""
 
 
-def version_ids_in_force(connection: Connection, campaigns: Iterable[str]) -> dict[str, int]:
-    """The id of the version that rates each campaign's calls; one small query, and none for no tariff.
+class TariffsInUse(NamedTuple):
+    """What a batch is rated by."""
+
+    versions: dict[str, int]
+    """The id of the version that rates each campaign's calls; a campaign without a tariff is left out."""
+    of_provider: bool
+    """Whether any provider's tariff is assigned to anything."""
+
+
+def tariffs_in_use(connection: Connection, campaigns: Iterable[str]) -> TariffsInUse:
+    """What rates these campaigns' calls, on the client's side, and whether there is a provider's side: one small query.
 
     A campaign has the tariff assigned to it, else the one assigned to everything, else `default`.
     """
-    return dict(
-        execute(
-            connection,
-            _IN_FORCE,
-            {"campaigns": list(campaigns), "everything": EVERYTHING, "default": DEFAULT_TARIFF},
-        ).fetchall()
-    )
+    names = {"campaigns": list(campaigns), "everything": EVERYTHING, "default": DEFAULT_TARIFF}
+    versions = dict(execute(connection, _IN_FORCE, names).fetchall())
+    return TariffsInUse(versions, versions.pop(None, None) is not None)
+
+
+def version_ids_in_force(connection: Connection, campaigns: Iterable[str]) -> dict[str, int]:
+    """The id of the version that rates each campaign's calls, on the client's side; none for no tariff."""
+    return tariffs_in_use(connection, campaigns).versions
 
 
 _IN_FORCE: Final = """
@@ -41,8 +51,9 @@ LEFT JOIN tariff_assignments AS other ON other.campaign_ref = %(everything)s::te
 JOIN tariffs AS t ON t.id = coalesce(own.tariff_id, other.tariff_id,
                                      (SELECT id FROM tariffs WHERE name = %(default)s::text))
 CROSS JOIN LATERAL (SELECT id FROM tariff_versions WHERE tariff_id = t.id ORDER BY version DESC LIMIT 1) AS v
+UNION ALL SELECT NULL, 0 WHERE EXISTS (SELECT FROM provider_assignments)
 """
-"""Of the step bill, hence past SQLAlchemy."""
+"""Of the step bill, hence past SQLAlchemy. A row without a campaign says that there is a provider's side."""
 
 
 def assign(connection: Connection, campaign: str, tariff_id: int, *, assigned_by: str) -> bool:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import BigInteger, Interval, delete, func, literal, literal_column, select, text
 
-from pipeline.billing.ledger import UNBILLED_COLUMNS
+from pipeline.billing.ledger import UNBILLED_COLUMNS_OF
 from pipeline.billing.rules.difference import Outcome
 from pipeline.billing.rules.pricing import LineKind, Unbilled
+from pipeline.billing.rules.sides import Side
 from pipeline.database.audit import telling
 from pipeline.database.narrowing import among, narrow
 from pipeline.database.tables import calls, uncharged
@@ -41,19 +42,27 @@ class Extent(NamedTuple):
 
 # SQL: the ledger is looked up a call at a time, as rerating was measured. The last line of a call is its charge in
 # force, or the reversal that left it without one. A call that has neither a charge in force nor a reason for none is
-# still to be billed, and none of rerating's business.
-_OUTCOMES = f"""
-SELECT {UNBILLED_COLUMNS},
+# still to be billed on the client's side, and none of rerating's business. On the provider's it may have been billed
+# before anything was assigned to it, and is charged by rerating it.
+_OUTCOMES = {
+    side: f"""
+SELECT {UNBILLED_COLUMNS_OF[side]},
        CASE l.kind WHEN '{LineKind.CHARGE}' THEN l.amount END AS amount,
-       CASE l.kind WHEN '{LineKind.CHARGE}' THEN l.currency END AS currency
+       CASE l.kind WHEN '{LineKind.CHARGE}' THEN l.currency END AS currency,
+       u.reason AS why_not
 FROM calls AS c
 JOIN dispositions AS d ON d.call_id = c.id
-LEFT JOIN LATERAL (SELECT kind, revision, amount, currency FROM ledger WHERE call_id = c.id
+LEFT JOIN LATERAL (SELECT kind, revision, amount, currency FROM ledger WHERE call_id = c.id AND side = '{side}'
                    ORDER BY revision DESC, kind DESC LIMIT 1) AS l ON true
-LEFT JOIN uncharged AS u ON u.call_id = c.id
-WHERE c.id = ANY(cast(:call_ids AS bigint[])) AND (l.kind = '{LineKind.CHARGE}' OR u.call_id IS NOT NULL)
+LEFT JOIN uncharged AS u ON u.call_id = c.id AND u.side = '{side}'
+{more}WHERE c.id = ANY(cast(:call_ids AS bigint[])){only}
 ORDER BY c.id
 """
+    for side, more, only in (
+        (Side.CLIENT, "", f" AND (l.kind = '{LineKind.CHARGE}' OR u.call_id IS NOT NULL)"),
+        (Side.PROVIDER, "LEFT JOIN answered_seconds AS s ON s.call_id = c.id\n", ""),
+    )
+}
 
 
 def extent_of(connection: Connection, selection: Selection) -> Extent:
@@ -85,17 +94,27 @@ def _selected(selection: Selection, dialed_at: ColumnElement[datetime]) -> Itera
     return narrow(selection._asdict(), conditions)
 
 
-def outcomes_of(connection: Connection, call_ids: Sequence[int]) -> list[Outcome]:
-    """What came of calls; those that are still to be billed, or wait for a rate, are left out."""
-    rows = connection.execute(text(_OUTCOMES), {"call_ids": list(call_ids)})
-    return [Outcome(Unbilled._make(row[: len(Unbilled._fields)]), row.amount, row.currency) for row in rows]
+def outcomes_of(connection: Connection, call_ids: Sequence[int], side: Side = Side.CLIENT) -> list[Outcome]:
+    """What came of calls on a side; of the client's those still to be billed, or that wait for a rate, are left out."""
+    rows = connection.execute(text(_OUTCOMES[side]), {"call_ids": list(call_ids)})
+    return [Outcome(Unbilled(*row[:-3]), row.amount, row.currency, row.why_not) for row in rows]
 
 
-def forget_uncharged(connection: Connection, call_ids: Sequence[int], *, who: str, rerate_id: int) -> None:
-    """Take away why calls cost nothing, as they are to be charged; each reason is kept in the call's history."""
-    if call_ids:
-        of = uncharged.c
-        gone = delete(uncharged).where(among(of.call_id, call_ids)).returning(of.call_id, of.reason).cte("gone")
+def forget_uncharged(
+    connection: Connection, call_ids: Sequence[int], *, who: str, rerate_id: int, side: Side = Side.CLIENT
+) -> None:
+    """Take away why calls cost nothing on a side, as something else is to be said of them.
+
+    Each reason is kept in the call's history, but for those of the provider's side: integrators read that history.
+    """
+    if not call_ids:
+        return
+    of = uncharged.c
+    gone_from = delete(uncharged).where(among(of.call_id, call_ids), of.side == side.value)
+    if side is Side.PROVIDER:
+        connection.execute(gone_from)
+    else:
+        gone = gone_from.returning(of.call_id, of.reason).cte("gone")
         reason = literal("was not charged: ").concat(gone.c.reason)
         detail = func.jsonb_build_object("rerate", literal(rerate_id, BigInteger), "reason", reason)
         connection.execute(telling(who, "rerate", gone.c.call_id, detail))

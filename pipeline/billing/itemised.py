@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import text
 
 from pipeline.billing.billed_calls import Selection, extent_of
+from pipeline.billing.rules.sides import Side
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,7 +60,7 @@ _FROM: Final = {
 _COLUMNS: Final = ", ".join(f"{_FROM.get(name, f'l.{name}')} AS {name}" for name in Item._fields)
 
 
-def itemised(connection: Connection, selection: Selection) -> Iterator[Item]:
+def itemised(connection: Connection, selection: Selection, side: Side = Side.CLIENT) -> Iterator[Item]:
     """Every line of the calls of a selection, call by call: together they are what `charges_by` adds up.
 
     They are read by a cursor of the server's, so that a million of them take no more memory than a few thousand.
@@ -67,6 +68,7 @@ def itemised(connection: Connection, selection: Selection) -> Iterator[Item]:
     Args:
         connection: the database; nothing else is done with it until the last line was read.
         selection: which calls.
+        side: whose account.
     """
     extent = extent_of(connection, selection)
     rows = connection.execute(
@@ -75,12 +77,12 @@ def itemised(connection: Connection, selection: Selection) -> Iterator[Item]:
             "FROM calls AS c JOIN ledger AS l ON l.call_id = c.id "
             "LEFT JOIN dispositions AS d ON d.call_id = c.id AND d.call_id BETWEEN :first AND :last "
             "LEFT JOIN tariff_versions AS v ON v.id = l.tariff_version_id LEFT JOIN tariffs AS t ON t.id = v.tariff_id "
-            "WHERE c.id BETWEEN :first AND :last AND l.call_id BETWEEN :first AND :last "
+            "WHERE c.id BETWEEN :first AND :last AND l.call_id BETWEEN :first AND :last AND l.side = :side "
             "  AND c.dialed_at >= :since AND c.dialed_at < :until "
             "  AND (cast(:campaign AS text) IS NULL OR c.campaign_ref = :campaign) "
             "  AND (cast(:source AS text) IS NULL OR c.source = :source) "
             "ORDER BY c.id, l.revision, l.kind"
         ).execution_options(yield_per=LINES_AT_ONCE),
-        {**selection._asdict(), "first": extent.first, "last": extent.last},
+        {**selection._asdict(), "first": extent.first, "last": extent.last, "side": side.value},
     )
     return (Item._make(row) for row in rows)

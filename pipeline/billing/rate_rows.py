@@ -37,6 +37,7 @@ _COLUMNS = (
     "time_from",
     "time_to",
     "weekdays",
+    "network",
 )
 
 
@@ -61,6 +62,7 @@ def _row(version_id: int, rate: Rate) -> tuple[object, ...]:
         time_from,
         time_to,
         None if rate.weekdays is None else sorted(rate.weekdays),
+        rate.network or None,
     )
 
 
@@ -84,7 +86,7 @@ def rates_of(connection: Connection, version_id: int, *, prefixes: Sequence[str]
     query = (
         "SELECT line, prefix, description, rate_per_minute::text, connect_fee::text, first_increment, "
         "  next_increment, minimum_charge::text, maximum_charge::text, minimum_seconds, free_below_seconds, "
-        "  attempt_fee::text, valid_from, valid_to, time_from, time_to, weekdays "
+        "  attempt_fee::text, valid_from, valid_to, time_from, time_to, weekdays, network "
         f"FROM rates WHERE tariff_version_id = %(version)s {wanted}ORDER BY line"
     )
     with driver_connection(connection).cursor("rates_of_version") as cursor:
@@ -106,7 +108,7 @@ class _Amounts(dict[str, Decimal]):
 
 def _rate(row: tuple[Any, ...], amounts: _Amounts, shared: dict[object, Any]) -> Rate:
     (line, prefix, description, per_minute, fee, first, next_, least, most, least_seconds, free_below,
-     attempt, valid_from, valid_to, time_from, time_to, weekdays) = row  # fmt: skip
+     attempt, valid_from, valid_to, time_from, time_to, weekdays, network) = row  # fmt: skip
     return Rate(
         prefix=prefix,
         rate_per_minute=amounts[per_minute],
@@ -124,6 +126,7 @@ def _rate(row: tuple[Any, ...], amounts: _Amounts, shared: dict[object, Any]) ->
         time_of_day=None if time_from is None else _window(time_from, time_to),
         weekdays=None if weekdays is None else _days(tuple(weekdays)),
         id=line,
+        network="" if network is None else shared.setdefault(network, network),
     )
 
 

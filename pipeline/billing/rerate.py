@@ -15,10 +15,13 @@ from pipeline.batches.rules.steps import Step
 from pipeline.billing.bill import with_tariffs
 from pipeline.billing.billed_calls import calls_after, extent_of, forget_uncharged, outcomes_of
 from pipeline.billing.ledger import insert_lines, insert_uncharged, reverse_charges
-from pipeline.billing.load import decode
+from pipeline.billing.load import check_rates, decode
+from pipeline.billing.provider_assignments import version_ids_of_provider
+from pipeline.billing.provider_side import unknown, with_provider_tariffs
 from pipeline.billing.rules.difference import Comparison, Decided
 from pipeline.billing.rules.pricing import Line, Uncharged, decide
 from pipeline.billing.rules.rate_deck import RateDeck
+from pipeline.billing.rules.sides import Side
 from pipeline.billing.rules.tariff_file import read_tariff
 from pipeline.billing.rules.terms import AS_BEFORE, LoadedTariff
 from pipeline.billing.tariff_rows import version_by_id
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from pipeline.billing.bill import Tariffs
     from pipeline.billing.billed_calls import Selection
+    from pipeline.billing.rules.difference import Outcome
     from pipeline.billing.rules.tariff_file import TariffFile
 
 CALLS_AT_ONCE: Final = 5_000
@@ -57,6 +61,7 @@ class Preview:
         *,
         default_currency: str,
         timezone: str,
+        side: Side = Side.CLIENT,
     ) -> None:
         """Read the file.
 
@@ -65,6 +70,8 @@ class Preview:
         """
         self._tariffs = tariffs
         self._file: TariffFile = read_tariff(decode(content), default_currency=default_currency, timezone=timezone)
+        check_rates(self._file, side)
+        self._side = side
         self._deck = RateDeck(self._file.rates, timezone)
 
     def in_force(self, connection: Connection, campaigns: Collection[str]) -> Mapping[str, int]:
@@ -77,12 +84,17 @@ class Preview:
         if version_id != _NO_TARIFF:
             version = version_by_id(connection, version_id)
             name, before = version.tariff, version.terms
-        terms = AS_BEFORE.terms(self._file.currency, before)
+        terms = AS_BEFORE.terms(self._file.currency, before, self._side)
         return LoadedTariff(version_id, name, 0, *terms, deck=self._deck)
 
 
 def compare(
-    engine: Engine, selection: Selection, tariffs: Tariffs, *, progress: Callable[[int, int], None]
+    engine: Engine,
+    selection: Selection,
+    tariffs: Tariffs,
+    *,
+    progress: Callable[[int, int], None],
+    side: Side = Side.CLIENT,
 ) -> Comparison:
     """What rerating would change; writes nothing.
 
@@ -91,12 +103,13 @@ def compare(
         selection: which calls.
         tariffs: where the tariff of each campaign comes from.
         progress: told how many calls were looked at, and of how many.
+        side: whose charges; no call of the other side is looked at.
     """
     comparison = Comparison()
     with engine.connect() as connection:
         for call_ids, done, of in _chunks(connection, selection):
-            for decided in _decided(connection, call_ids, tariffs):
-                comparison.add(decided)
+            for each in _decided(connection, call_ids, tariffs, side):
+                comparison.add(each)
             connection.rollback()
             progress(done, of)
     return comparison
@@ -109,8 +122,11 @@ def rerate(
     *,
     who: str,
     progress: Callable[[int, int], None],
+    side: Side = Side.CLIENT,
 ) -> int:
     """Reverse and charge anew the calls that come to something else; returns how many those were.
+
+    Of the provider's side also those are charged that nothing was said of: its tariff may have been assigned later.
 
     The arguments are those of `compare`, and:
         who: the operator, who is kept with the lines.
@@ -120,17 +136,18 @@ def rerate(
         "until": selection.until.isoformat(),
         "campaign": selection.campaign,
         "source": selection.source,
+        "side": side.value,
     }
     with engine.begin() as connection:
         rerate_id = record_action(connection, who, "rerate", detail)
     rerated = 0
     with engine.connect() as connection:
         for call_ids, done, of in _chunks(connection, selection):
-            changes = _changes(connection, call_ids, tariffs)
+            changes = _changes(connection, call_ids, tariffs, side)
             connection.rollback()
             for some in _of_few_batches([change.before.call.call_id for change in changes]):
                 with connection.begin():
-                    rerated += _write(connection, some, tariffs, who=who, rerate_id=rerate_id)
+                    rerated += _write(connection, some, tariffs, who=who, rerate_id=rerate_id, side=side)
             progress(done, of)
     with engine.begin() as connection:
         record_action(connection, who, "rerate done", {"rerate": rerate_id, "calls": rerated})
@@ -148,9 +165,12 @@ def _chunks(connection: Connection, selection: Selection) -> Iterator[tuple[list
     connection.rollback()
 
 
-def _decided(connection: Connection, call_ids: Sequence[int], tariffs: Tariffs) -> Iterator[Decided]:
+def _decided(connection: Connection, call_ids: Sequence[int], tariffs: Tariffs, side: Side) -> Iterator[Decided]:
     """Each of the calls that came to something before, with what it comes to now."""
-    outcomes = {outcome.call.call_id: outcome for outcome in outcomes_of(connection, call_ids)}
+    outcomes = {outcome.call.call_id: outcome for outcome in outcomes_of(connection, call_ids, side)}
+    if side is Side.PROVIDER:
+        yield from _decided_for_provider(connection, outcomes, tariffs)
+        return
     for call, tariff in with_tariffs(connection, (outcome.call for outcome in outcomes.values()), tariffs):
         before = outcomes[call.call_id]
         try:
@@ -161,8 +181,30 @@ def _decided(connection: Connection, call_ids: Sequence[int], tariffs: Tariffs) 
             yield Decided(before, None, f"call {call.call_id}: {type(error).__name__}: {error}")
 
 
-def _changes(connection: Connection, call_ids: Sequence[int], tariffs: Tariffs) -> list[Decided]:
-    changes = [decided for decided in _decided(connection, call_ids, tariffs) if decided.changes]
+def _decided_for_provider(
+    connection: Connection, outcomes: Mapping[int, Outcome], tariffs: Tariffs
+) -> Iterator[Decided]:
+    """The same of the provider's side; a call that nothing was said of, and nothing is assigned to, is left out."""
+    calls = [outcome.call for outcome in outcomes.values()]
+    versions = version_ids_of_provider(connection, calls)
+    for call, tariff in with_provider_tariffs(connection, calls, versions, tariffs):
+        before = outcomes[call.call_id]
+        try:
+            yield Decided(before, decide(call, tariff), side=Side.PROVIDER)
+        except Exception as error:  # noqa: BLE001 - looked at there
+            reason = unknown(call, tariff, error)
+            kept = before.amount is not None  # what was charged is not taken back for want of a rate or of seconds
+            why_not = f"call {call.call_id}: {reason.reason}"
+            yield Decided(before, None if kept else reason, why_not, Side.PROVIDER)
+    for call_id, before in outcomes.items():
+        if call_id not in versions and before.amount is not None:
+            yield Decided(
+                before, None, f"call {call_id}: no provider's tariff is assigned to it any more", Side.PROVIDER
+            )
+
+
+def _changes(connection: Connection, call_ids: Sequence[int], tariffs: Tariffs, side: Side) -> list[Decided]:
+    changes = [each for each in _decided(connection, call_ids, tariffs, side) if each.changes]
     return sorted(changes, key=lambda change: change.before.call.call_id)
 
 
@@ -180,17 +222,20 @@ def _of_few_batches(call_ids: Sequence[int]) -> Iterator[list[int]]:
         yield part
 
 
-def _write(connection: Connection, call_ids: Sequence[int], tariffs: Tariffs, *, who: str, rerate_id: int) -> int:
+def _write(
+    connection: Connection, call_ids: Sequence[int], tariffs: Tariffs, *, who: str, rerate_id: int, side: Side
+) -> int:
     """Look at calls again, now that nobody else bills them, and write down what changes."""
     for batch_id in sorted({batch_of(call_id) for call_id in call_ids}):
         lock_step(connection, batch_id, Step.BILL)
-    changes = _changes(connection, call_ids, tariffs)
+    changes = _changes(connection, call_ids, tariffs, side)
     charged = [change.before.call.call_id for change in changes if change.before.amount is not None]
     uncharged = [change.before.call.call_id for change in changes if change.before.amount is None]
-    reverse_charges(connection, charged, "rerated", rerate_id=rerate_id)
-    forget_uncharged(connection, uncharged, who=who, rerate_id=rerate_id)
+    reverse_charges(connection, charged, "rerated", rerate_id=rerate_id, side=side)
+    forget_uncharged(connection, uncharged, who=who, rerate_id=rerate_id, side=side)
     lines = [change.after._replace(rerate_id=rerate_id) for change in changes if isinstance(change.after, Line)]
-    insert_lines(connection, lines)
-    insert_uncharged(connection, [change.after for change in changes if isinstance(change.after, Uncharged)])
-    tell(connection, "call.corrected", [(change.before.call.call_id, rerate_id) for change in changes])
+    insert_lines(connection, lines, side)
+    insert_uncharged(connection, [change.after for change in changes if isinstance(change.after, Uncharged)], side)
+    if side is Side.CLIENT:  # what the provider charges is nothing that integrators are told
+        tell(connection, "call.corrected", [(change.before.call.call_id, rerate_id) for change in changes])
     return len(changes)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
 from pipeline.billing.billed_calls import Selection, extent_of
 from pipeline.billing.ledger import sign_of
+from pipeline.billing.rules.sides import Side
 from pipeline.database.narrowing import narrow_sql
 
 if TYPE_CHECKING:
@@ -50,13 +51,16 @@ _GROUPS = {
 # SQL: two ranges of the same ids, joined; it reads a month of the ledger in order, and is written as it was measured.
 _CHARGED = (
     f"FROM calls AS c JOIN (SELECT call_id, {sign_of('kind')} AS sign, billable_seconds, amount, currency, prefix "
-    "                       FROM ledger WHERE call_id BETWEEN :first AND :last) AS l ON l.call_id = c.id "
+    "                       FROM ledger WHERE call_id BETWEEN :first AND :last AND side = :side) AS l "
+    "  ON l.call_id = c.id "
     "WHERE c.id BETWEEN :first AND :last"
 )
 _DIALED = {"since": "c.dialed_at >= :since", "until": "c.dialed_at < :until", "source": "c.source = :source"}
 
 
-def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str | None = None) -> list[Entry]:
+def charges_by(
+    connection: Connection, month: Days, by: GroupBy, *, source: str | None = None, side: Side = Side.CLIENT
+) -> list[Entry]:
     """The charges in force of the calls dialled in a month; a reversal takes away what its charge has brought.
 
     Args:
@@ -64,6 +68,7 @@ def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str 
         month: the month.
         by: what each entry stands for.
         source: one dialler; None all.
+        side: whose account.
     """
     extent = extent_of(connection, Selection(month.since, month.until, source=source))
     wanted = {"since": month.since, "until": month.until, "source": source}
@@ -77,11 +82,46 @@ def charges_by(connection: Connection, month: Days, by: GroupBy, *, source: str 
             **wanted,
             "first": extent.first,
             "last": extent.last,
+            "side": side.value,
             "days": [day.isoformat() for day in month.days],
             "begins": list(month.begins[:-1]),
         },
     )
     return [Entry(row.grp, int(row.calls), int(row.seconds), row.amount, row.currency) for row in rows]
+
+
+class NotCharged(NamedTuple):
+    """Calls that cost nothing on a side, or of which that is not known, for one reason."""
+
+    reason: str
+    """Without the number that it may name."""
+    calls: int
+
+
+REASONS_TOLD: Final = 50
+
+
+def not_charged(connection: Connection, month: Days, side: Side, *, source: str | None = None) -> list[NotCharged]:
+    """Why calls of a month are not charged, what is most frequent first.
+
+    Args:
+        connection: the database.
+        month: the month in which they were dialled.
+        side: whose account.
+        source: one dialler; None all.
+    """
+    extent = extent_of(connection, Selection(month.since, month.until, source=source))
+    wanted = {"since": month.since, "until": month.until, "source": source}
+    rows = connection.execute(
+        text(
+            "SELECT regexp_replace(u.reason, '[+]?[0-9]{5,}', '…') AS reason, count(*) AS calls "
+            "FROM calls AS c JOIN uncharged AS u ON u.call_id = c.id "
+            "WHERE c.id BETWEEN :first AND :last AND u.call_id BETWEEN :first AND :last AND u.side = :side"
+            f"{narrow_sql(wanted, _DIALED)} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {REASONS_TOLD}"
+        ),
+        {**wanted, "first": extent.first, "last": extent.last, "side": side.value},
+    )
+    return [NotCharged(row.reason, row.calls) for row in rows]
 
 
 def totals(entries: list[Entry]) -> list[Entry]:

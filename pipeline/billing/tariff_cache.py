@@ -6,7 +6,7 @@ import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Final
 
-from pipeline.billing.assignment_rows import version_ids_in_force
+from pipeline.billing.assignment_rows import tariffs_in_use
 from pipeline.billing.rate_rows import rates_of
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.terms import LoadedTariff
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from pipeline.billing.assignment_rows import TariffsInUse
     from pipeline.billing.tariff_rows import TariffVersion
 
 
@@ -40,12 +41,16 @@ class TariffCache:
         self._lock = threading.Lock()
 
     def in_force(self, connection: Connection, campaigns: Collection[str]) -> dict[str, int]:
-        """The id of the version that rates each campaign's calls in this transaction; none where there is no tariff.
+        """The id of the version that rates each campaign's calls in this transaction; none where there is no tariff."""
+        return self.in_use(connection, campaigns).versions
+
+    def in_use(self, connection: Connection, campaigns: Collection[str]) -> TariffsInUse:
+        """The same, and whether there is a provider's side.
 
         A load that commits later waits for this transaction before it releases failures, see `wait_for_ratings`.
         """
         use_tariffs(connection)
-        return version_ids_in_force(connection, campaigns)
+        return tariffs_in_use(connection, campaigns)
 
     def version(self, connection: Connection, version_id: int) -> LoadedTariff:
         """A version, read once; what was not used for longest, or is superseded, makes room for it."""

@@ -8,8 +8,10 @@ from sqlalchemy import func, literal, select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.billing.assignment_rows import assignments
+from pipeline.billing.provider_assignments import assignments_of_providers
 from pipeline.billing.rate_rows import insert_rates
 from pipeline.billing.rules.rating import DurationBasis, Rounding
+from pipeline.billing.rules.sides import Side
 from pipeline.billing.rules.terms import TariffTerms
 from pipeline.database.engine import execute
 from pipeline.database.narrowing import narrow
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Row
 
+    from pipeline.billing.rules.assigned import AssignedTo
     from pipeline.billing.rules.rating import Rate
     from pipeline.database.narrowing import Conditions
 
@@ -41,6 +44,9 @@ class TariffVersion(NamedTuple):
     loaded_at: datetime
     timezone: str | None = None
     """The zone of its hours and weekdays; None in a version older than the column: that of whoever rates."""
+    side: Side = Side.CLIENT
+    provider: str | None = None
+    """Whose prices these are; None on the client's side."""
 
 
 class ListedVersion(NamedTuple):
@@ -52,15 +58,17 @@ class ListedVersion(NamedTuple):
     """Whether it is the newest of its tariff."""
     campaigns: tuple[str, ...] = ()
     """Those the tariff is assigned to; `EVERYTHING` may be among them."""
+    assigned_to: tuple[AssignedTo, ...] = ()
+    """The same of a provider's tariff."""
 
 
 _SETTINGS = (
     "id", "version", "currency", "rounding", "decimals", "billable_dispositions", "duration_basis", "inbound_rated",
     "file_name", "file_sha256", "loaded_by", "loaded_at", "timezone",
 )  # fmt: skip
-_VERSIONS = select(tariffs.c.name, *(tariff_versions.c[name] for name in _SETTINGS)).join_from(
-    tariff_versions, tariffs, tariffs.c.id == tariff_versions.c.tariff_id
-)
+_VERSIONS = select(
+    tariffs.c.name, tariffs.c.side, tariffs.c.provider, *(tariff_versions.c[name] for name in _SETTINGS)
+).join_from(tariff_versions, tariffs, tariffs.c.id == tariff_versions.c.tariff_id)
 
 
 def _version(row: Row[Any]) -> TariffVersion:
@@ -81,16 +89,42 @@ def _version(row: Row[Any]) -> TariffVersion:
         loaded_by=row.loaded_by,
         loaded_at=row.loaded_at,
         timezone=row.timezone,
+        side=Side(row.side),
+        provider=row.provider,
     )
 
 
-def lock_tariff(connection: Connection, tariff: str) -> int:
-    """Take a tariff for this transaction, so that versions are loaded one after the other; returns its id."""
-    known = select(tariffs.c.id).where(tariffs.c.name == tariff)
+def lock_tariff(
+    connection: Connection, tariff: str, side: Side = Side.CLIENT, provider: str | None = None
+) -> tuple[int, Side, str | None]:
+    """Take a tariff for this transaction, so that versions are loaded one after the other.
+
+    Args:
+        connection: the caller's transaction.
+        tariff: its name, unique over both sides.
+        side: that of a tariff that is new.
+        provider: likewise.
+
+    Returns:
+        Its id, and the side and the provider that it has.
+    """
+    named = tariffs.c.name == tariff
     # Not tried where it is known: a try takes a number of the sequence, also in vain.
-    new = select(literal(tariff)).where(~known.exists())
-    connection.execute(insert(tariffs).from_select(["name"], new).on_conflict_do_nothing())
-    return int(connection.scalars(known.with_for_update()).one())
+    new = select(literal(tariff), literal(side.value), literal(provider)).where(
+        ~select(tariffs.c.id).where(named).exists()
+    )
+    made = insert(tariffs).from_select(["name", "side", "provider"], new).on_conflict_do_nothing()
+    connection.execute(made)
+    row = connection.execute(
+        select(tariffs.c.id, tariffs.c.side, tariffs.c.provider).where(named).with_for_update()
+    ).one()
+    return int(row.id), Side(row.side), row.provider
+
+
+def find_provider(connection: Connection, tariff: str) -> tuple[Side, str | None] | None:
+    """The side of a tariff and its provider, also of one that has no version yet; None: there is none."""
+    row = connection.execute(select(tariffs.c.side, tariffs.c.provider).where(tariffs.c.name == tariff)).one_or_none()
+    return None if row is None else (Side(row.side), row.provider)
 
 
 def insert_version(
@@ -158,8 +192,13 @@ _CONDITIONS: Conditions = {
 }
 
 
-def list_versions(connection: Connection) -> list[ListedVersion]:
-    """Every version of every tariff, by name, the newest first."""
+def list_versions(connection: Connection, side: Side | None = None) -> list[ListedVersion]:
+    """Every version of every tariff, by name, the newest first.
+
+    Args:
+        connection: the database.
+        side: those of one side; None of both.
+    """
     version = tariff_versions.c.version
     of_version = rates.c.tariff_version_id
     counted = select(of_version, func.count().label("rates")).group_by(of_version).subquery("counted")
@@ -167,10 +206,20 @@ def list_versions(connection: Connection) -> list[ListedVersion]:
     rows = connection.execute(
         _VERSIONS.add_columns(func.coalesce(counted.c.rates, 0).label("rates"), (version == newest).label("in_force"))
         .outerjoin(counted, counted.c.tariff_version_id == tariff_versions.c.id)
+        .where(*([] if side is None else [tariffs.c.side == side.value]))
         .order_by(tariffs.c.name, version.desc())
     )
-    campaigns = assignments(connection)
-    return [ListedVersion(_version(row), row.rates, row.in_force, tuple(campaigns.get(row.name, ()))) for row in rows]
+    campaigns, of_providers = assignments(connection), assignments_of_providers(connection)
+    return [
+        ListedVersion(
+            _version(row),
+            row.rates,
+            row.in_force,
+            tuple(campaigns.get(row.name, ())),
+            tuple(of_providers.get(row.name, ())),
+        )
+        for row in rows
+    ]
 
 
 def zones_in_force(connection: Connection) -> list[tuple[str, str | None]]:

@@ -31,7 +31,8 @@ SELECT f.id AS failure_id, {UNBILLED_COLUMNS}
 FROM failures AS f
 JOIN calls AS c ON c.id = f.record_id
 JOIN dispositions AS d ON d.call_id = c.id
-LEFT JOIN LATERAL (SELECT max(revision) AS revision FROM ledger WHERE call_id = c.id) AS l ON true
+LEFT JOIN LATERAL (SELECT max(revision) AS revision FROM ledger
+                   WHERE call_id = c.id AND side = 'client') AS l ON true
 WHERE f.state = 'open' AND f.class = 'reference' AND f.step = :bill AND f.id > :after
 ORDER BY f.id LIMIT :limit
 """
@@ -111,5 +112,5 @@ def _parts(connection: Connection) -> Iterator[list[Unbilled]]:
         ).all()
         if not rows:
             return
-        yield [Unbilled._make(row[1:]) for row in rows]
+        yield [Unbilled(*row[1:]) for row in rows]
         after = rows[-1].failure_id

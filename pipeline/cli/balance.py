@@ -82,6 +82,12 @@ def _table(sheet: Balance) -> Table:
         table.add_row(f"charged {currency}", None, None, amount)
     for disposition, entry in sorted(sheet.unbilled.items()):
         table.add_row(f"not billed: {disposition}", entry.records, entry.talk_seconds, None)
+    if sheet.provider is not None:
+        table.add_row("charged by the provider", sheet.provider.charged, None, None)
+        for currency, amount in sorted(sheet.provider.amounts.items()):
+            table.add_row(f"charged by the provider {currency}", None, None, amount)
+        table.add_row("not charged by the provider", sheet.provider.uncharged, None, None)
+        table.add_row("not on the provider's side", sheet.provider.not_on_it, None, None)
     return table
 
 

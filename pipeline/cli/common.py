@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pipeline.batches.sources import known_sources
+from pipeline.billing.rules.sides import Side
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain
 from pipeline.cli.tables import Format
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 AsJson = Annotated[bool, typer.Option("--json", help="For scripts.")]
 FormatOption = Annotated[Format, typer.Option("--format", help="For people, spreadsheets or scripts.")]
 Source = Annotated[str | None, typer.Option(help="One dialler; all when left out.", show_default=False)]
+SideOption = Annotated[Side, typer.Option(help="Whose account: what clients are charged, or what providers charge.")]
 Campaign = Annotated[str | None, typer.Option(help="One campaign.", show_default=False)]
 Reason = Annotated[str | None, typer.Option(help="Those whose reason contains this text.", show_default=False)]
 Because = Annotated[str | None, typer.Option(help="Why, for the record.", show_default=False)]

@@ -14,9 +14,9 @@ from pipeline.cli.explained import parts_of
 from pipeline.cli.output import complain, console, print_heading, print_json
 from pipeline.cli.tables import Table
 from pipeline.logs.rules.visible import visible
-from pipeline.lookup.history import history_of, sources_of
+from pipeline.lookup.history import history_of, providers_side_of, sources_of
 from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
-from pipeline.lookup.told import as_dict
+from pipeline.lookup.told import as_dict, provider_as_dict
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.instants import Clock
-    from pipeline.lookup.history import History
+    from pipeline.lookup.history import History, ProvidersSide
 
 
 def explain(
@@ -63,10 +63,11 @@ def explain(
             )
             raise typer.Exit(FOUND)
         history = history_of(connection, call_ref, ours[0])
+        provider = providers_side_of(connection, history.record_id)
     if as_json:
-        print_json(as_dict(history))
+        print_json(as_dict(history) | {"provider": provider_as_dict(provider)})
     else:
-        _show(history, clock(utc=utc))
+        _show(history, provider, clock(utc=utc))
 
 
 def _no_such_call(connection: Connection, call_ref: str, source: str | None, others: list[str]) -> None:
@@ -101,8 +102,8 @@ def _page(history: History) -> str | None:
     return f"{flower}/calls/{quote(call.source, safe='')}/{quote(call.call_ref, safe='')}" if flower else None
 
 
-def _show(history: History, times: Clock) -> None:
-    for part in parts_of(history, times, _page(history)):
+def _show(history: History, provider: ProvidersSide, times: Clock) -> None:
+    for part in parts_of(history, times, _page(history), provider):
         print_heading(part.title)
         table = Table(*[""] * len(part.facts[0]), show_header=False)
         for fact in part.facts:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pipeline.instants import Clock
-    from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, History, LineRow, Version
+    from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, History, LineRow, ProvidersSide, Version
     from pipeline.recordings.rules.row import RecordingOfCall
 
 
@@ -23,13 +23,16 @@ class Part(NamedTuple):
     facts: Sequence[tuple[str, ...]]
 
 
-def parts_of(history: History, times: Clock, page: str | None = None) -> Iterator[Part]:
+def parts_of(
+    history: History, times: Clock, page: str | None = None, provider: ProvidersSide | None = None
+) -> Iterator[Part]:
     """Everything there is to say, what matters most first; a part without facts is left out.
 
     Args:
         history: the call's.
         times: how times are shown.
         page: where Flower shows it; None: nowhere.
+        provider: what the provider charges for it; None: nothing is said of that.
     """
     call = history.call
     outcome = [*_outcome(history, times), *([] if page is None else [("page", page)])]
@@ -38,6 +41,7 @@ def parts_of(history: History, times: Clock, page: str | None = None) -> Iterato
         Part("The call", list(_call(call, times))),
         Part("What its end means", [] if history.disposition is None else list(_disposition(history.disposition))),
         Part("Charges", [(f"{line.kind} {line.revision}", _line(line)) for line in history.charges]),
+        Part("The provider's side", [] if provider is None else list(_provider(provider))),
         Part("Recording", [] if history.recording is None else list(_recording(history.recording, times))),
         Part("Replaced versions", list(_versions(history, times))),
         Part("History", [(times.show(each.at), each.event, each.detail) for each in events(history)]),
@@ -64,16 +68,24 @@ def _outcome(history: History, times: Clock) -> Iterator[tuple[str, str]]:
         )
 
 
-def _net(history: History) -> str:
-    sums = " and ".join(f"{amount:,f} {currency}" for currency, amount in net_charge(history).items())
+def _provider(provider: ProvidersSide) -> Iterator[tuple[str, str]]:
+    """What the provider charges, line by line; of a call that is not on its side there is nothing to say."""
+    if provider.charges or provider.uncharged is not None:
+        yield "charge", _net(provider)
+        for line in provider.charges:
+            yield f"{line.kind} {line.revision}", _line(line)
+
+
+def _net(of: History | ProvidersSide) -> str:
+    sums = " and ".join(f"{amount:,f} {currency}" for currency, amount in net_charge(of).items())
     moves = ", ".join(
-        f"{'charged' if line.kind == 'charge' else 'taken back'} {abs(line.amount):,f}" for line in history.charges
+        f"{'charged' if line.kind == 'charge' else 'taken back'} {abs(line.amount):,f}" for line in of.charges
     )
-    how = f" ({moves})" if len(history.charges) > 1 else ""
+    how = f" ({moves})" if len(of.charges) > 1 else ""
     if sums:
         return f"{sums}{how}"
-    if history.uncharged is not None:
-        return f"nothing: {history.uncharged.reason}{how}"
+    if of.uncharged is not None:
+        return f"nothing: {of.uncharged.reason}{how}"
     return f"not yet{how}"
 
 

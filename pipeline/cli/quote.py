@@ -9,9 +9,10 @@ import typer
 
 from pipeline.billing.quote import HypotheticalCall, Quote
 from pipeline.billing.quote import quote as price
+from pipeline.billing.rules.sides import Side
 from pipeline.calls.rules.disposition import Disposition
 from pipeline.calls.rules.fast_path import LONGEST_CALL_SECONDS
-from pipeline.cli.common import AsJson, Utc, clock, database, time_option
+from pipeline.cli.common import AsJson, SideOption, Utc, clock, database, time_option
 from pipeline.cli.output import as_text, console, print_json
 from pipeline.cli.tables import Table
 from pipeline.settings import current_settings
@@ -28,12 +29,28 @@ def quote(
     hold: Annotated[
         int | None, typer.Option(min=0, max=LONGEST_CALL_SECONDS, help="The hold time in seconds.", show_default=False)
     ] = None,
+    side: SideOption = Side.CLIENT,
+    answered: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=LONGEST_CALL_SECONDS,
+            help="With --side provider: the seconds from pick-up to the end, where they are known.",
+            show_default=False,
+        ),
+    ] = None,
+    source: Annotated[str, typer.Option(help="With --side provider: the dialler.", show_default=False)] = "",
+    dial_number: Annotated[
+        str | None, typer.Option(help="With --side provider: the dialler's own number.", show_default=False)
+    ] = None,
     *,
     inbound: Annotated[bool, typer.Option("--inbound", help="A call that came in, to this number.")] = False,
     utc: Utc = False,
     as_json: AsJson = False,
 ) -> None:
     """Show what a call is charged by the tariff in force, line by line, as the ledger would have it."""
+    if side is Side.CLIENT and (answered is not None or source or dial_number is not None):
+        raise typer.BadParameter("--answered, --source and --dial-number are for --side provider")
     settings = current_settings()
     call = HypotheticalCall(
         number=number,
@@ -43,9 +60,13 @@ def quote(
         campaign=campaign,
         hold_seconds=hold,
         direction="inbound" if inbound else "outbound",
+        source=source,
+        dial_number=dial_number,
+        answered_seconds=answered,
     )
     with database() as engine, engine.connect() as connection:
-        quoted = price(connection, call, region=settings.pipeline_region, timezone=settings.pipeline_timezone)
+        region, timezone = settings.pipeline_region, settings.pipeline_timezone
+        quoted = price(connection, call, region=region, timezone=timezone, side=side)
     if as_json:
         print_json(quoted._asdict())
     else:

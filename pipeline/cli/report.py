@@ -8,12 +8,13 @@ import typer
 
 from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.rules.months import month_in
-from pipeline.billing.statements import GroupBy, charges_by, totals
-from pipeline.cli.common import AsJson, FormatOption, Source, chosen, clock, database
+from pipeline.billing.rules.sides import Side
+from pipeline.billing.statements import GroupBy, charges_by, not_charged, totals
+from pipeline.cli.common import AsJson, FormatOption, SideOption, Source, chosen, clock, database
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
 from pipeline.cli.report_itemised import itemised_charges
-from pipeline.cli.tables import Format, Table
+from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import DataError
 from pipeline.lookup.rules.csv_cells import csv_lines
 from pipeline.settings import current_settings
@@ -37,10 +38,14 @@ def charges(
     by: Annotated[GroupBy, typer.Option(help="What a line stands for.")] = GroupBy.CAMPAIGN,
     format_: FormatOption = Format.TABLE,
     source: Source = None,
+    side: SideOption = Side.CLIENT,
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the calls of a month are charged. Month and days are those of PIPELINE_TIMEZONE."""
+    """Show what the calls of a month are charged, or with --side provider what providers charge for them.
+
+    Month and days are those of PIPELINE_TIMEZONE.
+    """
     format_ = chosen(format_, as_json=as_json)
     try:
         of = month_in(month, current_settings().pipeline_timezone)
@@ -48,7 +53,9 @@ def charges(
         raise typer.BadParameter(error.reason, param_hint="'--month'") from None
     with database() as engine, engine.connect() as connection:
         through = complete_through(connection, sources=only(source))
-        entries = charges_by(connection, of, by, source=source)
+        entries = charges_by(connection, of, by, source=source, side=side)
+        # On the provider's side what is not known has its reason there too, and nothing else waits for it.
+        reasons = not_charged(connection, of, side, source=source) if side is Side.PROVIDER else []
     if format_ is Format.CSV:
         print_csv(csv_lines([(by.value, *_COLUMNS), *entries]))
     elif format_ is Format.JSON:
@@ -56,13 +63,17 @@ def charges(
             {
                 "month": month.strip(),
                 "source": source,
+                "side": side.value,
                 "charges": [_as_dict(entry, by.value) for entry in entries],
                 "totals": [_as_dict(entry, None) for entry in totals(entries)],
                 "complete_through": through,
             }
+            | ({"not_charged": [each._asdict() for each in reasons]} if side is Side.PROVIDER else {})
         )
     else:
         _show(entries, by)
+        for reason, calls_ in reasons:
+            remark(f"Not charged, {counted(calls_, 'call')}: {reason}.")
         remark(f"Complete through {clock().show(through)}.")
 
 

@@ -15,7 +15,8 @@ import typer
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.itemised import Item, itemised
 from pipeline.billing.rules.months import month_in
-from pipeline.cli.common import Campaign, Source, database
+from pipeline.billing.rules.sides import Side
+from pipeline.cli.common import Campaign, SideOption, Source, database
 from pipeline.cli.output import errors, print_csv
 from pipeline.errors import DataError
 from pipeline.logs.rules.visible import visible
@@ -31,10 +32,11 @@ def itemised_charges(
     month: Annotated[str, typer.Option(help="The month the calls were dialled in, such as 2026-11.")],
     source: Source = None,
     campaign: Campaign = None,
+    side: SideOption = Side.CLIENT,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts: an object a line.")] = False,
 ) -> None:
-    """Write every charge and reversal of the calls of a month as CSV, a line each; they add up to `report charges`.
+    """Write every charge and reversal of a side of a month's calls as CSV; they add up to `report charges`.
 
     Month and times are those of PIPELINE_TIMEZONE. How many lines there were and what they come to is said on standard
     error at the end: without that the file is not whole.
@@ -46,7 +48,7 @@ def itemised_charges(
         raise typer.BadParameter(error.reason, param_hint="'--month'") from None
     passed = _Passed()
     with database() as engine, engine.connect() as connection:
-        items = _summed(itemised(connection, Selection(days.since, days.until, campaign, source)), passed)
+        items = _summed(itemised(connection, Selection(days.since, days.until, campaign, source), side), passed)
         if as_json:
             for item in items:
                 print(visible(json.dumps(item._asdict(), default=plain, ensure_ascii=False)))  # noqa: T201 - for scripts

@@ -13,12 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import Preview, compare
 from pipeline.billing.rerate import rerate as write
+from pipeline.billing.rules.sides import Side
 from pipeline.billing.rules.tariff_file import TariffFileError
 from pipeline.billing.tariff_cache import TariffCache
 from pipeline.cli.common import (
     AsJson,
     Campaign,
     FormatOption,
+    SideOption,
     Source,
     Utc,
     Who,
@@ -46,6 +48,7 @@ def rerate(
     until: Annotated[datetime, time_option("Calls dialled before this time; 2026-12-01 ends with November.")],
     campaign: Campaign = None,
     source: Source = None,
+    side: SideOption = Side.CLIENT,
     tariff_file: Annotated[
         Path | None,
         typer.Option(help="With --dry-run: as if this file were loaded into the tariffs.", show_default=False),
@@ -61,6 +64,9 @@ def rerate(
 
     A call that comes to another amount gets a reversal and a new charge; any other is left alone. It may be stopped at
     any time and run again. A call that has no rate now keeps its charge.
+
+    With --side provider calls are charged, too, that a provider's tariff was assigned to only after they were billed,
+    and answered seconds are taken over that came to be known later. Nothing of the client's side is touched.
     """
     settings = current_settings()
     format_ = chosen(format_, as_json=as_json)
@@ -72,10 +78,10 @@ def rerate(
         raise typer.BadParameter("only with --dry-run; load the file to rerate by it", param_hint="'--tariff-file'")
     tariffs: Tariffs = TariffCache(settings.pipeline_timezone)
     if tariff_file is not None:
-        tariffs = _preview(tariff_file, tariffs)
+        tariffs = _preview(tariff_file, tariffs, side)
     with database() as engine:
         with _bar("Comparing", shown=people) as progress:
-            comparison = compare(engine, selection, tariffs, progress=progress)
+            comparison = compare(engine, selection, tariffs, progress=progress, side=side)
         if people:
             times = clock(utc=utc)
             remark(f"Calls dialled from {times.show(since)} until before {times.show(until)}:")
@@ -83,14 +89,15 @@ def rerate(
         rerated = 0
         if comparison.changed and not dry_run:
             with _bar("Rerating", shown=people) as progress:
-                rerated = write(engine, selection, tariffs, who=who or operator_name(), progress=progress)
+                by = who or operator_name()
+                rerated = write(engine, selection, tariffs, who=by, progress=progress, side=side)
     if people:
         _conclude(comparison, rerated, dry_run=dry_run)
     else:
-        print_rows(_table(comparison), format_, _as_dict(selection, comparison, rerated, dry_run=dry_run))
+        print_rows(_table(comparison), format_, _as_dict(selection, side, comparison, rerated, dry_run=dry_run))
 
 
-def _preview(file: Path, tariffs: Tariffs) -> Preview:
+def _preview(file: Path, tariffs: Tariffs, side: Side) -> Preview:
     settings = current_settings()
     try:
         return Preview(
@@ -98,6 +105,7 @@ def _preview(file: Path, tariffs: Tariffs) -> Preview:
             read_file(file),
             default_currency=settings.pipeline_currency,
             timezone=settings.pipeline_timezone,
+            side=side,
         )
     except TariffFileError as error:
         complain(f"{file}: {error}", "`pipeline tariff load --dry-run` lists every mistake.")
@@ -157,9 +165,12 @@ def _conclude(comparison: Comparison, rerated: int, *, dry_run: bool) -> None:
             errors.print(as_text(f"  {reason}"))
 
 
-def _as_dict(selection: Selection, comparison: Comparison, rerated: int, *, dry_run: bool) -> dict[str, Any]:
+def _as_dict(
+    selection: Selection, side: Side, comparison: Comparison, rerated: int, *, dry_run: bool
+) -> dict[str, Any]:
     return {
         **selection._asdict(),
+        "side": side.value,
         "dry_run": dry_run,
         "rerated": rerated,
         "differences": [

@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipeline.billing.assign import assign_tariff, unassign_tariff
 from pipeline.billing.assignment_rows import DEFAULT_TARIFF, EVERYTHING
 from pipeline.billing.load import MOST_DECIMALS, export_tariff, load_tariff
 from pipeline.billing.rules.rating import DurationBasis, Rounding  # noqa: TC001
+from pipeline.billing.rules.sides import Side
 from pipeline.billing.rules.tariff_file import COLUMNS, REQUIRED, TariffFileError
 from pipeline.billing.rules.terms import TariffSettings
 from pipeline.billing.tariff_rows import find_version, list_versions
 from pipeline.calls.rules.disposition import Disposition  # noqa: TC001 - typer reads the annotations
-from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database, read_file
+from pipeline.cli.common import AsJson, FormatOption, SideOption, Utc, Who, chosen, clock, database, read_file
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, errors, operator_name, print_csv, print_json, print_rows, remark
 from pipeline.cli.tables import Format, Table, counted
+from pipeline.cli.tariff_assign import assign, unassign
 from pipeline.errors import shown
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from pipeline.billing.assign import Assigned
     from pipeline.billing.load import TariffLoaded
     from pipeline.billing.rules.tariff_file import BadLine
     from pipeline.billing.rules.terms import TariffTerms
@@ -47,13 +47,24 @@ CAMPAIGNS_SHOWN = 5
     An empty prefix is the default rate. valid_to is the first instant that is no longer valid.
 
     What no option says stays as the version before has it; at first: half_up, the currency's decimals, answered calls
-    only, by call_time, inbound calls not rated.
+    only, by call_time, inbound calls not rated. A provider's tariff (--side provider --provider NAME) at first bills
+    voicemail and abandoned calls too, by answered; only its rates may go by a network, for ported numbers.
 
     Failures that waited for a rate are then tried again. The same file twice makes no second version.""",
 )
 def load(
     file: Annotated[Path, typer.Argument(help="A CSV file in UTF-8; delimited by comma, semicolon or tab.")],
-    tariff: Annotated[str, typer.Option(help="The tariff it becomes a version of.")] = DEFAULT_TARIFF,
+    tariff: Annotated[
+        str | None,
+        typer.Option(
+            help=f"The tariff it becomes a version of; left out, {DEFAULT_TARIFF}, or that of the provider's name.",
+            show_default=False,
+        ),
+    ] = None,
+    side: SideOption = Side.CLIENT,
+    provider: Annotated[
+        str | None, typer.Option(help="With --side provider: whose prices these are.", show_default=False)
+    ] = None,
     rounding: Annotated[
         Rounding | None, typer.Option(help="Which way the last digit of an amount goes.", show_default=False)
     ] = None,
@@ -84,7 +95,7 @@ def load(
                 engine,
                 content,
                 file_name=file.name,
-                tariff=tariff,
+                tariff=_named(tariff, side, provider),
                 loaded_by=who or operator_name(),
                 default_currency=settings.pipeline_currency,
                 timezone=settings.pipeline_timezone,
@@ -96,6 +107,8 @@ def load(
                     inbound_rated=inbound,
                 ),
                 dry_run=dry_run,
+                side=side,
+                provider=provider,
             )
     except TariffFileError as error:
         if as_json:
@@ -105,64 +118,48 @@ def load(
         complain(f"{file} has {counted(len(error.bad_lines), 'mistake')}; nothing was loaded")
         raise typer.Exit(FOUND) from None
     if as_json:
-        said = {name: value for name, value in loaded._asdict().items() if name not in {"terms", "waiting"}}
+        apart = {"terms", "waiting", *(() if loaded.side is Side.PROVIDER else ("side", "provider"))}
+        said = {name: value for name, value in loaded._asdict().items() if name not in apart}
         print_json(said if loaded.waiting is None else said | {"waiting": loaded.waiting._asdict()})
     else:
         _show_loaded(loaded)
 
 
-@app.command("assign")
-def assign(
-    names: Annotated[list[str], typer.Argument(metavar="[CAMPAIGN] TARIFF", help="The campaign, then the tariff.")],
-    who: Who = None,
-    *,
-    everything: Annotated[
-        bool, typer.Option("--everything", help="For every campaign that is not assigned one itself.")
-    ] = False,
-) -> None:
-    """Give a campaign a tariff: it rates the calls billed from now on, and what `pipeline rerate` rates anew.
-
-    A campaign has the tariff assigned to it, else the one assigned to everything, else `default`. Failures that waited
-    for a rate are then tried again.
-    """
-    if len(names) != (1 if everything else 2):
-        wanted = "only the tariff" if everything else "a campaign and a tariff; or say --everything and only the tariff"
-        raise typer.BadParameter(f"give {wanted}")
-    with database() as engine:
-        campaign = None if everything else names[0]
-        assigned = assign_tariff(engine, campaign, names[-1], assigned_by=who or operator_name())
-    _show_assigned(assigned)
-
-
-@app.command("unassign")
-def unassign(
-    campaign: Annotated[str | None, typer.Argument(help="The campaign.", show_default=False)] = None,
-    who: Who = None,
-    *,
-    everything: Annotated[bool, typer.Option("--everything", help="What is assigned to everything.")] = False,
-) -> None:
-    """Take a campaign's own tariff away again; failures that waited for a rate are then tried again."""
-    if (campaign is None) is not everything:
-        raise typer.BadParameter("give a campaign, or say --everything")
-    with database() as engine:
-        assigned = unassign_tariff(engine, campaign, unassigned_by=who or operator_name())
-    _show_assigned(assigned)
+app.command("assign")(assign)
+app.command("unassign")(unassign)
 
 
 @app.command("list")
-def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: AsJson = False) -> None:
-    """List the tariffs and their versions."""
+def list_(
+    side: SideOption = Side.CLIENT, format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: AsJson = False
+) -> None:
+    """List the tariffs of a side and their versions."""
     format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, engine.connect() as connection:
-        listed = list_versions(connection)
+        listed = list_versions(connection, side)
     if not listed and format_ is Format.TABLE:
-        remark("No tariff was loaded yet. Load one with: pipeline tariff load FILE")
+        whose, more = ("", "") if side is Side.CLIENT else (" of a provider", " --side provider --provider NAME")
+        remark(f"No tariff{whose} was loaded yet. Load one with: pipeline tariff load FILE{more}")
         return
+    own = () if side is Side.CLIENT else ("provider",)
     table = Table(
-        "tariff", "version", "state", "rates", "currency", "rounding", "charges", "assigned", "loaded", "by", "file"
+        *own,
+        "tariff",
+        "version",
+        "state",
+        "rates",
+        "currency",
+        "rounding",
+        "charges",
+        "assigned",
+        "loaded",
+        "by",
+        "file",
     )
-    for version, rates, in_force, campaigns in listed:
+    for each in listed:
+        version, rates, in_force, *_ = each
         table.add_row(
+            *(version.provider for _ in own),
             version.tariff,
             version.version,
             "in force" if in_force else "",
@@ -170,7 +167,7 @@ def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: As
             version.terms.currency,
             f"{version.terms.rounding}, {version.terms.decimals} decimals",
             _charged(version.terms),
-            _campaigns(campaigns) if in_force else "",
+            _assigned(each) if in_force else "",
             times.show(version.loaded_at, seconds=False),
             version.loaded_by,
             version.file_name,
@@ -181,12 +178,14 @@ def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: As
 @app.command("export")
 def export(
     tariff: Annotated[str, typer.Argument(help="The tariff.")] = DEFAULT_TARIFF,
+    side: SideOption = Side.CLIENT,
     version: Annotated[int | None, typer.Option(min=1, help="Left out, the newest.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Left out, standard output.")] = None,
 ) -> None:
     """Write a version as the CSV file that loads as the same rates again."""
     with database() as engine, engine.connect() as connection:
-        lines = export_tariff(connection, tariff, version=version, timezone=current_settings().pipeline_timezone)
+        zone = current_settings().pipeline_timezone
+        lines = export_tariff(connection, tariff, version=version, timezone=zone, side=side)
         exported = find_version(connection, tariff, version)
         assert exported is not None
         if output is None:
@@ -218,22 +217,22 @@ def _charged(terms: TariffTerms) -> str:
     return f"{terms.duration_basis} of {', '.join(sorted(terms.billable_dispositions))}{inbound}"
 
 
-def _campaigns(campaigns: tuple[str, ...]) -> str:
-    names = ["everything" if campaign == EVERYTHING else shown(campaign) for campaign in campaigns]
+def _named(tariff: str | None, side: Side, provider: str | None) -> str:
+    """The tariff that is meant where none was named."""
+    if tariff is not None:
+        return tariff
+    if side is Side.CLIENT:
+        return DEFAULT_TARIFF
+    if provider is None:
+        raise typer.BadParameter("say whose tariff it is, or which", param_hint="'--provider'")
+    return provider
+
+
+def _assigned(listed: ListedVersion) -> str:
+    names = ["everything" if campaign == EVERYTHING else shown(campaign) for campaign in listed.campaigns]
+    names += [str(to) for to in listed.assigned_to]
     more = f" and {len(names) - CAMPAIGNS_SHOWN:,} more" if len(names) > CAMPAIGNS_SHOWN else ""
     return ", ".join(names[:CAMPAIGNS_SHOWN]) + more
-
-
-def _show_assigned(assigned: Assigned) -> None:
-    whose = "everything" if assigned.campaign is None else f"campaign {shown(assigned.campaign)}"
-    if assigned.tariff is None:
-        done = f"{whose} has no tariff of its own any more"
-    elif assigned.changed:
-        done = f"{whose} has the tariff {assigned.tariff} from now on"
-    else:
-        done = f"{whose} has the tariff {assigned.tariff} already"
-    released = f"; {counted(assigned.retried, 'failure')} released" if assigned.retried else ""
-    console.print(f"{done[0].upper()}{done[1:]}{released}.", highlight=False)
 
 
 def _show_bad_lines(bad_lines: tuple[BadLine, ...]) -> None:
@@ -250,13 +249,17 @@ def _show_loaded(loaded: TariffLoaded) -> None:
     if loaded.already_loaded:
         verb = "is loaded already"
     table = Table("", "", show_header=False)
+    if loaded.provider is not None:
+        table.add_row("provider", loaded.provider)
     table.add_row("tariff", loaded.tariff)
     table.add_row("version", f"{loaded.version} {verb}")
     table.add_row("rates", f"{loaded.rates:,}")
     table.add_row("currency", loaded.currency)
     table.add_row("rounding", f"{loaded.terms.rounding}, {loaded.terms.decimals} decimals")
     table.add_row("charges", _charged(loaded.terms))
-    if loaded.waiting is None:
+    if loaded.side is Side.PROVIDER:
+        pass  # nothing waits for a rate of its
+    elif loaded.waiting is None:
         table.add_row("failures released", f"{loaded.retried:,}")
     else:
         table.add_row("waiting calls", _waiting(loaded.waiting))
@@ -277,8 +280,13 @@ def _waiting(waiting: WaitingCalls) -> str:
 
 
 def _plain(listed: ListedVersion) -> dict[str, object]:
-    version, rates, in_force, campaigns = listed
+    version, rates, in_force, campaigns, assigned_to = listed
+    of_provider: dict[str, object] = {}
+    if version.side is Side.PROVIDER:
+        of_provider = {"provider": version.provider, "assigned_to_calls": [to._asdict() for to in assigned_to]}
     return {
+        "side": version.side.value,
+        **of_provider,
         "tariff": version.tariff,
         "version": version.version,
         "in_force": in_force,

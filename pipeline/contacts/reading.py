@@ -188,7 +188,8 @@ _CALLS: Final = text(
     "ORDER BY key.nth, c.dialed_at, c.call_ref"
 )
 _CHARGES: Final = text(
-    "SELECT call_id, currency, sum(amount) FROM ledger WHERE call_id = ANY(cast(:ids AS bigint[])) "
+    "SELECT call_id, currency, sum(amount) FROM ledger "
+    "WHERE call_id = ANY(cast(:ids AS bigint[])) AND side = 'client' "
     "GROUP BY call_id, currency "
     "HAVING count(*) FILTER (WHERE kind = 'charge') > count(*) FILTER (WHERE kind <> 'charge')"
 )

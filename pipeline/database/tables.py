@@ -43,6 +43,8 @@ from pipeline.record_ids import PLACES
 
 NOW = text("now()")
 AWARE = DateTime(timezone=True)
+SIDES = ("client", "provider")
+"""Of the account (``pipeline.billing.rules.sides``)."""
 
 metadata = MetaData(
     naming_convention={
@@ -332,8 +334,12 @@ tariffs = Table(
     "tariffs",
     metadata,
     Column("id", Integer, Identity(always=True), primary_key=True),
+    # Unique over both sides.
     Column("name", Text, nullable=False, unique=True),
     Column("created_at", AWARE, nullable=False, server_default=NOW),
+    Column("side", Text, one_of("side", *SIDES), nullable=False, server_default="client"),
+    # Whose prices these are, of the provider's side; null of the client's.
+    Column("provider", Text, CheckConstraint("(side = 'provider') = (provider IS NOT NULL)", name="provider")),
 )
 
 tariff_versions = Table(
@@ -349,7 +355,7 @@ tariff_versions = Table(
     Column(
         "duration_basis",
         Text,
-        one_of("duration_basis", "call_time", "call_time+hold_time"),
+        one_of("duration_basis", "call_time", "call_time+hold_time", "answered"),
         nullable=False,
         server_default="call_time",
     ),
@@ -372,6 +378,36 @@ tariff_assignments = Table(
     Column("tariff_id", Integer, ForeignKey("tariffs.id"), nullable=False),
     Column("assigned_at", AWARE, nullable=False, server_default=NOW),
     Column("assigned_by", Text, nullable=False),
+)
+
+# Which provider's tariff calls have: that of their own number, else of their campaign (of this dialler before any),
+# else of their dialler, else of everything. Empty stands for any; a number is E.164.
+provider_assignments = Table(
+    "provider_assignments",
+    metadata,
+    Column(
+        "dial_number",
+        Text,
+        CheckConstraint("dial_number = '' OR (campaign_ref = '' AND source = '')", name="dial_number"),
+        primary_key=True,
+        server_default="",
+    ),
+    Column("campaign_ref", Text, primary_key=True, server_default=""),
+    Column("source", Text, primary_key=True, server_default=""),
+    Column("tariff_id", Integer, ForeignKey("tariffs.id"), nullable=False),
+    Column("assigned_at", AWARE, nullable=False, server_default=NOW),
+    Column("assigned_by", Text, nullable=False),
+)
+
+# In which network a number was, from an instant up to before another; null: still. E.164 digits without +. Spans of one
+# number do not overlap: whoever loads them sees to that.
+ported_numbers = Table(
+    "ported_numbers",
+    metadata,
+    Column("number", Text(collation="C"), primary_key=True),
+    Column("network", Text, nullable=False),
+    Column("valid_from", AWARE, primary_key=True),
+    Column("valid_to", AWARE, CheckConstraint("valid_to > valid_from", name="valid_to")),
 )
 
 rates = Table(
@@ -410,6 +446,8 @@ rates = Table(
     Column("time_from", Time),
     Column("time_to", Time),
     Column("weekdays", ARRAY(SmallInteger)),
+    # For numbers that were ported to this network alone. Null: by prefix.
+    Column("network", Text),
 )
 
 ledger = Table(
@@ -435,8 +473,10 @@ ledger = Table(
     # The id of the row in `actions` that says who rerated, when and over what; null for any other line.
     Column("rerate_id", BigInteger),
     Column("entered_at", AWARE, nullable=False, server_default=NOW),
-    # One call, one kind, one revision: what makes billing twice impossible.
-    PrimaryKeyConstraint("call_id", "kind", "revision", postgresql_include=["currency", "amount"]),
+    # Whose account it stands in: what the client is charged, or what the provider charges.
+    Column("side", Text, one_of("side", *SIDES), server_default="client"),
+    # One call, one side, one kind, one revision: what makes billing twice impossible.
+    PrimaryKeyConstraint("call_id", "side", "kind", "revision", postgresql_include=["currency", "amount"]),
 )
 
 uncharged = Table(
@@ -445,6 +485,7 @@ uncharged = Table(
     Column("call_id", BigInteger, primary_key=True, autoincrement=False),
     Column("reason", Text, nullable=False),
     Column("decided_at", AWARE, nullable=False, server_default=NOW),
+    Column("side", Text, one_of("side", *SIDES), primary_key=True, server_default="client"),
 )
 
 failures = Table(

@@ -8,6 +8,7 @@ from sqlalchemy import case, func, select, true
 
 from pipeline.access.rules.masking import HIDDEN
 from pipeline.billing.rules.pricing import LineKind
+from pipeline.billing.rules.sides import Side
 from pipeline.database.narrowing import among
 from pipeline.database.tables import calls, dispositions, ledger, recordings, uncharged
 
@@ -53,7 +54,7 @@ RECORDING_IS = case((recordings.c.deleted_at.is_not(None), "deleted"), else_=rec
 # The last line of a call is its charge in force, or the reversal that left it without one.
 _last_line = (
     select(ledger.c.kind, ledger.c.amount, ledger.c.currency)
-    .where(ledger.c.call_id == calls.c.id)
+    .where(ledger.c.call_id == calls.c.id, ledger.c.side == Side.CLIENT.value)
     .order_by(ledger.c.revision.desc(), ledger.c.kind.desc())
     .limit(1)
     .lateral("last_line")
@@ -83,7 +84,7 @@ _SHOWN = (
     .select_from(calls)
     .outerjoin(dispositions, dispositions.c.call_id == calls.c.id)
     .outerjoin(recordings, recordings.c.call_id == calls.c.id)
-    .outerjoin(uncharged, uncharged.c.call_id == calls.c.id)
+    .outerjoin(uncharged, (uncharged.c.call_id == calls.c.id) & (uncharged.c.side == Side.CLIENT.value))
     .outerjoin(_last_line, true())
 )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from sqlalchemy import Select, exists, select, tuple_
 
+from pipeline.billing.rules.sides import Side
 from pipeline.database import tables
 from pipeline.database.narrowing import among
 from pipeline.record_ids import batch_of
@@ -63,7 +64,7 @@ class DispositionRow(NamedTuple):
 
 
 class LineRow(NamedTuple):
-    """One line of its ledger, with the tariff it was made by."""
+    """One line of a side of its ledger, with the tariff it was made by."""
 
     kind: str
     revision: int
@@ -87,7 +88,7 @@ class LineRow(NamedTuple):
 
 
 class UnchargedRow(NamedTuple):
-    """Why it costs nothing."""
+    """Why it costs nothing; of the provider's side also why that is not known."""
 
     reason: str
     decided_at: datetime
@@ -143,7 +144,10 @@ class BatchRow(NamedTuple):
 
 
 class History(NamedTuple):
-    """One call with all that followed from it; lists are in the order of time."""
+    """One call with all that followed from it; lists are in the order of time.
+
+    Charges and reasons are the client's: this goes to integrators, who are not told what the provider charges.
+    """
 
     record_id: int
     normalized_at: datetime
@@ -211,7 +215,7 @@ def histories_of(connection: Connection, call_ids: Sequence[int]) -> dict[int, H
     records = {call_id: [call_id, *(version.record_id for version in replaced[call_id])] for call_id in ids}
     owners = {record_id: call_id for call_id, each in records.items() for record_id in each}
     batches = _batches(connection, owners)
-    charges = _lines(connection, ids)
+    charges = _lines(connection, ids, Side.CLIENT)
     failures = _failures(connection, owners, calls) if there.failures else defaultdict(list)
     repeated, done = tables.duplicates, tables.actions
     duplicates = _rows(connection, DuplicateRow, repeated, repeated.c.call_id, ids if there.duplicates else [])
@@ -261,7 +265,10 @@ def _calls(connection: Connection, call_ids: Sequence[int]) -> dict[int, _Call]:
     ]
     joined = calls
     for table in (dispositions, uncharged, recordings):
-        joined = joined.outerjoin(table, table.c.call_id == calls.c.id)  # type: ignore[assignment]
+        of_it = table.c.call_id == calls.c.id
+        if table is uncharged:
+            of_it &= uncharged.c.side == Side.CLIENT.value
+        joined = joined.outerjoin(table, of_it)  # type: ignore[assignment]
     query = select(*(column for some in columns for column in some)).select_from(joined)
     found = {}
     for row in connection.execute(query.where(among(calls.c.id, list(call_ids))).order_by(calls.c.id)):
@@ -356,7 +363,29 @@ def _of_them(record_ids: Sequence[int], calls: Mapping[int, CallRow]) -> ColumnE
     return among(of.record_id, record_ids) | tuple_(of.call_ref, of.source).in_(named)
 
 
-def _lines(connection: Connection, call_ids: Sequence[int]) -> dict[int, list[LineRow]]:
+class ProvidersSide(NamedTuple):
+    """What the provider charges for a call, for whoever keeps both accounts."""
+
+    charges: list[LineRow]
+    uncharged: UnchargedRow | None
+    """Why nothing is charged, or why that is not known; None too when no provider's tariff was assigned to the call."""
+
+
+def providers_side_of(connection: Connection, call_id: int) -> ProvidersSide:
+    """The provider's side of one call.
+
+    Args:
+        connection: the database.
+        call_id: the call's id.
+    """
+    of = tables.uncharged.c
+    found = select(of.reason, of.decided_at).where(of.call_id == call_id, of.side == Side.PROVIDER.value)
+    reason = connection.execute(found).one_or_none()
+    lines = _lines(connection, [call_id], Side.PROVIDER)[call_id]
+    return ProvidersSide(lines, None if reason is None else UnchargedRow(*reason))
+
+
+def _lines(connection: Connection, call_ids: Sequence[int], side: Side) -> dict[int, list[LineRow]]:
     ledger, versions, tariffs = tables.ledger, tables.tariff_versions, tables.tariffs
     of_the_line = [ledger.c[name] for name in LineRow._fields[:-2]]
     query = (
@@ -366,7 +395,7 @@ def _lines(connection: Connection, call_ids: Sequence[int]) -> dict[int, list[Li
                 tariffs, tariffs.c.id == versions.c.tariff_id
             )
         )
-        .where(among(ledger.c.call_id, call_ids))
+        .where(among(ledger.c.call_id, call_ids), ledger.c.side == side.value)
         .order_by(ledger.c.call_id, ledger.c.revision, ledger.c.kind)
     )
     found: dict[int, list[LineRow]] = defaultdict(list)

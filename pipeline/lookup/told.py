@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pipeline.lookup.history import ActionRow, DispositionRow, FailureRow, History, LineRow
+    from pipeline.lookup.history import ActionRow, DispositionRow, FailureRow, History, LineRow, ProvidersSide
     from pipeline.recordings.rules.row import RecordingOfCall
 
 
@@ -41,13 +41,22 @@ def as_dict(history: History) -> dict[str, Any]:
     }
 
 
-def net_charge(history: History) -> dict[str, Decimal]:
-    """What the call's lines come to, by currency; a currency that was taken back altogether is left out."""
+def provider_as_dict(provider: ProvidersSide) -> dict[str, Any]:
+    """What it says of the provider's side, which integrators do not get."""
+    return {
+        "net": net_charge(provider),
+        "not_charged": None if provider.uncharged is None else provider.uncharged.reason,
+        "charges": [line._asdict() for line in provider.charges],
+    }
+
+
+def net_charge(of: History | ProvidersSide) -> dict[str, Decimal]:
+    """What a side's lines come to, by currency; a currency that was taken back altogether is left out."""
     sums: defaultdict[str, Decimal] = defaultdict(Decimal)
-    for line in history.charges:
+    for line in of.charges:
         sums[line.currency] += line.amount
     # A charge of nothing is one too, and stands there as long as it is in force.
-    in_force = history.charges[-1].currency if history.charges and history.charges[-1].kind == "charge" else None
+    in_force = of.charges[-1].currency if of.charges and of.charges[-1].kind == "charge" else None
     return {currency: amount for currency, amount in sums.items() if amount or currency == in_force}
 
 

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from pipeline.batches.sources import known_sources
 from pipeline.billing.rules.pricing import LineKind
+from pipeline.billing.rules.sides import Side
 from pipeline.calls.rules.disposition import Disposition, not_billed
 from pipeline.database.narrowing import among, narrow, word
 from pipeline.database.tables import batches, calls, dispositions, failures, ledger, recordings, uncharged
@@ -87,25 +88,29 @@ _NOT_BILLED: Final = {not_billed(each): each.value for each in Disposition}
 
 
 def _is_not_yet_charged(call_id: ColumnElement[int]) -> ColumnElement[bool]:
-    of = uncharged.c
-    return and_(not_(_is_charged(call_id)), not_(select(of.call_id).where(of.call_id == call_id).exists()))
+    return and_(not_(_is_charged(call_id)), not_(_is_uncharged(call_id)))
 
 
 def _is_charged(call_id: ColumnElement[int]) -> ColumnElement[bool]:
     taken_back = ledger.alias("taken_back")
     reversal = select(taken_back.c.call_id).where(
         taken_back.c.call_id == ledger.c.call_id,
+        taken_back.c.side == ledger.c.side,
         taken_back.c.kind == LineKind.REVERSAL.value,
         taken_back.c.revision == ledger.c.revision,
     )
     charge = select(ledger.c.call_id).where(
-        ledger.c.call_id == call_id, ledger.c.kind == LineKind.CHARGE.value, not_(reversal.exists())
+        ledger.c.call_id == call_id,
+        ledger.c.side == Side.CLIENT.value,
+        ledger.c.kind == LineKind.CHARGE.value,
+        not_(reversal.exists()),
     )
     return charge.exists()
 
 
 def _is_uncharged(call_id: ColumnElement[int], *more: ColumnElement[bool]) -> ColumnElement[bool]:
-    return select(uncharged.c.call_id).where(uncharged.c.call_id == call_id, *more).exists()
+    of = uncharged.c
+    return select(of.call_id).where(of.call_id == call_id, of.side == Side.CLIENT.value, *more).exists()
 
 
 def _recording_is(call_id: ColumnElement[int], state: str) -> ColumnElement[bool]:

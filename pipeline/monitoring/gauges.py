@@ -117,10 +117,12 @@ QUERIES: Final = (
     GaugeQuery(
         "charges",
         (
-            StateMetric("cdr_charged_amount", ("currency",), "Sum of the ledger: charges less reversals."),
-            StateMetric("cdr_ledger_entries", ("currency",), "Lines of the ledger, reversals included."),
+            StateMetric("cdr_charged_amount", ("currency",), "What clients are charged: charges less reversals."),
+            StateMetric(
+                "cdr_ledger_entries", ("currency",), "Lines of the ledger on the client's side, reversals included."
+            ),
         ),
-        "SELECT currency, sum(amount), count(*) FROM ledger GROUP BY 1",
+        "SELECT currency, sum(amount), count(*) FROM ledger WHERE side = 'client' GROUP BY 1",
     ),
     GaugeQuery(
         "refusals",

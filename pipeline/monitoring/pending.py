@@ -45,8 +45,10 @@ _LEFT: Final = " UNION ALL ".join(
             "bill",
             "billed_at",
             _ids("billed_at", "dispositions", "call_id", "1"),
-            _ids("billed_at", "uncharged", "call_id", "-1"),
-            _ids("billed_at", "ledger", "call_id", "CASE kind WHEN 'charge' THEN -1 ELSE 1 END"),
+            _ids("billed_at", "uncharged", "call_id", "-1", " AND side = 'client'"),
+            _ids(
+                "billed_at", "ledger", "call_id", "CASE kind WHEN 'charge' THEN -1 ELSE 1 END", " AND side = 'client'"
+            ),
         ),
         _left(
             "schedule_recordings",

@@ -65,7 +65,8 @@ COUNTS = {
     "normalized": "SELECT (SELECT count(*) FROM calls) + (SELECT count(*) FROM duplicates) "
     "+ (SELECT count(*) FROM failures WHERE step = 'normalize')",
     "classified": "SELECT count(*) FROM dispositions",
-    "billed": "SELECT (SELECT count(*) FROM ledger) + (SELECT count(*) FROM uncharged)",
+    "billed": "SELECT (SELECT count(*) FROM ledger WHERE side = 'client') "
+    "+ (SELECT count(*) FROM uncharged WHERE side = 'client')",
     "recordings": "SELECT count(*) FROM recordings WHERE state NOT IN ('scheduled', 'downloading')",
     "delivered": "SELECT coalesce(sum(delivered), 0) FROM subscribers",
 }
@@ -190,7 +191,7 @@ def summarize(connection: Connection, pushed: int) -> bool:
         connection,
         ("campaign", "charges", "billable seconds", "amount", "currency"),
         "SELECT c.campaign_ref, count(*), sum(l.billable_seconds), sum(l.amount), l.currency "
-        "FROM ledger AS l JOIN calls AS c ON c.id = l.call_id GROUP BY 1, 5 ORDER BY 1",
+        "FROM ledger AS l JOIN calls AS c ON c.id = l.call_id WHERE l.side = 'client' GROUP BY 1, 5 ORDER BY 1",
     )
     connection.rollback()
     sheet = balance_sheet(connection)

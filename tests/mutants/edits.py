@@ -39,6 +39,7 @@ REFUSED = "tests/integration/feed/test_refused.py"
 LISTENING = "tests/integration/recordings/test_listening.py"
 PROVIDER_FILES = "tests/integration/accounts/test_load.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
+PROVIDER = "tests/integration/billing/test_provider.py"
 
 MUTANTS = (
     Mutant(
@@ -645,5 +646,33 @@ MUTANTS = (
         "if first.astimezone(zone).replace(tzinfo=None) != at:",
         "if False:",
         "tests/unit/accounts/test_cells.py::test_an_hour_that_is_there_twice_is_what_the_mapping_says",
+    ),
+    Mutant(
+        "a bug of the provider's side stops the client's charge",
+        "pipeline/billing/provider_side.py",
+        "        insert_uncharged(connection, [Uncharged(call.call_id, reason) for call in rated], Side.PROVIDER)\n",
+        "        raise\n",
+        f"{PROVIDER}::TestBilling::test_a_bug_of_this_side_holds_nothing_up",
+    ),
+    Mutant(
+        "seconds nobody knows are none",
+        "pipeline/billing/rules/rating.py",
+        "return None if self is DurationBasis.ANSWERED and not seconds else seconds",
+        "return seconds",
+        f"{PROVIDER}::TestBilling::test_seconds_nobody_knows_are_a_reason",
+    ),
+    Mutant(
+        "rerating one side takes the other's charge back",
+        "pipeline/billing/ledger.py",
+        "WHERE call_id = wanted.id AND side = :side ",
+        "WHERE call_id = wanted.id ",
+        f"{PROVIDER}::TestCorrecting::test_rerating_a_side_touches_no_line_of_the_other",
+    ),
+    Mutant(
+        "integrators read what the provider charges",
+        "pipeline/lookup/history.py",
+        "charges = _lines(connection, ids, Side.CLIENT)",
+        "charges = _lines(connection, ids, Side.PROVIDER)",
+        f"{PROVIDER}::TestApart::test_integrators_are_told_nothing_of_it",
     ),
 )

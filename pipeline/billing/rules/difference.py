@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Final, NamedTuple
 
 from pipeline.billing.rules.pricing import Line, Unbilled, Uncharged
+from pipeline.billing.rules.sides import Side
 
 
 class Outcome(NamedTuple):
@@ -18,6 +19,8 @@ class Outcome(NamedTuple):
     amount: Decimal | None
     """The charge in force; None when the call is not charged."""
     currency: str | None
+    why_not: str | None = None
+    """Why it is not charged; None too when nothing was decided about it, which only the provider's side has."""
 
 
 _ZERO = Decimal(0)
@@ -33,14 +36,20 @@ class Decided(NamedTuple):
     after: Line | Uncharged | None
     """None when it cannot be rated now; then it keeps what it has."""
     why_not: str = ""
+    side: Side = Side.CLIENT
 
     @property
     def changes(self) -> bool:
-        """Whether amount, currency or the outcome as such differ; another reason for the same is no change."""
+        """Whether amount, currency or the outcome as such differ.
+
+        Another reason for the same is no change, but on the provider's side, where it says what is still missing.
+        """
         if self.after is None:
             return False
         if isinstance(self.after, Line):
             return (self.after.amount, self.after.currency) != (self.before.amount, self.before.currency)
+        if self.side is Side.PROVIDER and self.before.amount is None:
+            return self.after.reason != self.before.why_not
         return self.before.amount is not None
 
 

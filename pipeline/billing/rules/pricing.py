@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.billing.rules.rating import ChargeReason, rate_attempt, rate_call
 from pipeline.calls.rules.disposition import ATTEMPTED, BILLABLE_BY_DEFAULT, INBOUND_NOT_BILLED, not_billed
-from pipeline.errors import NoRateError
+from pipeline.errors import NoRateError, NoSecondsError, cut
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +32,12 @@ class Unbilled(NamedTuple):
     hold_seconds: int | None = None
     dial_number: str | None = None
     dial_number_is_e164: bool = False
+    source: str = ""
+    """The dialler; of the provider's side only, as what follows."""
+    answered_seconds: int | None = None
+    """From pick-up to the end, as the dialler's API has it; None: not known."""
+    network: str = ""
+    """Which the number was ported to when it was called; empty: none."""
 
 
 class LineKind(StrEnum):
@@ -99,6 +105,7 @@ def decide(call: Unbilled, tariff: LoadedTariff | None) -> Line | Uncharged:
 
     Raises:
         NoRateError: nothing in the tariff covers the call.
+        NoSecondsError: its seconds on the tariff's duration basis are not known.
     """
     priced = price(call, tariff)
     if tariff is None or priced.rate is None or priced.charge is None or not priced.is_charged:
@@ -118,8 +125,25 @@ def decide(call: Unbilled, tariff: LoadedTariff | None) -> Line | Uncharged:
         currency=tariff.currency,
         reason=priced.charge.reason,
         rate_line=priced.rate.id,
-        rated_seconds=_seconds(call, tariff),
+        rated_seconds=tariff.duration_basis.seconds(call.talk_seconds, call.hold_seconds, call.answered_seconds),
     )
+
+
+def why_unknown(error: Exception, tariff: LoadedTariff) -> str:
+    """Why it is not known what the provider charges for a call, kept with it in the place of a failure.
+
+    Args:
+        error: what `decide` raised.
+        tariff: the provider's.
+    """
+    if isinstance(error, NoRateError):
+        return f"no rate for {cut(error.number) or 'a withheld number'} in tariff {tariff.name}"
+    if isinstance(error, NoSecondsError):
+        return str(error)
+    return cut(f"cannot be rated: {type(error).__name__}: {error}", _REASON_CHARACTERS)
+
+
+_REASON_CHARACTERS: Final = 200
 
 
 def price(call: Unbilled, tariff: LoadedTariff | None) -> Priced:
@@ -129,9 +153,10 @@ def price(call: Unbilled, tariff: LoadedTariff | None) -> Priced:
 
     Raises:
         NoRateError: nothing in the tariff covers the call.
+        NoSecondsError: its seconds on the tariff's duration basis are not known.
     """
-    number, digits = _rated_number(call)
-    rate = None if tariff is None else tariff.deck.find(digits, call.dialed_at)
+    number, digits = rated_number(call)
+    rate = None if tariff is None else tariff.deck.find(digits, call.dialed_at, call.network)
     billable = BILLABLE_BY_DEFAULT if tariff is None else tariff.billable_dispositions
     if call.disposition not in billable:
         fee = _attempt_fee(call, tariff, rate)
@@ -147,8 +172,8 @@ def price(call: Unbilled, tariff: LoadedTariff | None) -> Priced:
     return Priced(number, rate, charge, charge.reason)
 
 
-def _rated_number(call: Unbilled) -> tuple[str, str]:
-    """The number called and its digits: of an inbound call, the dialler's own."""
+def rated_number(call: Unbilled) -> tuple[str, str]:
+    """The number called and its digits: of an inbound call, the dialler's own; no digits where it is not E.164."""
     if call.direction == "inbound":
         number, is_e164 = call.dial_number or "", call.dial_number_is_e164
     else:
@@ -161,7 +186,10 @@ def _direction_is_rated(call: Unbilled, tariff: LoadedTariff | None) -> bool:
 
 
 def _seconds(call: Unbilled, tariff: LoadedTariff) -> int:
-    return tariff.duration_basis.seconds(call.talk_seconds, call.hold_seconds)
+    seconds = tariff.duration_basis.seconds(call.talk_seconds, call.hold_seconds, call.answered_seconds)
+    if seconds is None:
+        raise NoSecondsError
+    return seconds
 
 
 def _attempt_fee(call: Unbilled, tariff: LoadedTariff | None, rate: Rate | None) -> RatedCharge | None:

@@ -26,11 +26,28 @@ _CLOCKS_CHANGE_ON: Final = timedelta(minutes=15)
 class RateDeck:
     """The rates of one tariff by prefix; `find` costs one look-up for each length of prefix in use."""
 
-    __slots__ = ("_by_prefix", "_lengths", "_zone")
+    __slots__ = ("_by_prefix", "_lengths", "_networks", "_zone")
 
-    def __init__(self, rates: Iterable[Rate], timezone: str) -> None:
+    def __init__(self, rates: Iterable[Rate], timezone: str, *, network: str = "") -> None:
+        """Sort the rates.
+
+        Args:
+            rates: all of them.
+            timezone: the IANA zone of their hours and weekdays.
+            network: whose rates these are; empty: those by prefix, and of each network a deck of its own.
+        """
         self._zone = _zone(timezone)
-        grouped = _grouped(rates)
+        networks: defaultdict[str, list[Rate]] = defaultdict(list)
+
+        def of_prefixes() -> Iterator[Rate]:
+            for rate in rates:
+                if rate.network == network:
+                    yield rate
+                else:
+                    networks[rate.network].append(rate)
+
+        grouped = _grouped(of_prefixes())
+        self._networks = {name: RateDeck(same, timezone, network=name) for name, same in networks.items()}
         # Nearly every prefix has one rate, and 200,000 tuples around them would be 10 MB of nothing.
         self._by_prefix: dict[str, Rate | tuple[Rate, ...]] = {
             prefix: same[0] if len(same) == 1 else tuple(same) for prefix, same in grouped.items()
@@ -38,11 +55,18 @@ class RateDeck:
         self._lengths = tuple(sorted({len(prefix) for prefix in grouped}, reverse=True))
 
     def __len__(self) -> int:
-        """How many prefixes have a rate."""
-        return len(self._by_prefix)
+        """How many prefixes have a rate, counted for each network anew."""
+        return len(self._by_prefix) + sum(map(len, self._networks.values()))
 
-    def find(self, digits: str, at: datetime) -> Rate | None:
+    @property
+    def has_networks(self) -> bool:
+        """Whether any of its rates is for numbers that were ported."""
+        return bool(self._networks)
+
+    def find(self, digits: str, at: datetime, network: str = "") -> Rate | None:
         """The rate of the longest prefix that has one valid at the instant.
+
+        A rate for the network that the number was ported to goes before all that go by prefix alone.
 
         Digits are those of an E.164 number; anything else, and nothing, finds only the default rate. Where
         rates of one prefix overlap, which a loader refuses, the one that came into force last is taken.
@@ -52,6 +76,8 @@ class RateDeck:
         # Two instants of one zone are compared by the clock on the wall, which may go back; UTC does not.
         at = at.astimezone(UTC)
         digits = digits.removeprefix("+")
+        if network and (ported := self._networks.get(network)) and (rate := ported.find(digits, at)):
+            return rate
         known = len(digits) if digits.isascii() and digits.isdecimal() else 0
         for length in self._lengths:
             if length > known:
@@ -66,10 +92,16 @@ class RateDeck:
 
 
 def overlaps(rates: Iterable[Rate], timezone: str = "UTC") -> list[tuple[Rate, Rate]]:
-    """The pairs of rates of one prefix which hold at one and the same instant; a sound tariff has none."""
+    """The pairs of rates of one prefix which hold at one and the same instant; a sound tariff has none.
+
+    A rate for a network has others of that network beside it, and no others.
+    """
     zone = _zone(timezone)
     found = []
-    for same in _grouped(rates).values():
+    networks: defaultdict[str, list[Rate]] = defaultdict(list)
+    for rate in rates:
+        networks[rate.network].append(rate)
+    for same in (same for each in networks.values() for same in _grouped(each).values()):
         same.reverse()  # earliest first, so that a rate is compared only with those that begin before it ends
         for i, earlier in enumerate(same):
             end = _end(earlier)

@@ -75,19 +75,45 @@ class DurationBasis(StrEnum):
 
     CALL = "call_time"
     CALL_AND_HOLD = "call_time+hold_time"
+    ANSWERED = "answered"
+    """From pick-up to the end, as a carrier counts: of a provider's tariff alone."""
 
-    def seconds(self, talk: int, hold: int | None) -> int:
-        """The seconds to charge.
+    def seconds(self, talk: int, hold: int | None, answered: int | None = None) -> int | None:
+        """The seconds to charge; None where they are not known, which only those since pick-up may be.
+
+        What was not read from the dialler's API is made of what the record has: it counts nothing before an agent takes
+        the call, but the time in the queue. A record with neither says nothing of a call that was picked up.
 
         >>> DurationBasis.CALL.seconds(60, 5), DurationBasis.CALL_AND_HOLD.seconds(60, 5)
         (60, 65)
+        >>> [DurationBasis.ANSWERED.seconds(*call) for call in ((60, 5, 70), (60, 5), (60, None), (0, 5), (0, None))]
+        [70, 65, 60, 5, None]
+
+        Args:
+            talk: from the agent joining to the end (``call_time``).
+            hold: in the queue before that (``hold_time``); None: not sent.
+            answered: from pick-up to the end, as the API has it; None: not known.
         """
-        return talk + (hold or 0) if self is DurationBasis.CALL_AND_HOLD else talk
+        if self is DurationBasis.CALL:
+            return talk
+        if self is DurationBasis.ANSWERED and answered is not None:
+            return answered
+        seconds = talk + (hold or 0)
+        return None if self is DurationBasis.ANSWERED and not seconds else seconds
 
     @property
     def spent(self) -> str:
         """What happened in those seconds, as a sentence says it."""
-        return "held and talked" if self is DurationBasis.CALL_AND_HOLD else "talked"
+        return _SPENT[self]
+
+
+_SPENT: Final = MappingProxyType(
+    {
+        DurationBasis.CALL: "talked",
+        DurationBasis.CALL_AND_HOLD: "held and talked",
+        DurationBasis.ANSWERED: "connected",
+    }
+)
 
 
 class Rate(msgspec.Struct, frozen=True, gc=False):
@@ -114,6 +140,8 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
     time_of_day: tuple[time, time] | None = None
     weekdays: frozenset[int] | None = None
     id: int | None = None
+    network: str = ""
+    """Only for numbers ported to it; empty: for any number of the prefix."""
 
     def __post_init__(self) -> None:
         if self.prefix and not (self.prefix.isascii() and self.prefix.isdecimal()):

@@ -30,6 +30,7 @@ _WINDOW: Final = re.compile(r"(\d\d?):(\d\d)(?::(\d\d))?\s*[-–]\s*(\d\d?):(\d\
 _CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _DESCRIPTION_CHARACTERS: Final = 500
+_NETWORK_CHARACTERS: Final = 100
 # A spreadsheet runs a cell that begins so as a formula, unless an apostrophe stands before it.
 _FORMULA: Final = re.compile(r"'*[=+\-@]")
 _SHIELDED: Final = re.compile(r"'+[=+\-@]")
@@ -68,6 +69,7 @@ def readers_of(zone: ZoneInfo) -> dict[str, Callable[[str], object]]:
         "valid_to": last_instant,
         "time_of_day": _time_of_day,
         "weekdays": _weekdays,
+        "network": read_network,
     }
 
 
@@ -143,6 +145,19 @@ def _description(cell: str) -> str:
     if len(text) > _DESCRIPTION_CHARACTERS:
         raise ValueError(f"must be at most {_DESCRIPTION_CHARACTERS} characters, got {len(text)}")
     return text
+
+
+@lru_cache(maxsize=4_096)
+def read_network(cell: str) -> str:
+    """A network's name, as both a rate and a ported number have it; what differs only by case is another one.
+
+    >>> read_network(" Vodacom ")
+    'Vodacom'
+    """
+    name = _description(cell.strip())
+    if not name or len(name) > _NETWORK_CHARACTERS:
+        raise ValueError(f"must be a network's name of at most {_NETWORK_CHARACTERS} characters, got {shown(cell)}")
+    return name
 
 
 def shielded(description: str) -> str:

@@ -31,13 +31,13 @@ def clashes_of(rates: list[Rate], timezone: str) -> list[tuple[int, str]]:
         rates: the rates of a file; the `id` of each is its line.
         timezone: the IANA zone of their hours and weekdays.
     """
-    grouped: defaultdict[str, list[Rate]] = defaultdict(list)
+    grouped: defaultdict[tuple[str, str], list[Rate]] = defaultdict(list)
     for rate in rates:
-        grouped[rate.prefix].append(rate)
+        grouped[rate.network, rate.prefix].append(rate)
     bad: list[tuple[int, str]] = []
     clashes: list[tuple[Rate, Rate]] = []
     suspects: list[Rate] = []
-    for prefix, same in grouped.items():
+    for (_, prefix), same in grouped.items():
         if len(same) == 1:
             continue
         left, plain = _sweep(same)

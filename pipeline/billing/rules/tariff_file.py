@@ -36,6 +36,7 @@ COLUMNS: Final = (
     "valid_to",
     "time_of_day",
     "weekdays",
+    "network",
 )
 _DELIMITERS: Final = (",", ";", "\t")
 _BYTE_ORDER_MARK: Final = "\ufeff"
@@ -100,16 +101,22 @@ def read_tariff(source: str | Iterable[str], *, default_currency: str, timezone:
     return TariffFile(tuple(rates), currency)
 
 
-def write_tariff(rates: Iterable[Rate], *, currency: str, timezone: str) -> Iterator[str]:
+def write_tariff(rates: Iterable[Rate], *, currency: str, timezone: str, networks: bool = False) -> Iterator[str]:
     """The lines of a file that reads as these rates again; instants are written in the zone.
 
     A description that a spreadsheet would run as a formula gets an apostrophe, which reading takes away.
+
+    Args:
+        rates: the rates.
+        currency: that of their amounts.
+        timezone: the zone.
+        networks: whether there is a column for the network, which a provider's rates may have.
     """
     zone = ZoneInfo(timezone)
     writer = csv.writer(_Passing(), lineterminator="\n")
-    yield str(writer.writerow(COLUMNS))
+    yield str(writer.writerow(COLUMNS if networks else [name for name in COLUMNS if name != "network"]))
     for rate in rates:
-        cells = (
+        cells: tuple[object, ...] = (
             rate.prefix,
             f"{rate.rate_per_minute:f}",
             shielded(rate.description),
@@ -127,7 +134,7 @@ def write_tariff(rates: Iterable[Rate], *, currency: str, timezone: str) -> Iter
             "" if rate.time_of_day is None else "-".join(written_time(at) for at in rate.time_of_day),
             "" if rate.weekdays is None else ",".join(map(str, sorted(rate.weekdays))),
         )
-        yield str(writer.writerow(cells))
+        yield str(writer.writerow((*cells, shielded(rate.network)) if networks else cells))
 
 
 class _Passing:

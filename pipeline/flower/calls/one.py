@@ -11,7 +11,7 @@ from pipeline.database.access_log import REASON_CHARACTERS
 from pipeline.flower.calls import filters
 from pipeline.flower.calls.reader import CallsHandler
 from pipeline.flower.handlers import RefusalError
-from pipeline.lookup.history import history_of, sources_of
+from pipeline.lookup.history import history_of, providers_side_of, sources_of
 from pipeline.lookup.rules.call_filter import CallFilter
 from pipeline.lookup.search import search_calls
 from pipeline.lookup.told import events, net_charge
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.lookup.found_calls import FoundCall
-    from pipeline.lookup.history import History
+    from pipeline.lookup.history import History, ProvidersSide
     from pipeline.lookup.rules.call_filter import Wall
 
 ATTEMPTS = 20
@@ -34,6 +34,7 @@ class Seen(NamedTuple):
     attempts: list[FoundCall]
     """Those of its contact, this one among them, the newest first."""
     more_attempts: bool
+    provider: ProvidersSide
 
 
 class OneHandler(CallsHandler):
@@ -53,6 +54,7 @@ class OneHandler(CallsHandler):
             query=filters.as_query(given),
             as_query=filters.as_query,
             net=net_charge(seen.history),
+            provider_net=net_charge(seen.provider),
             events=events(seen.history),
             numbers=wall.numbers,
             hidden=(lambda text: text) if wall.numbers else (lambda text: text and HIDDEN),
@@ -69,9 +71,10 @@ def _see(connection: Connection, source: str, call_ref: str, wall: Wall) -> Seen
     if "\0" in source + call_ref or source not in sources_of(connection, call_ref):
         return None
     history = history_of(connection, call_ref, source)
+    provider = providers_side_of(connection, history.record_id)
     if not history.call.contact_ref:
-        return Seen(history, [], more_attempts=False)
+        return Seen(history, [], more_attempts=False, provider=provider)
     call = history.call
     same = CallFilter(contact_ref=call.contact_ref, campaign=call.campaign_ref, source=source)
     page = search_calls(connection, same, wall, limit=ATTEMPTS)
-    return Seen(history, page.calls, page.older is not None)
+    return Seen(history, page.calls, page.older is not None, provider)

@@ -375,7 +375,7 @@ class TestQuoteEqualsLedger:
             columns=columns,
             rounding=draw(st.sampled_from(Rounding)),
             decimals=draw(st.integers(0, 5)),
-            duration_basis=draw(st.sampled_from(DurationBasis)),
+            duration_basis=draw(st.sampled_from([DurationBasis.CALL, DurationBasis.CALL_AND_HOLD])),
             inbound_rated=draw(st.booleans()),
             billable_dispositions=frozenset({Disposition.ANSWERED, *draw(st.sets(st.sampled_from(Disposition)))}),
         )

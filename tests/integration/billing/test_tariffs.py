@@ -136,7 +136,7 @@ class TestLoading:
         """File, hash, loader and terms are kept with the version."""
         load(engine, rounding=Rounding.UP, decimals=4)
         with engine.connect() as connection:
-            ((version, rates, in_force, _),) = list_versions(connection)
+            ((version, rates, in_force, *_),) = list_versions(connection)
         assert (version.file_name, version.loaded_by, rates, in_force) == ("t.csv", "somebody", 3, True)
         assert len(version.file_sha256) == 32
         assert version.terms == ("ZAR", Rounding.UP, 4, frozenset({"answered"}), DurationBasis.CALL, False)

@@ -69,7 +69,7 @@ class TestAGoodFile:
         text = (
             ",".join(COLUMNS) + "\n"
             '+2782,1.25,"Mobile, Vodacom",0.10,60,6,0.5,99,30,3,0.01,eur,2026-01-01,2026-07-01T00:00:00Z,'
-            '08:00-20:00,"mon-fri"\n'
+            '08:00-20:00,"mon-fri",Vodacom\n'
         )
         assert read(text) == TariffFile(
             (
@@ -89,6 +89,7 @@ class TestAGoodFile:
                     valid_to=datetime(2026, 7, 1, tzinfo=UTC),
                     time_of_day=(time(8), time(20)),
                     weekdays=frozenset({1, 2, 3, 4, 5}),
+                    network="Vodacom",
                     id=2,
                 ),
             ),

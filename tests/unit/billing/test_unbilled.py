@@ -6,16 +6,21 @@ import re
 
 from pipeline.billing import billed_calls, ledger
 from pipeline.billing.rules.pricing import Unbilled
+from pipeline.billing.rules.sides import Side
 from pipeline.database.tables import calls
 
 
 def test_each_field_has_the_column_of_its_name() -> None:
-    assert re.findall(r" AS (\w+)", ledger.UNBILLED_COLUMNS) == list(Unbilled._fields)
-    for name in set(Unbilled._fields) - {"call_id", "disposition", "revision"}:
-        assert f"c.{name} AS {name}" in ledger.UNBILLED_COLUMNS
+    fields = list(Unbilled._fields)
+    of_provider = ledger.UNBILLED_COLUMNS_OF[Side.PROVIDER]
+    assert re.findall(r" AS (\w+)", ledger.UNBILLED_COLUMNS) == fields[:-3]
+    assert re.findall(r" AS (\w+)", of_provider) == fields[:-1]
+    for name in set(fields[:-1]) - {"call_id", "disposition", "revision", "answered_seconds"}:
+        assert f"c.{name} AS {name}" in of_provider
         assert name in calls.c
 
 
 def test_both_queries_select_them_first() -> None:
-    assert ledger._UNBILLED.startswith(f"\nSELECT {ledger.UNBILLED_COLUMNS}\nFROM")
-    assert billed_calls._OUTCOMES.startswith(f"\nSELECT {ledger.UNBILLED_COLUMNS},\n")
+    for side, columns in ledger.UNBILLED_COLUMNS_OF.items():
+        assert ledger._UNBILLED[side].startswith(f"\nSELECT {columns}\nFROM")
+        assert billed_calls._OUTCOMES[side].startswith(f"\nSELECT {columns},\n")

@@ -9,6 +9,7 @@ from sqlalchemy import CheckConstraint
 
 from pipeline.billing.rules.pricing import LineKind
 from pipeline.billing.rules.rating import DurationBasis
+from pipeline.billing.rules.sides import Side
 from pipeline.database import tables
 from pipeline.recordings.rules.outcome import PauseKind, RecordingState
 
@@ -20,6 +21,9 @@ from pipeline.recordings.rules.outcome import PauseKind, RecordingState
         (tables.recordings.c.state, RecordingState),
         (tables.recording_pauses.c.kind, PauseKind),
         (tables.tariff_versions.c.duration_basis, DurationBasis),
+        (tables.tariffs.c.side, Side),
+        (tables.ledger.c.side, Side),
+        (tables.uncharged.c.side, Side),
     ],
     ids=str,
 )
