@@ -1,0 +1,1 @@
+"""What decides about accounts, without a database or a clock."""
