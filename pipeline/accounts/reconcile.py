@@ -181,7 +181,7 @@ def _as_inputs(files: Sequence[ProviderFile], inputs: Inputs, sides: Sides) -> d
 
 def _as_totals(totals: Totals) -> dict[str, Any]:
     return {
-        item_class.value: sums.as_dict()
+        item_class: sums.as_dict()
         | {
             "causes": [
                 {"cause": cause, "items": items}

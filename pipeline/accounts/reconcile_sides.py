@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-FETCHED_AT_ONCE: Final = 20_000
+FETCHED_AT_ONCE: Final = 10_000
 SAMPLED: Final = 200_000
 """Lines that are enough to tell the clock of a file by."""
 MEMORY: Final = "128MB"
@@ -195,7 +195,9 @@ class Sides:
         theirs = _rows(self._connection, "there", there, files=self._files)
         read = told = 0
         for lines, calls in side_by_side(theirs, ours):
-            self._hash.update(repr([call for call in calls if call[4]]).encode())
+            for call in calls:
+                if call[4]:
+                    self._hash.update(f"{call[0]} {call[1]} {call[2]} {call[3]} {call[7]} {call[8]}\n".encode())
             read += len(lines) + len(calls)
             if read >= told + FETCHED_AT_ONCE:
                 told = read
@@ -246,7 +248,7 @@ def _grouped(rows: Iterable[_Row]) -> Iterator[tuple[str, list[_Row]]]:
 def _rows(connection: Connection, name: str, query: Any, **values: Any) -> Iterator[_Row]:
     """The rows of a query by a cursor of the server's, which holds a piece of them in memory."""
     with driver_errors(connection, query), driver_connection(connection).cursor(name=f"reconcile_{name}") as cursor:
-        cursor.itersize = FETCHED_AT_ONCE
         cursor.execute(query, values or None, binary=True)
-        yield from cursor
+        while rows := cursor.fetchmany(FETCHED_AT_ONCE):  # twice as fast as one by one
+            yield from rows
 

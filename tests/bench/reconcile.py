@@ -10,6 +10,7 @@ most memory that this process held, and the most that one of the server's did.
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import time
 from datetime import UTC, datetime
@@ -42,14 +43,14 @@ def main() -> int:
         provider_month.fill(engine, options.calls)
         print(f"made {options.calls:,} calls and their lines in {time.monotonic() - began:.0f} s", flush=True)
         for turn in range(options.rounds):
-            began, used = time.monotonic(), time.process_time()
+            began, used, theirs = time.monotonic(), time.process_time(), _servers_seconds()
             run = reconcile(engine, MONTH, who="bench").run
-            took, cpu = time.monotonic() - began, time.process_time() - used
+            took, cpu, theirs = time.monotonic() - began, time.process_time() - used, _servers_seconds() - theirs
             lines = sum(sums["lines"] for sums in run.totals.values())
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MB
             print(
                 f"reconcile {turn + 1}: {lines:,} lines, {provider_month.wrong(engine)} wrong, "
-                f"{took:.1f} s ({cpu:.1f} s of this process), peak {peak:.0f} MB here, "
+                f"{took:.1f} s ({cpu:.1f} s of a core here, {theirs:.1f} s in the server), peak {peak:.0f} MB here, "
                 f"{_servers_peak():.0f} MB in one of the server's; {run.state}, offset {run.offsets['parts']}",
                 flush=True,
             )
@@ -59,17 +60,20 @@ def main() -> int:
     return int(run.state != "done")
 
 
+def _servers() -> list[Path]:
+    return [each.parent for each in Path("/proc").glob("[0-9]*/comm") if each.read_text().strip() == "postgres"]
+
+
+def _servers_seconds() -> float:
+    """Of a core, by the processes that stand now, of all servers of this machine."""
+    ticks = sum(sum(map(int, (each / "stat").read_text().rpartition(")")[2].split()[11:13])) for each in _servers())
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def _servers_peak() -> float:
-    """In megabytes, of the processes that stand now; its shared memory counts in each."""
-    peaks = [0.0]
-    for status in Path("/proc").glob("[0-9]*/status"):
-        try:
-            fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
-        except OSError:
-            continue
-        if fields["Name"].strip() == "postgres":
-            peaks.append(int(fields.get("VmHWM", "0 kB").split()[0]) / MB)
-    return max(peaks)
+    """In megabytes, of the processes that stand now; the memory they share counts in each."""
+    fields = [dict(line.split(":", 1) for line in (each / "status").read_text().splitlines()) for each in _servers()]
+    return max((int(each.get("VmHWM", "0 kB").split()[0]) / MB for each in fields), default=0.0)
 
 
 if __name__ == "__main__":

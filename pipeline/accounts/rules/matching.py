@@ -96,11 +96,9 @@ def match(lines: Sequence[There], calls: Sequence[Here], offset: Offset) -> Matc
         calls: ours to that number.
         offset: how far the file's clock is ahead of ours.
     """
-    if len(lines) == 1 and len(calls) == 1:  # most numbers, and ten times as fast
-        near = _nearest_offset(lines[0], calls[0], offset)
-        if abs(near) <= WINDOW:
-            return Matched([Pair(lines[0], calls[0], near)], [], [], [])
-    lines, calls = sorted(lines, key=_line_order), sorted(calls, key=_call_order)
+    lines, calls = sorted(lines), sorted(calls)  # by number, which is the same, time and id
+    if (beyond_doubt := _in_step(lines, calls, offset)) is not None:
+        return Matched(beyond_doubt, [], [], [])
     pairs = _strong(lines, calls, offset)
     taken_lines = {pair.there.line_id for pair in pairs}
     taken_calls = {pair.here.call_id for pair in pairs}
@@ -119,12 +117,18 @@ def match(lines: Sequence[There], calls: Sequence[Here], offset: Offset) -> Matc
     )
 
 
-def _line_order(line: There) -> tuple[int, int, int]:
-    return line.at, line.seconds, line.line_id
-
-
-def _call_order(call: Here) -> tuple[int, int, int]:
-    return call.at, call.seconds, call.call_id
+def _in_step(lines: Sequence[There], calls: Sequence[Here], offset: Offset) -> list[Pair] | None:
+    """The pairs where each line lies within its call's window and no other: so it is for most numbers."""
+    if len(lines) != len(calls) or len(offset.parts) > 1:
+        return None
+    ahead = offset.parts[0].seconds
+    pairs = []
+    for line, call, reach in zip(lines, calls, windows([call.at for call in calls]), strict=True):
+        apart = line.at - ahead - call.at
+        if not reach or not -reach <= apart <= reach:
+            return None
+        pairs.append(Pair(line, call, apart))
+    return pairs
 
 
 def windows(begun: Sequence[int]) -> list[int]:
@@ -136,6 +140,8 @@ def windows(begun: Sequence[int]) -> list[int]:
     Args:
         begun: when the calls began, in order, in seconds.
     """
+    if len(begun) == 1:
+        return [WINDOW]
     gaps = [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)]
     far = 2 * WINDOW + 1
     return [
@@ -146,12 +152,11 @@ def windows(begun: Sequence[int]) -> list[int]:
 def _strong(lines: Sequence[There], calls: Sequence[Here], offset: Offset) -> list[Pair]:
     begun = [call.at for call in calls]
     reach = windows(begun)
-    candidates = [
+    candidates = sorted(
         (abs(apart) + DURATION_WEIGHS * abs(line.seconds - calls[place].seconds), abs(apart), number, place, apart)
         for number, line in enumerate(lines)
         for place, apart in _near(line, begun, reach, offset)
-    ]
-    candidates.sort()
+    )
     pairs: list[Pair] = []
     lines_taken: set[int] = set()
     calls_taken: set[int] = set()
@@ -198,11 +203,6 @@ def _weak(lines: Sequence[There], calls: Sequence[Here], offset: Offset) -> Iter
             call = chargeable[first]
             if bisect_right(listed, call.at + WEAK_WITHIN) - bisect_left(listed, call.at - WEAK_WITHIN) == 1:
                 yield Pair(line, call, at - call.at, weak=True)
-
-
-def _nearest_offset(line: There, call: Here, offset: Offset) -> int:
-    """Seconds by which a line is later than a call, by the offset that brings them nearest."""
-    return min((line.at - seconds - call.at for seconds in offset.at(line.at)), key=abs)
 
 
 def thresholds() -> dict[str, int]:

@@ -100,15 +100,14 @@ class Totals:
     """The sums and the causes of each class."""
 
     def __init__(self) -> None:
-        self.by_class = {each: Sums() for each in ItemClass}
-        self.causes: dict[ItemClass, Counter[str]] = {each: Counter() for each in ItemClass}
+        self.by_class = {each.value: Sums() for each in ItemClass}
+        self.causes: dict[str, Counter[str]] = {each.value: Counter() for each in ItemClass}
 
     def add(self, item: Item) -> None:
         """Count an item."""
-        item_class = ItemClass(item.item_class)
-        self.by_class[item_class].add(item)
+        self.by_class[item.item_class].add(item)
         if item.cause is not None:
-            self.causes[item_class][item.cause] += 1
+            self.causes[item.item_class][item.cause] += 1
 
     @property
     def sum(self) -> Sums:
