@@ -70,8 +70,8 @@ OURS = [
 ]
 
 _LINE = """
-SELECT f.id, row_number() OVER (ORDER BY at, l.id, again), number, at + interval '1 second' * (:shift + l.id % 3 - 1), s,
-       amount, currency, kind || '@' || l.id, ''
+SELECT f.id, row_number() OVER (ORDER BY at, l.id, again), number,
+       at + interval '1 second' * (:shift + l.id % 3 - 1), s, amount, currency, kind || '@' || l.id, ''
 FROM provider_files AS f, ({lines}) AS l
 """
 
@@ -103,7 +103,8 @@ THEIRS = [
        SELECT f.id, 100000000 + n, 'x', 'amount: must be a number' FROM provider_files AS f,
               generate_series(1, greatest(1, :calls / 1000)) AS n""",
     """UPDATE provider_files AS f SET lines = read + bad, read_lines = read, bad_lines = bad
-       FROM (SELECT count(*) AS read FROM provider_lines) AS r, (SELECT count(*) AS bad FROM provider_bad_lines) AS b""",
+       FROM (SELECT count(*) AS read FROM provider_lines) AS r,
+            (SELECT count(*) AS bad FROM provider_bad_lines) AS b""",
 ]
 
 # What a line should be: an extra one is of no call, a duplicate is either of the two.

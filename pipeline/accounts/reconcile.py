@@ -23,6 +23,7 @@ from pipeline.database.audit import record_action
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
     from sqlalchemy import Connection, Engine
 
     from pipeline.accounts.reconcile_files import ProviderFile
@@ -38,19 +39,6 @@ MOST_CASES: Final = 10_000
 """A run opens no more cases of completeness: that many calls that never came is one finding, not so many."""
 
 
-class Wanted(NamedTuple):
-    """What to reconcile."""
-
-    provider: str
-    since: datetime
-    until: datetime
-    """The first instant after the period."""
-    zone: str
-    """In which the period was said, an IANA name."""
-    offset_seconds: int | None = None
-    """How far the files' clock is ahead of ours; None: find it."""
-
-
 class Result(NamedTuple):
     """What a run came to."""
 
@@ -61,7 +49,7 @@ class Result(NamedTuple):
     """Earlier runs of the period, which this one takes the place of."""
 
 
-def reconcile(engine: Engine, wanted: Wanted, *, who: str, progress: Progress = lambda _done, _of: None) -> Result:
+def reconcile(engine: Engine, wanted: rows.Wanted, *, who: str, progress: Progress = lambda _done, _of: None) -> Result:
     """Compare a period of a provider.
 
     Args:
@@ -81,7 +69,7 @@ def reconcile(engine: Engine, wanted: Wanted, *, who: str, progress: Progress = 
             check_provider(reader, wanted.provider)
             rows.check_unlocked(reader, wanted.provider, wanted.since, wanted.until)
             files = files_of(reader, wanted.provider, wanted.since, wanted.until)
-            run = _compare(reader, writer, wanted, files, who, progress)
+            run = _compare(reader, writer, wanted, files, who=who, progress=progress)
         replaced = rows.replace_earlier(writer, run, who)
         cases = _open_cases(writer, run) if run.state == "done" else 0
         detail = {"run": run.id, "provider": run.provider, "since": run.since.isoformat(), "state": run.state}
@@ -100,7 +88,13 @@ def _one_state(engine: Engine) -> Iterator[Connection]:
 
 
 def _compare(
-    reader: Connection, writer: Connection, wanted: Wanted, files: Sequence[ProviderFile], who: str, progress: Progress
+    reader: Connection,
+    writer: Connection,
+    wanted: rows.Wanted,
+    files: Sequence[ProviderFile],
+    *,
+    who: str,
+    progress: Progress,
 ) -> rows.Run:
     ids = [each.id for each in files]
     inputs = gather(reader, wanted.provider, wanted.since, wanted.until, ids)
@@ -113,7 +107,7 @@ def _compare(
         tuple((int(each.since.timestamp()), int(each.until.timestamp())) for each in files),
     )
     totals = Totals()
-    run_id = rows.insert_run(writer, wanted.provider, wanted.since, wanted.until, wanted.zone, who)
+    run_id = rows.insert_run(writer, wanted, who)
     rows.insert_items(writer, run_id, _counted(totals, _items(reader, sides, period, offset, ids)))
     rows.finish(
         writer,
@@ -127,15 +121,13 @@ def _compare(
     return rows.run_by_id(writer, run_id)
 
 
-def _offset(reader: Connection, wanted: Wanted, files: Sequence[int], inputs: Inputs) -> Offset:
+def _offset(reader: Connection, wanted: rows.Wanted, files: Sequence[int], inputs: Inputs) -> Offset:
     if wanted.offset_seconds is not None:
         return Offset((Part(None, wanted.offset_seconds),), given=True)
     return differences(reader, files, inputs.sums.lines).offset()
 
 
-def _items(
-    reader: Connection, sides: Sides, period: Period, offset: Offset, files: Sequence[int]
-) -> Iterator[Item]:
+def _items(reader: Connection, sides: Sides, period: Period, offset: Offset, files: Sequence[int]) -> Iterator[Item]:
     for lines, calls in sides:
         yield from items_of(lines, calls, period, offset, sides.terms_of)
     bad = reader.execute(

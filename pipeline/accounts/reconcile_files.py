@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
@@ -62,7 +63,7 @@ def files_of(connection: Connection, provider: str, since: datetime, until: date
     loaded = [each for each in found if each.state == "loaded"]
     if not loaded:
         _refuse_none(provider, found)
-    for earlier, later in zip(loaded, loaded[1:], strict=False):
+    for earlier, later in itertools.pairwise(loaded):
         if later.since < earlier.until:
             raise NotReconcilableError(
                 f"{cut(earlier.name)} and {cut(later.name)} of {cut(provider)} overlap: both have the time from "

@@ -32,6 +32,19 @@ class LockedRunError(PipelineError):
     """A run of that time is locked, or cannot be."""
 
 
+class Wanted(NamedTuple):
+    """What to reconcile."""
+
+    provider: str
+    since: datetime
+    until: datetime
+    """The first instant after the period."""
+    zone: str
+    """In which the period was said, an IANA name."""
+    offset_seconds: int | None = None
+    """How far the files' clock is ahead of ours; None: find it."""
+
+
 class Run(NamedTuple):
     """A month of a provider's files against our calls."""
 
@@ -85,7 +98,7 @@ def check_unlocked(connection: Connection, provider: str, since: datetime, until
         )
 
 
-def insert_run(connection: Connection, provider: str, since: datetime, until: datetime, zone: str, who: str) -> int:
+def insert_run(connection: Connection, wanted: Wanted, who: str) -> int:
     """Begin a run, which is failed until `finish` says otherwise; returns its id."""
     return int(
         connection.execute(
@@ -94,7 +107,13 @@ def insert_run(connection: Connection, provider: str, since: datetime, until: da
                 "  problems, created_by) "
                 "VALUES (:provider, :since, :until, :zone, 'failed', '{}', '{}', '{}', '{}', '{}', :who) RETURNING id"
             ),
-            {"provider": provider, "since": since, "until": until, "zone": zone, "who": who},
+            {
+                "provider": wanted.provider,
+                "since": wanted.since,
+                "until": wanted.until,
+                "zone": wanted.zone,
+                "who": who,
+            },
         ).scalar_one()
     )
 

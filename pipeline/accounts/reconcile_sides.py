@@ -1,8 +1,8 @@
 """Both sides of a period, by number: the lines of the provider's files, and our calls with what they should cost.
 
-Our side is put together once, into a table of the session's own, so that it can be read twice without joining a million
-rows again. Both are read by cursors of the server, side by side in the order of their numbers' bytes: what is in memory is
-a number's lines and calls.
+Our side is put together once, into a table of the session's own, so that it can be read twice without joining a
+million rows again. Both are read by cursors of the server, side by side in the order of their numbers' bytes: what is
+in memory is a number's lines and calls.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ MEMORY: Final = "128MB"
 _MOMENT: Final = 2 * WINDOW
 """Seconds to either side of the period from which calls are looked at, to tell whose a line at its edge is."""
 
-# SQL: a set statement, for a million calls in seconds. Ours is a call with a charge in force by a tariff of the provider, or
-# with a reason for none where the provider's tariff is the one assigned. Answered is what a carrier charges: also what
-# ended in a mailbox or before an agent was free.
+# SQL: a set statement, for a million calls in seconds. Ours is a call with a charge in force by a tariff of the
+# provider, or with a reason for none where the provider's tariff is the one assigned. Answered is what a carrier
+# charges: also what ended in a mailbox or before an agent was free.
 _MAKE: Final[LiteralString] = """
 CREATE TEMPORARY TABLE reconcile_here ON COMMIT DROP AS
 WITH charged AS (
@@ -94,9 +94,7 @@ class Inputs(NamedTuple):
     """Calls of ours that are read, those that only tell what a line is included."""
 
 
-def gather(
-    connection: Connection, provider: str, since: datetime, until: datetime, files: Sequence[int]
-) -> Inputs:
+def gather(connection: Connection, provider: str, since: datetime, until: datetime, files: Sequence[int]) -> Inputs:
     """Put our side together and count both.
 
     Args:
@@ -214,7 +212,11 @@ class Sides:
             version = version_by_id(self._connection, call.version_id)
             rates = rates_of(self._connection, call.version_id, prefixes=[call.prefix])
             self._terms[key] = next(
-                (RateTerms(rate, version.terms.rounding, version.terms.decimals) for rate in rates if rate.id == call.rate_line),
+                (
+                    RateTerms(rate, version.terms.rounding, version.terms.decimals)
+                    for rate in rates
+                    if rate.id == call.rate_line
+                ),
                 None,
             )
         return self._terms[key]
@@ -251,4 +253,3 @@ def _rows(connection: Connection, name: str, query: Any, **values: Any) -> Itera
         cursor.execute(query, values or None, binary=True)
         while rows := cursor.fetchmany(FETCHED_AT_ONCE):  # twice as fast as one by one
             yield from rows
-

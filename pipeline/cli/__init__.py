@@ -21,6 +21,7 @@ from pipeline.cli import (
     failures,
     import_,
     ingest,
+    reconcile,
     recordings,
     report,
     stops,
@@ -118,6 +119,7 @@ app.add_typer(contact.app, name="contacts")
 app.add_typer(completeness.app, name="completeness")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
+app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")

@@ -1,4 +1,4 @@
-"""Calls that a provider charges and that never came: lines of its files, until the call comes or a person says it is none.
+"""Calls that a provider charges and that never came: lines of its files, until the call comes or somebody dismisses it.
 
 Such a line has no reference of ours, so its call is known by its number and its time.
 """
@@ -92,7 +92,8 @@ def keep_missing_lines(
     }
     unnest = (
         "unnest(cast(:files AS bigint[]), cast(:lines AS integer[]), cast(:numbers AS text[]), "
-        "cast(:dialed AS timestamptz[]), cast(:seconds AS integer[])) AS read (file_id, line, number, dialed_at, seconds)"
+        "cast(:dialed AS timestamptz[]), cast(:seconds AS integer[])) "
+        "AS read (file_id, line, number, dialed_at, seconds)"
     )
     connection.execute(
         text(
@@ -104,7 +105,8 @@ def keep_missing_lines(
     )
     done = connection.scalars(
         text(
-            "INSERT INTO missing_lines AS m (provider, file_id, line, run_id, number, dialed_at, seconds, state, found_at) "
+            "INSERT INTO missing_lines AS m "
+            "  (provider, file_id, line, run_id, number, dialed_at, seconds, state, found_at) "
             f"SELECT :provider, file_id, line, :run, number, dialed_at, seconds, 'found', :now FROM {unnest} "
             "ON CONFLICT (file_id, line) DO UPDATE SET run_id = excluded.run_id, dialed_at = excluded.dialed_at, "
             "  state = 'found', ended_at = NULL WHERE m.state <> 'dismissed' "

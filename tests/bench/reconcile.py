@@ -2,9 +2,9 @@
 
     python -m tests.bench.reconcile --calls 1000000
 
-The month is made by SQL in a sandbox PostgreSQL, with every class of difference seeded and calls to one number 40 seconds
-apart (tests/provider_month.py). What is printed: the lines, the pairs and classes that are wrong, the seconds it took, the
-most memory that this process held, and the most that one of the server's did.
+The month is made by SQL in a sandbox PostgreSQL, with every class of difference seeded and calls to one number 40
+seconds apart (tests/provider_month.py). What is printed: the lines, the pairs and classes that are wrong, the seconds
+it took, the most memory that this process held, and the most that one of the server's did.
 """
 
 from __future__ import annotations
@@ -16,16 +16,15 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline.accounts.reconcile import Wanted, reconcile
+from pipeline.accounts.reconcile import reconcile
+from pipeline.accounts.reconcile_rows import Wanted
 from pipeline.database.engine import make_engine
 from pipeline.database.migrations import upgrade
 from pipeline.sandbox.servers import PostgresServer
 from tests import provider_month, provider_tables
 from tests.bench.folders import folder
 
-MONTH = Wanted(
-    provider_month.PROVIDER, datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), "UTC"
-)
+MONTH = Wanted(provider_month.PROVIDER, datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), "UTC")
 MB = 1024
 
 

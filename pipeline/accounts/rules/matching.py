@@ -1,16 +1,18 @@
 """Which line of a provider's file is which of our calls, number by number and one to one.
 
-A line is compared with a call within a window of at most 30 seconds round the call's beginning, and of less than half of
-what lies between the call and its neighbours to the same number. So no two windows overlap: a line is near one
-call at most, and a call that was tried again 40 seconds later cannot take the other one's line. Only calls that began in the
-same second share their window, and there the durations decide.
+A line is compared with a call within a window of at most 30 seconds round the call's beginning, and of less than half
+of what lies between the call and its neighbours to the same number. So no two windows overlap: a line is near one
+call at most, and a call that was tried again 40 seconds later cannot take the other one's line. Only calls that began
+in the same second share their window, and there the durations decide.
 
-Of several lines near one call the nearest has it, by |time| + 2 |duration|. What is left is a line listed twice, where it
-says what a matched one does; or weak, where one line and one call to a number are left within twelve hours of each other.
+Of several lines near one call the nearest has it, by |time| + 2 |duration|. What is left is a line listed twice,
+where it says what a matched one does; or weak, where one line and one call to a number are left within twelve hours
+of each other.
 """
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -140,9 +142,9 @@ def windows(begun: Sequence[int]) -> list[int]:
     Args:
         begun: when the calls began, in order, in seconds.
     """
-    if len(begun) == 1:
-        return [WINDOW]
-    gaps = [later - earlier for earlier, later in zip(begun, begun[1:], strict=False)]
+    if len(begun) <= 1:
+        return [WINDOW] * len(begun)
+    gaps = [later - earlier for earlier, later in itertools.pairwise(begun)]
     far = 2 * WINDOW + 1
     return [
         max(0, (min(before, after, far) - 1) // 2) for before, after in zip([far, *gaps], [*gaps, far], strict=True)
@@ -183,7 +185,9 @@ def _twins(matched: Sequence[There], left: Sequence[There]) -> Iterator[tuple[Th
     for line in matched:
         standing.setdefault(line.at, []).append(line)
     for line in left:
-        near = (each for at in range(line.at - TWIN_SECONDS, line.at + TWIN_SECONDS + 1) for each in standing.get(at, ()))
+        near = (
+            each for at in range(line.at - TWIN_SECONDS, line.at + TWIN_SECONDS + 1) for each in standing.get(at, ())
+        )
         twin = next((each for each in near if abs(each.seconds - line.seconds) <= TWIN_SECONDS), None)
         if twin is None:
             standing.setdefault(line.at, []).append(line)

@@ -1,14 +1,16 @@
 """How far a file's clock is from ours: the difference that most lines and calls to the same number have in common.
 
-Each line is compared with each of our calls to its number that began within 26 hours of it. Where one clock is off, the
-right pairs all have about the same difference, and the wrong ones have any. So the differences are counted by the second, and
-those within a quarter of a minute of each other taken together: a carrier may stamp the set-up or the pick-up of a
-call, and calls ring for different times. The fullest such window is the offset, and its middle value is what is taken off.
+Each line is compared with each of our calls to its number that began within 26 hours of it. Where one clock is off,
+the right pairs all have about the same difference, and the wrong ones have any. So the differences are counted by the
+second, and those within a quarter of a minute of each other taken together: a carrier may stamp the set-up or the
+pick-up of a call, and calls ring for different times. The fullest such window is the offset, and its middle value is
+what is taken off.
 
-A file in local time that is read with a fixed offset has two of them, an hour apart, one before and one after the clocks
-changed. Both are found, and the instant between them.
+A file in local time that is read with a fixed offset has two of them, an hour apart, one before and one after the
+clocks changed. Both are found, and the instant between them.
 
-Nothing is guessed: where another window is nearly as full, or the fullest holds too few of the lines, it is ambiguous.
+Nothing is guessed: where another window is nearly as full, or the fullest holds too few of the lines, it is
+ambiguous.
 """
 
 from __future__ import annotations
@@ -144,13 +146,15 @@ class Differences:
         if not self.compared:
             return Offset((Part(None, 0),))
         windows = _Windows(self._by)
-        best = windows.middle(windows.fullest())
+        fullest = windows.fullest()
+        assert fullest is not None
+        best = windows.middle(fullest)
         agreeing = windows.count(best)
         two = self._two_parts(windows, best)
         taken = [best] if two is None else [part.seconds for part in two]
         runner_up = windows.fullest(but=taken)
-        other = windows.count(runner_up)
-        found = Offset(two or (Part(None, best),), self.compared, agreeing, runner_up if other else None, other)
+        other = 0 if runner_up is None else windows.count(runner_up)
+        found = Offset(two or (Part(None, best),), self.compared, agreeing, runner_up, other)
         if two is not None:
             found = found._replace(agreeing=sum(windows.count(seconds) for seconds in taken))
         _refuse_ambiguous(found)
@@ -215,18 +219,22 @@ class _Windows:
         values = [place - SEARCHED for place in range(first, after) for _ in range(self._counts[place])]
         return statistics.median_low(values) if values else center
 
-    def fullest(self, but: Sequence[int] = ()) -> int:
-        """Where the most lie close together, but not near some; of several such places the one nearest to none."""
+    def fullest(self, but: Sequence[int] = ()) -> int | None:
+        """Where the most lie close together, but not near some; of several such places the one nearest to 0.
+
+        None where there is no other.
+        """
         centers = (
             place - SEARCHED
             for place, count in enumerate(self._counts)
             if count and all(abs(place - SEARCHED - each) > APART for each in but)
         )
-        return max(centers, key=lambda center: (self.count(center), -abs(center), center), default=0)
+        return max(centers, key=lambda center: (self.count(center), -abs(center), center), default=None)
 
     def _bounds(self, center: int) -> tuple[int, int]:
         place = center + SEARCHED
-        return max(0, place - NEAR), max(0, min(len(self._counts), place + NEAR + 1))
+        size = len(self._counts)
+        return min(size, max(0, place - NEAR)), min(size, max(0, place + NEAR + 1))
 
 
 def _refuse_ambiguous(found: Offset) -> None:

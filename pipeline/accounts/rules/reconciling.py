@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from pipeline.accounts.rules import classes, matching
 from pipeline.accounts.rules.classes import Classed, ItemClass, class_of_pair
@@ -22,7 +22,7 @@ VERSION: Final = 1
 
 
 class Period(NamedTuple):
-    """The instants compared, in seconds since 1970, half-open; and which of them the files cover, by the file's clock."""
+    """The instants compared, in seconds since 1970, half-open; and what the files cover, by their own clock."""
 
     since: int
     until: int
@@ -70,7 +70,7 @@ class Sums:
             if item.amount_here is not None:
                 self.money_here[item.currency_here or ""] += item.amount_here
 
-    def __iadd__(self, other: Sums) -> Sums:
+    def __iadd__(self, other: Self) -> Self:
         self.lines += other.lines
         self.calls += other.calls
         self.seconds_there += other.seconds_there

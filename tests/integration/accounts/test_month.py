@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 import pytest
 from sqlalchemy import text
 
-from pipeline.accounts.reconcile import Wanted, reconcile
+from pipeline.accounts.reconcile import reconcile
+from pipeline.accounts.reconcile_rows import Wanted
 from pipeline.accounts.rules.classes import ItemClass
 from tests import provider_month, provider_tables
 
 CALLS = 20_000
-MONTH = Wanted(
-    provider_month.PROVIDER, datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), "UTC"
-)
+MONTH = Wanted(provider_month.PROVIDER, datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC), "UTC")
 
 
 @pytest.fixture
