@@ -174,7 +174,7 @@ def _period(month: str, zone: str | None) -> tuple[datetime, datetime, str]:
     of_zone = zone or current_settings().pipeline_timezone
     try:
         ZoneInfo(of_zone)
-    except (ValueError, OSError):
+    except (ValueError, KeyError, OSError):
         raise typer.BadParameter(
             f"must be a zone such as Africa/Johannesburg, got {zone!r}", param_hint="'--zone'"
         ) from None
