@@ -155,8 +155,8 @@ QUERIES: Final = (
             StateMetric(
                 "cdr_missing_calls",
                 ("source", "kind"),
-                "Calls that the dialler placed and that never came, as a finding has it, or named one by one; `billed` are "
-                "those of a provider's files, and its name is the source.",
+                "Calls that the dialler placed and that never came, as a finding has it, or named one by one; `billed` "
+                "are those of a provider's files, and its name is the source.",
             ),
         ),
         "SELECT source, kind, sum(calls) FROM findings WHERE ended_at IS NULL GROUP BY 1, 2 UNION ALL "

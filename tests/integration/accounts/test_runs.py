@@ -58,7 +58,8 @@ def test_only_the_charge_in_force_counts(acme):
         "INSERT INTO ledger (call_id, kind, revision, side, tariff_version_id, rate_line, prefix, rate_per_minute, "
         "  connect_fee, talk_seconds, rated_seconds, billable_seconds, unrounded, amount, currency, reason) "
         "SELECT call_id, new.kind, new.revision, side, tariff_version_id, rate_line, prefix, rate_per_minute, "
-        "  connect_fee, talk_seconds, rated_seconds, billable_seconds, new.sum * unrounded, new.sum * amount, currency, "
+        "  connect_fee, talk_seconds, rated_seconds, billable_seconds, new.sum * unrounded, new.sum * amount, "
+        "  currency, "
         "  'rerated' FROM ledger, (VALUES ('reversal', 1, -1), ('charge', 2, 3)) AS new (kind, revision, sum) "
         "WHERE call_id = (SELECT min(call_id) FROM ledger) ORDER BY new.kind DESC"
     )
@@ -165,7 +166,7 @@ class TestLocked:
             "DELETE FROM reconcile_items WHERE item = 1",
             "UPDATE reconcile_items SET cause = 'x'",
             "TRUNCATE reconcile_items",
-            "INSERT INTO reconcile_items (run_id, item, item_class) SELECT run_id, 99, 'x' FROM reconcile_items LIMIT 1",
+            "INSERT INTO reconcile_items (run_id, item, item_class) SELECT id, 99, 'x' FROM reconcile_runs",
         ],
     )
     def test_nobody_changes_it(self, acme, locked, statement):
