@@ -26,7 +26,7 @@ def test_calls_tried_again_40_seconds_later_never_take_each_others_line(gaps, da
     seconds = data.draw(st.lists(st.integers(0, 300), min_size=len(gaps), max_size=len(gaps)))
     listed = data.draw(st.sets(st.sampled_from(range(len(gaps)))))
     lines = [line(place, begun[place] + jitter[place] + 7_203, seconds[place]) for place in listed]
-    calls = [call(place, at, 60) for place, at in enumerate(begun)]
+    calls = [call(place, at, seconds[-1 - place]) for place, at in enumerate(begun)]
     matched = match(lines, calls, Offset((Part(None, 7_203),)))
     assert pairs(matched) == [(place, place) for place in sorted(listed)]
     assert not any(pair.weak for pair in matched.pairs)
