@@ -1,1 +1,1 @@
-"""The provider's side of the account: the files a provider bills by, as they came and as they are read."""
+"""The provider's side of the account: the files a provider bills by, and their lines against our calls."""

@@ -22,6 +22,7 @@ from pipeline.cli import (
     import_,
     ingest,
     provider_files,
+    reconcile,
     recordings,
     report,
     stops,
@@ -120,6 +121,7 @@ app.add_typer(completeness.app, name="completeness")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
 app.add_typer(provider_files.app, name="provider")
+app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")

@@ -17,12 +17,13 @@ from pipeline.cli.common import (
     chosen,
     clock,
     database,
+    said,
     time_option,
 )
 from pipeline.cli.exits import AWAY, FOUND
 from pipeline.cli.output import complain, console, operator_name, print_heading, print_json, print_rows, remark
 from pipeline.cli.tables import Format, Table, counted
-from pipeline.completeness import missing_rows
+from pipeline.completeness import missing_lines, missing_rows
 from pipeline.completeness import pull as pulling
 from pipeline.completeness.findings import SECOND_CONSUMER
 from pipeline.completeness.report import report
@@ -147,6 +148,44 @@ def dismiss(
     console.print(f"Call {call_ref} of {own} is dismissed.", highlight=False)
 
 
+@app.command()
+def lines(
+    provider: Annotated[str | None, typer.Option(help="One provider; all when left out.", show_default=False)] = None,
+    state: Annotated[str, typer.Option(help="found, arrived late, dismissed or all.")] = "found",
+    format_: FormatOption = Format.TABLE,
+    *,
+    utc: Utc = False,
+    as_json: AsJson = False,
+) -> None:
+    """Name the calls that a provider's files have and that never came. Exit code 1 while one is missing."""
+    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
+    if state not in {*missing_lines.STATES, "all"}:
+        raise typer.BadParameter(f"must be one of {', '.join(missing_lines.STATES)} or all", param_hint="'--state'")
+    wanted = None if state == "all" else state
+    with database() as engine, engine.connect() as connection:
+        found = missing_lines.list_missing_lines(connection, state=wanted, provider=provider)
+    table = Table("id", "provider", "number", "dialled", "seconds", "line", "run", "state", "since", "reason")
+    for each in found:
+        about = (each.id, each.provider, each.number, times.show(each.dialed_at), each.seconds, each.line, each.run_id)
+        table.add_row(*about, each.state, times.show(each.ended_at or each.found_at), each.reason)
+    print_rows(table, format_, [each._asdict() for each in found])
+    if any(each.state == "found" for each in found):
+        raise typer.Exit(FOUND)
+
+
+@app.command("dismiss-line")
+def dismiss_line(
+    line_id: Annotated[int, typer.Argument(help="Its id, as `completeness lines` has it.")],
+    because: Annotated[str, typer.Option(help="Why, for the record.")],
+    who: Who = None,
+) -> None:
+    """Say of a call that only a provider's file has that none is missing."""
+    reason = said(because)
+    with database() as engine, engine.begin() as connection:
+        missing_lines.dismiss_line(connection, line_id, who=who or operator_name(), reason=reason)
+    console.print(f"Line {line_id} is dismissed.", highlight=False)
+
+
 def _table(found: Report) -> Table:
     table = Table("source", "campaign", "level", "expected", "received", "late", "missing", "unknown", "sure")
     for line in found.lines:
@@ -163,6 +202,11 @@ def _remark(found: Report, times: Clock) -> None:
         )
     if any(line.level == 3 and line.sum.missing for line in found.lines):
         remark("Name them with: pipeline completeness list")
+    for billed in found.billed:
+        remark(
+            f"{counted(billed.lines, 'call')} of {billed.provider}'s files never came, the first dialled at "
+            f"{times.show(billed.since)}. Name them with: pipeline completeness lines"
+        )
     if found.witnesses:
         print_heading("Witnesses")
         table = Table("source", "level", "state", "says")
@@ -191,6 +235,7 @@ def _as_dict(found: Report) -> dict[str, Any]:
         ],
         "findings": [each._asdict() for each in found.findings],
         "witnesses": [each._asdict() for each in found.witnesses],
+        "billed": [each._asdict() for each in found.billed],
         "missing": found.missing,
         "known": found.known,
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from sqlalchemy import text
 
 from pipeline.completeness import campaign_rows, witnesses
+from pipeline.completeness.missing_lines import settle_missing_lines
 from pipeline.completeness.missing_rows import keep_answered, keep_missing, settle_missing, who_is_here
 from pipeline.completeness.rules.overdue import ASK_AGAIN, judge
 from pipeline.dialler.rules.listed import Gone, Halt, ListedCall, ListedCampaign, ListedContact, Unclear
@@ -104,6 +105,7 @@ def compare(
         finally:
             with engine.begin() as connection:
                 settle_missing(connection, source, now)
+                settle_missing_lines(connection, now)
         return contacts._replace(campaigns=campaigns)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import text
 
 from pipeline.completeness.findings import open_findings
+from pipeline.completeness.missing_lines import open_lines
 from pipeline.completeness.readings import lives, recent_readings
 from pipeline.completeness.rules.counters import Sum, standing, sum_of
 from pipeline.completeness.witnesses import heard
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.completeness.findings import Finding
+    from pipeline.completeness.missing_lines import Billed
     from pipeline.completeness.witnesses import Heard
 
 FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -42,11 +44,13 @@ class Report(NamedTuple):
     lines: list[Line]
     findings: list[Finding]
     witnesses: list[Heard]
+    billed: list[Billed]
+    """By provider, calls that its files have and that never came."""
 
     @property
     def missing(self) -> bool:
         """Whether something is."""
-        return any(line.sum.missing for line in self.lines)
+        return any(line.sum.missing for line in self.lines) or bool(self.billed)
 
     @property
     def known(self) -> bool:
@@ -77,7 +81,9 @@ def report(
     lines += _named(connection, since, until, campaign, source)
     lines.sort(key=lambda line: line[:3])
     found = [each for each in open_findings(connection, source) if campaign in {None, each.campaign_ref}]
-    return Report(lines, found, heard(connection, source))
+    # A provider's line names neither a dialler nor a campaign.
+    billed = [] if campaign or source else open_lines(connection)
+    return Report(lines, found, heard(connection, source), billed)
 
 
 def _counted(

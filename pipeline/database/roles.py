@@ -30,6 +30,7 @@ SIGNS_OF_LIFE = ("heartbeats",)
 COMPLETENESS = (
     *("counting_marks", "counted_batches", "campaign_counts", "counter_readings", "findings", "witnesses"),
     *("campaign_looks", "contact_looks", "api_halts", "missing_calls", "answered_seconds"),
+    "missing_lines",
 )
 """What is written by whoever compares."""
 

@@ -834,6 +834,90 @@ provider_skipped_lines = Table(
     Column("reason", Text, nullable=False),
 )
 
+# Calls that a provider's file has and that never came: lines of the class `missing here`, by file and line.
+missing_lines = Table(
+    "missing_lines",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("file_id", BigInteger, nullable=False),
+    Column("line", Integer, nullable=False),
+    # The run that found it last.
+    Column("run_id", BigInteger, nullable=False),
+    Column("number", Text, nullable=False),
+    # By our clock: as the file has it, its offset taken off.
+    Column("dialed_at", AWARE, nullable=False),
+    Column("seconds", Integer, nullable=False),
+    Column("state", Text, one_of("state", "found", "arrived late", "dismissed"), nullable=False),
+    Column("found_at", AWARE, nullable=False),
+    # When it was found no more, and if a person said so, why.
+    Column("ended_at", AWARE),
+    Column("reason", Text),
+    UniqueConstraint("file_id", "line"),
+    Index("missing_lines_found_idx", "provider", "dialed_at", postgresql_where=text("state = 'found'")),
+)
+
+# A month of a provider's files against our calls. Triggers keep what is locked (migration 0028).
+reconcile_runs = Table(
+    "reconcile_runs",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("provider", Text, nullable=False),
+    Column("since", AWARE, nullable=False),
+    Column("until", AWARE, nullable=False),
+    Column("zone", Text, nullable=False),
+    Column("state", Text, one_of("state", "done", "failed", "locked"), nullable=False),
+    # Every threshold and the rules' version; the files and a hash of our side; how far the clock of the files is off;
+    # lines, calls, seconds and money of both sides by class. What does not add up stands in the problems.
+    Column("rules", JSONB, nullable=False),
+    Column("inputs", JSONB, nullable=False),
+    Column("offsets", JSONB, nullable=False),
+    Column("totals", JSONB, nullable=False),
+    Column("problems", ARRAY(Text), nullable=False),
+    Column("created_at", AWARE, nullable=False, server_default=NOW),
+    Column("created_by", Text, nullable=False),
+    Column("locked_at", AWARE),
+    Column("locked_by", Text),
+    Column("locked_because", Text),
+    Index(None, "provider", "since"),
+)
+
+# Each line of the files and each call of the period once, alone or together; only ever inserted. No foreign key: it
+# would cost a look-up a row of a million.
+reconcile_items = Table(
+    "reconcile_items",
+    metadata,
+    Column("run_id", BigInteger, primary_key=True, autoincrement=False),
+    Column("item", Integer, primary_key=True, autoincrement=False),
+    Column("item_class", Text, nullable=False),
+    Column("call_id", BigInteger),
+    Column("line_id", BigInteger),
+    # Of a line that could not be read.
+    Column("file_id", BigInteger),
+    Column("line", Integer),
+    # Of a line that is listed again: the one that stands for both.
+    Column("twin_line_id", BigInteger),
+    # By how much the line is later than the call, the offset taken off.
+    Column("apart_seconds", Integer),
+    Column("seconds_here", Integer),
+    Column("seconds_there", Integer),
+    Column("amount_here", Numeric),
+    Column("currency_here", Text),
+    Column("amount_there", Numeric),
+    Column("currency_there", Text),
+    Column("cause", Text),
+    # What makes matching a line or a call twice impossible.
+    Index("reconcile_items_call_idx", "run_id", "call_id", unique=True, postgresql_where=text("call_id IS NOT NULL")),
+    Index("reconcile_items_line_idx", "run_id", "line_id", unique=True, postgresql_where=text("line_id IS NOT NULL")),
+    Index(
+        "reconcile_items_dispute_idx",
+        "run_id",
+        "item_class",
+        "item",
+        postgresql_where=text("item_class <> 'equal'"),
+    ),
+)
+
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.
 heartbeats = Table(
     "heartbeats",

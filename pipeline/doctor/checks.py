@@ -20,6 +20,7 @@ import pipeline
 from pipeline.batches.sources import known_sources
 from pipeline.billing.tariff_rows import zones_in_force
 from pipeline.completeness.findings import open_findings
+from pipeline.completeness.missing_lines import open_lines
 from pipeline.completeness.witnesses import heard
 from pipeline.database.engine import lacks_right, make_engine
 from pipeline.dialler.cdr_list import CdrList
@@ -187,6 +188,7 @@ def _completeness(connection: sqlalchemy.Connection) -> Iterator[Verdict]:
             for each in open_findings(connection)
         ],
     )
+    yield from (completeness.judge_billed(each.provider, each.lines) for each in open_lines(connection))
 
 
 def check_store(settings: Settings) -> Iterator[Verdict]:

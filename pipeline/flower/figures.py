@@ -213,6 +213,7 @@ def completeness(source: str | None, since: datetime | None) -> dict[str, Any]:
             {"source": each.source, "level": each.level, "state": each.state, "says": each.says}
             for each in found.witnesses
         ],
+        "billed": [{"provider": each.provider, "calls": each.lines} for each in found.billed],
     }
 
 

@@ -157,11 +157,13 @@ QUERIES: Final = (
             StateMetric(
                 "cdr_missing_calls",
                 ("source", "kind"),
-                "Calls that the dialler placed and that never came, as a finding has it, or named one by one.",
+                "Calls that the dialler placed and that never came, as a finding has it, or named one by one; `billed` "
+                "are those of a provider's files, and its name is the source.",
             ),
         ),
         "SELECT source, kind, sum(calls) FROM findings WHERE ended_at IS NULL GROUP BY 1, 2 UNION ALL "
-        "SELECT source, 'named', count(*) FROM missing_calls WHERE state = 'found' GROUP BY 1",
+        "SELECT source, 'named', count(*) FROM missing_calls WHERE state = 'found' GROUP BY 1 UNION ALL "
+        "SELECT provider, 'billed', count(*) FROM missing_lines WHERE state = 'found' GROUP BY 1",
     ),
     GaugeQuery(
         "witnesses",

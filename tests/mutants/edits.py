@@ -38,6 +38,8 @@ SIGNATURES = "tests/integration/feed/sinks/test_signatures.py"
 REFUSED = "tests/integration/feed/test_refused.py"
 LISTENING = "tests/integration/recordings/test_listening.py"
 PROVIDER_FILES = "tests/integration/accounts/test_load.py"
+RECONCILED = "tests/integration/accounts/test_runs.py"
+MATCHED = "tests/unit/accounts/test_matching.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 PROVIDER = "tests/integration/billing/test_provider.py"
 
@@ -674,5 +676,33 @@ MUTANTS = (
         "charges = _lines(connection, ids, Side.CLIENT)",
         "charges = _lines(connection, ids, Side.PROVIDER)",
         f"{PROVIDER}::TestApart::test_integrators_are_told_nothing_of_it",
+    ),
+    Mutant(
+        "two calls to a number compete for a line",
+        "pipeline/accounts/rules/matching.py",
+        "(min(before, after, far) - 1) // 2",
+        "(min(before, after, far) - 1)",
+        f"{MATCHED}::test_calls_tried_again_40_seconds_later_never_take_each_others_line",
+    ),
+    Mutant(
+        "a charge that was taken back is compared",
+        "pipeline/accounts/reconcile_sides.py",
+        "AND back.kind = 'reversal'",
+        "AND back.kind = 'reversed'",
+        f"{RECONCILED}::test_only_the_charge_in_force_counts",
+    ),
+    Mutant(
+        "money of the classes is not held against the inputs",
+        "pipeline/accounts/rules/reconciling.py",
+        "            for name in counted\n",
+        "            for name in list(counted)[:4]\n",
+        "tests/unit/accounts/test_classes.py::test_what_does_not_add_up_is_said",
+    ),
+    Mutant(
+        "another offset nearly as common does not matter",
+        "pipeline/accounts/rules/offset.py",
+        "found.runner_up_agreeing > RUNNER_UP_AT_MOST * found.agreeing",
+        "found.runner_up_agreeing > found.agreeing",
+        "tests/unit/accounts/test_offset.py::test_what_is_ambiguous_is_refused",
     ),
 )

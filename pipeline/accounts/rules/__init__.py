@@ -1,1 +1,1 @@
-"""How a provider's file is read, cell by cell: values and decisions, no database and no file."""
+"""How a provider's file is read and what its lines are held against: no database, no file, no clock."""

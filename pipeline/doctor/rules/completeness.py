@@ -34,6 +34,15 @@ class Short(NamedTuple):
     calls: int
 
 
+def judge_billed(provider: str, lines: int) -> Verdict:
+    """Calls that a provider's files have and that never came."""
+    return problem(
+        f"completeness {provider}",
+        f"{lines:,} calls of its files never came",
+        "`pipeline completeness lines` names them; `pipeline import FILE` brings them back, or dismiss them.",
+    )
+
+
 def judge_witnesses(witnesses: Sequence[Witness], short: Sequence[Short]) -> Iterator[Verdict]:
     """What each dialler offers, and whether something is missing."""
     if not witnesses:

@@ -195,8 +195,10 @@
   };
 
   const showCompleteness = (figures) => {
-    if (!changed("completeness", [figures.lines, figures.findings, figures.witnesses])) return;
-    at("missing").replaceChildren(...figures.findings.map((each) => element("p",
+    if (!changed("completeness", [figures.lines, figures.findings, figures.witnesses, figures.billed])) return;
+    const billed = figures.billed.map((each) => element("p",
+      `${many(each.calls, "call", "calls")} of the files of ${each.provider} never came.`, "alert alert-danger"));
+    at("missing").replaceChildren(...billed, ...figures.findings.map((each) => element("p",
       `${many(each.calls, "call", "calls")} of ${each.campaign} (${each.source}) never came, since ${dayAndTime(each.since)}` +
       `${each.kind === "second consumer" ? ": a second consumer takes from the list" : ""}.`, "alert alert-danger")));
     at("completeness").replaceChildren(...figures.lines.map((line) => {

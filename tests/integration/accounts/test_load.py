@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from pipeline.accounts import file_rows, load, locks
+from pipeline.accounts import file_rows, load
 from pipeline.accounts.checked import Wanted
 from pipeline.accounts.file_rows import InUseError, UnknownFileError
 from pipeline.accounts.load import load_file
@@ -230,14 +230,6 @@ def test_what_is_withdrawn_counts_no_more_and_may_be_loaded_again(engine, run):
     assert [row.action for row in rows(engine, "SELECT action FROM actions ORDER BY id")] == [
         "provider file loaded", "provider file withdrawn", "provider file loaded"
     ]  # fmt: skip
-
-
-def test_what_a_locked_reconciliation_was_made_with_is_not_withdrawn(engine, run, monkeypatch):
-    monkeypatch.setattr(locks, "locking_run", lambda connection, file_id: 12)
-    found = run(*NOVEMBER)
-    with pytest.raises(InUseError, match="reconciliation 12 was made with it and is locked"):
-        withdraw(engine, found.file_id)
-    assert rows(engine, "SELECT state FROM provider_files") == [("loaded",)]
 
 
 def test_two_at_once_are_one(engine, run, monkeypatch):

@@ -1,0 +1,98 @@
+"""Which files of a provider a period is compared with, and what forbids it."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import text
+
+from pipeline.errors import PipelineError, cut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy import Connection
+
+
+class NotReconcilableError(PipelineError):
+    """A period of a provider cannot be compared: there is no such provider, or its files are not fit for it."""
+
+
+class ProviderFile(NamedTuple):
+    """A file that a provider sent, as it was loaded."""
+
+    id: int
+    name: str
+    sha256: str
+    since: datetime
+    until: datetime
+    lines: int
+    """All of them, those that could not be read included."""
+    bad_lines: int
+    state: str
+
+
+def check_provider(connection: Connection, provider: str) -> None:
+    """Whether a provider is known, by a tariff or a file.
+
+    Raises:
+        NotReconcilableError: it is not, with the names that are near.
+    """
+    known = list(
+        connection.scalars(
+            text("SELECT provider FROM tariffs WHERE provider IS NOT NULL UNION SELECT provider FROM provider_files")
+        )
+    )
+    if provider in known:
+        return
+    near = difflib.get_close_matches(provider, known, n=3) or sorted(known)[:10]
+    there_is = f"there is {', '.join(map(cut, near))}" if known else "none has a tariff or a file"
+    raise NotReconcilableError(f"there is no provider {cut(provider)}: {there_is}")
+
+
+def files_of(connection: Connection, provider: str, since: datetime, until: datetime) -> list[ProviderFile]:
+    """The loaded files of a provider that have any of a period, in the order of their time.
+
+    Raises:
+        NotReconcilableError: there is none, or two of them have the same time.
+    """
+    found = _found(connection, provider, since, until)
+    loaded = [each for each in found if each.state == "loaded"]
+    if not loaded:
+        _refuse_none(provider, found)
+    for earlier, later in itertools.pairwise(loaded):
+        if later.since < earlier.until:
+            raise NotReconcilableError(
+                f"{cut(earlier.name)} and {cut(later.name)} of {cut(provider)} overlap: both have the time from "
+                f"{later.since:%Y-%m-%d %H:%M} UTC on; withdraw one of them"
+            )
+    return loaded
+
+
+def _found(connection: Connection, provider: str, since: datetime, until: datetime) -> list[ProviderFile]:
+    rows = connection.execute(
+        text(
+            # Of a file that nobody said the month of there is what its lines have.
+            "SELECT * FROM (SELECT id, name, sha256, coalesce(since, first_at) AS since, "
+            "  coalesce(until, last_at + interval '1 second') AS until, lines, bad_lines, state FROM provider_files "
+            "  WHERE provider = :provider) AS files "
+            "WHERE since < :until AND until > :since ORDER BY since, until, id"
+        ),
+        {"provider": provider, "since": since, "until": until},
+    )
+    return [ProviderFile(*row) for row in rows]
+
+
+def _refuse_none(provider: str, found: Sequence[ProviderFile]) -> None:
+    if found:
+        names = ", ".join(cut(each.name) for each in found)
+        raise NotReconcilableError(
+            f"no file of {cut(provider)} for that period is in force: {names} "
+            f"{'was' if len(found) == 1 else 'were'} withdrawn; load the one that takes its place"
+        )
+    raise NotReconcilableError(
+        f"no file of {cut(provider)} has any of that period; load it with `pipeline provider load`"
+    )
