@@ -183,6 +183,7 @@ class TestCommand:
         assert answer == {
             "month": SEPTEMBER,
             "source": None,
+            "side": "client",
             "charges": [{"agent": "2001"} | entry],
             "totals": [entry],
         }
