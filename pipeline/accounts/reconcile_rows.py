@@ -240,6 +240,16 @@ def lock_run(connection: Connection, run_id: int, *, who: str, because: str) -> 
     return run_by_id(connection, run_id)
 
 
+def locking_run(connection: Connection, file_id: int) -> int | None:
+    """The locked run that a file is part of, so that it must not be withdrawn; None: there is none."""
+    found = text(
+        "SELECT id FROM reconcile_runs WHERE state = 'locked' "
+        "AND inputs -> 'files' @> jsonb_build_array(jsonb_build_object('id', cast(:file AS bigint))) LIMIT 1"
+    )
+    run_id = connection.scalar(found, {"file": file_id})
+    return None if run_id is None else int(run_id)
+
+
 def locked_files(connection: Connection) -> frozenset[int]:
     """The ids of the files that a locked run was made of, which must not be withdrawn."""
     found = connection.scalars(

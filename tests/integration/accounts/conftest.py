@@ -81,9 +81,12 @@ class Side(NamedTuple):
     def file(self, lines, *, name="acme.csv", provider="Acme Voice", since=SINCE, until=UNTIL, state="loaded"):
         """A file of lines, each a number, a time, seconds and an amount."""
         file_id = self.run(
-            "INSERT INTO provider_files (provider, sha256, name, since, until, zone, lines, read_lines, bad_lines, "
-            "  seconds, money, state, loaded_by) VALUES (:provider, sha256(cast(:name AS text)::bytea), :name, :since, "
-            "  :until, 'UTC', :lines, :lines, 0, 0, '{}', :state, 'test') RETURNING id",
+            "INSERT INTO provider_files (provider, sha256, name, mapping_id, since, until, zone, lines, read_lines, "
+            "  bad_lines, skipped_lines, seconds, money, first_at, last_at, state, loaded_by) "
+            "VALUES (:provider, encode(sha256(cast(:name AS text)::bytea), 'hex'), :name, 1, :since, :until, 'UTC', "
+            "  :lines, :lines, 0, 0, 0, '{}', :first, :last, :state, 'test') RETURNING id",
+            first=min((at for _, at, _, _ in lines), default=None),
+            last=max((at for _, at, _, _ in lines), default=None),
             provider=provider,
             name=name,
             since=since,
