@@ -78,7 +78,8 @@ FROM provider_files AS f, ({lines}) AS l
 THEIRS = [
     """INSERT INTO provider_files (provider, sha256, name, mapping_id, since, until, zone, lines, read_lines, bad_lines,
                                    skipped_lines, seconds, money, state, loaded_by)
-       VALUES (:provider, '0102', 'acme.csv', 1, :since, :until, 'UTC', 0, 0, 0, 0, 0, '{}', 'loaded', 'test')""",
+       VALUES (:provider, '0102', 'acme-2026-11.csv', 1, :since, :until, 'UTC', 0, 0, 0, 0, 0, '{}', 'loaded',
+               'test')""",
     "INSERT INTO provider_lines (file_id, line, number, started_at, seconds, amount, currency, reference, raw)"
     + _LINE.format(
         lines=f"""

@@ -22,7 +22,10 @@ class NotReconcilableError(PipelineError):
 
 
 class ProviderFile(NamedTuple):
-    """A file that a provider sent, as it was loaded."""
+    """A file that a provider sent, as it was loaded.
+
+    Its time is what it is said to be of, or else from its first call to its last.
+    """
 
     id: int
     name: str
@@ -30,7 +33,7 @@ class ProviderFile(NamedTuple):
     since: datetime
     until: datetime
     lines: int
-    """All of them, those that could not be read included."""
+    """Those that were read, and those that could not be; not what the mapping leaves out."""
     bad_lines: int
     state: str
 
@@ -75,11 +78,10 @@ def files_of(connection: Connection, provider: str, since: datetime, until: date
 def _found(connection: Connection, provider: str, since: datetime, until: datetime) -> list[ProviderFile]:
     rows = connection.execute(
         text(
-            # Of a file that nobody said the month of there is what its lines have.
-            "SELECT * FROM (SELECT id, name, sha256, coalesce(since, first_at) AS since, "
-            "  coalesce(until, last_at + interval '1 second') AS until, lines, bad_lines, state FROM provider_files "
-            "  WHERE provider = :provider) AS files "
-            "WHERE since < :until AND until > :since ORDER BY since, until, id"
+            "SELECT id, name, sha256, begins, ends, read_lines + bad_lines, bad_lines, state FROM provider_files, "
+            "LATERAL (SELECT coalesce(since, first_at) AS begins, "
+            "         coalesce(until, last_at + interval '1 second') AS ends) AS span "
+            "WHERE provider = :provider AND begins < :until AND ends > :since ORDER BY begins, ends, id"
         ),
         {"provider": provider, "since": since, "until": until},
     )

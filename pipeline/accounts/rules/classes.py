@@ -42,7 +42,7 @@ NO_SUCH_CALL: Final = "no call to that number at that time"
 NOT_LISTED: Final = "charged here, and no line"
 NOT_COVERED: Final = "no file covers that time"
 OF_ANOTHER_PERIOD: Final = "the call is of another period"
-SECONDS_UNKNOWN: Final = "answered, but its seconds are not known here"
+NOT_PRICED: Final = "answered, and not priced here"
 
 
 class RateTerms(NamedTuple):
@@ -114,7 +114,8 @@ def _not_charged(there: There, here: Here) -> Classed:
     if there.amount == 0 and there.seconds == 0:
         return _EQUAL
     if here.answered:
-        return Classed(ItemClass.SECONDS, f"{SECONDS_UNKNOWN}: {here.why or 'nothing is charged yet'}")
+        item_class = ItemClass.RATE if here.seconds else ItemClass.SECONDS  # for want of the one or of the other
+        return Classed(item_class, f"{NOT_PRICED}: {here.why or 'nothing is charged yet'}")
     return Classed(ItemClass.ANSWERED_THERE, f"not answered here: {here.why or 'nothing is charged'}")
 
 

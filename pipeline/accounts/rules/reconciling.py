@@ -178,7 +178,7 @@ def _unlisted(call: Here, period: Period, offset: Offset) -> Classed:
     if not any(since - max(ahead) <= call.at < until - min(ahead) for since, until in period.covered):
         return Classed(ItemClass.MISSING_THERE, classes.NOT_COVERED)
     if call.amount is None:
-        return Classed(ItemClass.MISSING_THERE, classes.SECONDS_UNKNOWN)
+        return Classed(ItemClass.MISSING_THERE, f"{classes.NOT_PRICED}, and no line")
     return Classed(ItemClass.MISSING_THERE, classes.NOT_LISTED)
 
 

@@ -86,10 +86,12 @@ class Side(NamedTuple):
         )
         file_id = self.run(
             "INSERT INTO provider_files (provider, sha256, name, mapping_id, since, until, zone, lines, read_lines, "
-            "  bad_lines, skipped_lines, seconds, money, state, loaded_by) "
+            "  bad_lines, skipped_lines, seconds, money, first_at, last_at, state, loaded_by) "
             "VALUES (:provider, encode(sha256(cast(:name AS text)::bytea), 'hex'), :name, "
             "  (SELECT id FROM provider_mappings WHERE provider = :provider), :since, :until, 'UTC', "
-            "  :lines, :lines, 0, 0, 0, '{}', :state, 'test') RETURNING id",
+            "  :lines, :lines, 0, 0, 0, '{}', :first, :last, :state, 'test') RETURNING id",
+            first=min((at for _, at, _, _ in lines), default=None),
+            last=max((at for _, at, _, _ in lines), default=None),
             provider=provider,
             name=name,
             since=since,

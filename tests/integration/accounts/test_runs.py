@@ -120,6 +120,14 @@ def test_what_cannot_be_compared_is_refused(acme, files, provider, said):
     assert runs_of(acme) == []
 
 
+def test_a_file_without_a_period_is_of_the_time_of_its_calls(acme):
+    """And a call after the last of them is not one that the provider left out."""
+    acme.file(SAME[:9], since=None, until=None)
+    run = acme.reconcile().run
+    assert classes(run) == {"equal": (9, 9), "missing there": (0, 1)}
+    assert run.totals["missing there"]["causes"] == [{"cause": "no file covers that time", "items": 1}]
+
+
 def test_an_ambiguous_clock_is_refused_and_can_be_given(acme):
     acme.file([(number, at(number, minutes=-number * 47), 60, "0.60") for number in range(10)])
     with pytest.raises(AmbiguousOffsetError):

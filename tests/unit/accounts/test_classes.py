@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.accounts.rules.classes import ItemClass, class_of_pair
@@ -49,7 +49,9 @@ def classed(there, here, *, weak=False, apart=0):
         (line(seconds=20, amount="0"), unanswered(), "answered there only", "not answered here: zero_seconds"),
         (line(seconds=0, amount="0"), unanswered(), "equal", None),
         (line(), unanswered(answered=True, why="no answered seconds are known"), "seconds",
-         "answered, but its seconds are not known here: no answered seconds are known"),
+         "answered, and not priced here: no answered seconds are known"),
+        (line(), unanswered(answered=True, seconds=60, why="no rate for +27820001234 in tariff acme"), "rate",
+         "answered, and not priced here: no rate for +27820001234 in tariff acme"),
     ],
 )  # fmt: skip
 def test_what_a_pair_comes_to(there, here, item_class, cause):
@@ -85,7 +87,7 @@ def items(lines, calls, period=PERIOD, offset=NONE):
         ([line(at=AT + DAY - 1)], [call(at=AT + DAY, ours=False)], "outside the period",
          "the call is of another period"),
         ([], [call()], "missing there", "charged here, and no line"),
-        ([], [unanswered(answered=True)], "missing there", "answered, but its seconds are not known here"),
+        ([], [unanswered(answered=True)], "missing there", "answered, and not priced here, and no line"),
         ([], [unanswered()], "equal", "not answered here and not listed there: nothing is due"),
     ],
 )  # fmt: skip
@@ -120,6 +122,7 @@ PLACES = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(PLACES, PLACES)
 def test_the_classes_add_up_to_both_inputs(listed, dialled):
     """Whatever there is: each line and each call that is compared once, with its seconds and its money."""

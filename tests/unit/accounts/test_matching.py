@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.accounts.rules.matching import WEAK_WITHIN, WINDOW, match, windows
@@ -15,14 +15,15 @@ def pairs(matched):
     return sorted((pair.there.line_id, pair.here.call_id) for pair in matched.pairs)
 
 
+@settings(deadline=None)
 @given(
-    st.lists(st.integers(40, 5_000), min_size=1, max_size=12),
+    st.lists(st.sampled_from([40, 41, 5_000]), min_size=2, max_size=12),
     st.data(),
 )
 def test_calls_tried_again_40_seconds_later_never_take_each_others_line(gaps, data):
     """Whichever lines are missing, and whatever the durations say."""
     begun = [AT + sum(gaps[:place]) for place in range(len(gaps))]
-    jitter = data.draw(st.lists(st.integers(-19, 19), min_size=len(gaps), max_size=len(gaps)))
+    jitter = data.draw(st.lists(st.sampled_from([-19, 0, 19]), min_size=len(gaps), max_size=len(gaps)))
     seconds = data.draw(st.lists(st.integers(0, 300), min_size=len(gaps), max_size=len(gaps)))
     listed = data.draw(st.sets(st.sampled_from(range(len(gaps)))))
     lines = [line(place, begun[place] + jitter[place] + 7_203, seconds[place]) for place in listed]
@@ -35,6 +36,7 @@ def test_calls_tried_again_40_seconds_later_never_take_each_others_line(gaps, da
 SOME = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 3)), max_size=8)
 
 
+@settings(deadline=None)
 @given(SOME, SOME, st.randoms(use_true_random=False))
 def test_matching_is_one_to_one_and_does_not_depend_on_the_order(listed, dialled, chance):
     lines = [line(number, AT + at, seconds) for number, (at, seconds) in enumerate(listed)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.accounts.rules.offset import SEARCHED, AmbiguousOffsetError, Differences, Offset, Part
@@ -36,6 +36,7 @@ def test_an_offset_is_found_to_the_second(seconds):
     assert found(calls_of(random.Random(1)), lambda _: seconds).parts == (Part(None, seconds),)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(-SEARCHED + 10, SEARCHED - 10), st.integers(0, 2**32), st.floats(0, 0.6))
 def test_an_offset_is_found_whatever_is_missing_and_however_long_it_rings(seconds, seed, missing):
     """Carriers may stamp the pick-up: each call rings for a while of its own, and lines are lost."""
