@@ -45,10 +45,11 @@ LOOK_AGAIN_SECONDS: Final = 2.0
 
 
 class _Known:
-    """Whether anybody subscribed, as this process saw it last."""
+    """What this process knows of the feed: whether anybody subscribed, and until when one it woke goes on looking."""
 
     until = 0.0
     anybody = False
+    looked_after_until = 0.0
 
 
 _TOLD: Final = CallsTold()
@@ -61,7 +62,9 @@ def wake_feed() -> None:
         with reading(engine()) as connection:
             _Known.anybody = cursors.anybody(connection)
         _Known.until = time.monotonic() + LOOK_AGAIN_SECONDS
-    if _Known.anybody:
+    # Who was woken looks once more when that time is over, and sees what was committed in between.
+    if _Known.anybody and time.monotonic() >= _Known.looked_after_until:
+        _Known.looked_after_until = time.monotonic() + SEQUENCED_AGAIN_SECONDS
         sequence.send(expires=WAKE_EXPIRES_SECONDS)
 
 
@@ -81,11 +84,13 @@ def look_after_feed() -> int:
 @task("feed.sequence")
 def sequence() -> str:
     """Give what happened its positions, and wake the subscribers it may be for."""
-    with _TURNS.taken() as is_ours:
-        if not is_ours:
-            note(idle=True)
-            return "done: another one is about to"
-        woken = look_after_feed()
+    woken = 0
+    for _ in range(2):  # whoever sent this sends no other for a turn's length
+        with _TURNS.taken() as is_ours:
+            if not is_ours:
+                note(woken=woken, idle=not woken)
+                return f"done: {woken} subscribers woken, and another one is about to"
+            woken += look_after_feed()
     note(woken=woken, idle=not woken)
     return f"done: {woken} subscribers woken"
 
