@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy.exc import DBAPIError
 
-from pipeline.database.engine import is_outage, reading
+from pipeline.database.engine import each_by_itself, is_outage, reading
 from pipeline.errors import PipelineError
 from pipeline.feed import cursors, refusals
 from pipeline.feed.again import deliver_again
@@ -103,7 +103,7 @@ def deliver(
         take: what is taken: its main cursor, or that of its replay (``pipeline.feed.replays.take_replay``).
         calls: where calls that another subscriber was just told of are kept; None: nothing is.
     """
-    with engine.begin() as connection:
+    with each_by_itself(engine) as connection:
         lease = take(connection, name)
     if lease is None:
         return Delivery("nothing to do")
@@ -124,7 +124,7 @@ def deliver(
             return walk.missed(error)
         finally:
             if not walk.let_go:
-                with engine.begin() as connection:
+                with each_by_itself(engine) as connection:
                     cursors.let_go(connection, lease)
     return Delivery(outcome, walk.delivered, walk.refused)
 
@@ -351,7 +351,8 @@ class _Walk:
         refused = [each for each in self._held if each.event[:2] <= to]
         passed = [each for each in self._passed if each <= to]
         given_up = {each for each in self._given_up if each <= to}
-        with self._engine.begin() as connection:
+        stood = any(each <= to for each in self._stood)
+        with self._engine.begin() if refused or stood else each_by_itself(self._engine) as connection:
             state = cursors.advance(
                 connection,
                 self._lease,
@@ -364,7 +365,7 @@ class _Walk:
             if state is not None:
                 for each in refused:
                     self._write(connection, each)
-                if any(each <= to for each in self._stood):
+                if stood:
                     refusals.resolve_passed(connection, self._lease, self._cursor, to)
         self.delivered += self._uncounted
         self.refused += len(refused)

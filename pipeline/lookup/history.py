@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from sqlalchemy import Select, exists, select, tuple_
+from sqlalchemy import Select, select, text, tuple_
 
 from pipeline.billing.rules.sides import Side
 from pipeline.database import tables
@@ -297,10 +297,20 @@ class _There(NamedTuple):
 
 
 def _there(connection: Connection, call_ids: Sequence[int], calls: Mapping[int, CallRow]) -> _There:
-    of = (tables.revisions.c.call_id, tables.duplicates.c.call_id, tables.actions.c.record_id)
-    revisions, duplicates, actions = (exists().where(among(column, call_ids)) for column in of)
-    failures = exists().where(_of_them(call_ids, calls))
-    return _There(*connection.execute(select(revisions, failures, duplicates, actions)).one())
+    named = [(call.call_ref, call.source) for call in calls.values()]
+    values = {"ids": list(call_ids), "refs": [ref for ref, _ in named], "sources": [source for _, source in named]}
+    return _There(*connection.execute(_THERE, values).one())
+
+
+# SQL: asked for each delivery of a few calls, and composing the same each time cost as much as to answer it.
+_THERE: Final = text(
+    "SELECT EXISTS (SELECT FROM revisions WHERE call_id = ANY(:ids)), "
+    "EXISTS (SELECT FROM failures WHERE record_id = ANY(:ids)) OR EXISTS (SELECT FROM failures "
+    "  JOIN unnest(cast(:refs AS text[]), cast(:sources AS text[])) AS named (call_ref, source) "
+    "  ON failures.call_ref = named.call_ref AND failures.source = named.source), "
+    "EXISTS (SELECT FROM duplicates WHERE call_id = ANY(:ids)), "
+    "EXISTS (SELECT FROM actions WHERE record_id = ANY(:ids))"
+)
 
 
 def _replaced(connection: Connection, call_ids: Sequence[int]) -> dict[int, list[Version]]:
