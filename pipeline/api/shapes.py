@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pipeline.contacts.reading import InboundCall
 from pipeline.contacts.rules.outcome import NumberTried
 from pipeline.lookup.found_calls import FoundCall
-from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, LineRow, Version
+from pipeline.lookup.rules.history import CallRow, DispositionRow, FailureRow, LineRow, Version
 from pipeline.lookup.rules.plain import plain
 from pipeline.lookup.told import Event
 from pipeline.recordings.rules.row import RecordingOfCall

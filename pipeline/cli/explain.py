@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.instants import Clock
-    from pipeline.lookup.history import History, ProvidersSide
+    from pipeline.lookup.rules.history import History, ProvidersSide
 
 
 def explain(

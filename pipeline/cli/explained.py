@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pipeline.instants import Clock
-    from pipeline.lookup.history import CallRow, DispositionRow, FailureRow, History, LineRow, ProvidersSide, Version
+    from pipeline.lookup.rules.history import (
+        CallRow,
+        DispositionRow,
+        FailureRow,
+        History,
+        LineRow,
+        ProvidersSide,
+        Version,
+    )
     from pipeline.recordings.rules.row import RecordingOfCall
 
 

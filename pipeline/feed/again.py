@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.database.engine import reading
 from pipeline.feed import refusals
-from pipeline.feed.reading import Wanted, read_events
+from pipeline.feed.reading import read_events
+from pipeline.feed.rules.part import Wanted
 from pipeline.feed.sinks.base import RefusedError
 from pipeline.feed.telling import told
 
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from pipeline.feed.cursors import Lease
     from pipeline.feed.refusals import Refusal
+    from pipeline.feed.rules.cursor import Lease
     from pipeline.feed.rules.event import Event
     from pipeline.feed.sinks.base import Sink
 

@@ -18,11 +18,13 @@ from pipeline.database.engine import each_by_itself, is_outage, reading
 from pipeline.errors import PipelineError
 from pipeline.feed import cursors, refusals
 from pipeline.feed.again import deliver_again
-from pipeline.feed.cursors import LEASE_SECONDS, Cursor
-from pipeline.feed.reading import Wanted, read_part
+from pipeline.feed.cursors import LEASE_SECONDS
+from pipeline.feed.reading import read_part
 from pipeline.feed.refusals import Refused
 from pipeline.feed.replay_refusals import refused_calls, write_refused
 from pipeline.feed.rules.backoff import wait_seconds
+from pipeline.feed.rules.cursor import Cursor
+from pipeline.feed.rules.part import Wanted
 from pipeline.feed.sequence import head
 from pipeline.feed.sinks import settings_of_replay
 from pipeline.feed.sinks.base import FullError, RefusedError, SinkAwayError
@@ -34,9 +36,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from pipeline.feed.calls_told import CallsTold
-    from pipeline.feed.cursors import Lease
-    from pipeline.feed.reading import Part
+    from pipeline.feed.rules.cursor import Lease
     from pipeline.feed.rules.event import Event
+    from pipeline.feed.rules.part import Part
     from pipeline.feed.sinks.base import Sink
 
     Opener = Callable[..., Sink]

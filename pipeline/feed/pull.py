@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import text
 
 from pipeline.errors import PipelineError
-from pipeline.feed.cursors import Cursor
-from pipeline.feed.reading import Wanted, read_part
+from pipeline.feed.reading import read_part
+from pipeline.feed.rules.cursor import Cursor
 from pipeline.feed.rules.event import KINDS, LAST_PLACE
+from pipeline.feed.rules.part import Wanted
 from pipeline.feed.rules.shape import SHAPES
 from pipeline.feed.sequence import head
 

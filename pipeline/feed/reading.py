@@ -10,101 +10,27 @@ from pipeline.calls.rules.raw_record import decode_record
 from pipeline.errors import DataError
 from pipeline.feed.calls_told import OfEvent, nothing_kept
 from pipeline.feed.contact_events import contact_data, contacts_changed
-from pipeline.feed.cursors import Cursor
+from pipeline.feed.rules.cursor import Cursor
 from pipeline.feed.rules.event import CHANGED, LAST_PLACE, RECEIVED, content_revision, event_id
+from pipeline.feed.rules.part import Part, Row, Span
 from pipeline.feed.rules.shape import CALL, RAW, Subject, shaped
 from pipeline.record_ids import first_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
     from sqlalchemy import Connection
 
     from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.contact_events import Named
     from pipeline.feed.rules.event import Event
-    from pipeline.feed.rules.filter import Filter
+    from pipeline.feed.rules.part import Wanted
 
 ROWS_AT_ONCE: Final = 200
 """The most rows of the feed that one part goes through."""
 
 LARGEST_BYTES: Final = 2**20
 """A record beyond it is not looked into for its campaign."""
-
-
-class Row(NamedTuple):
-    """One row of the feed that has a position."""
-
-    position: int
-    kind: str
-    source: str
-    batch_id: int | None
-    call_id: int | None
-    revision: int
-    left_out: frozenset[int] | None
-    named: frozenset[int] | None
-    at: datetime
-    records: int
-    """How many places it has."""
-
-
-class Span(NamedTuple):
-    """Some records of one row."""
-
-    row: Row
-    first: int
-    last: int
-
-    def holds(self, record_id: int) -> bool:
-        """Whether the row is about this record of its span."""
-        if self.row.named is not None:
-            return record_id in self.row.named
-        return self.row.left_out is None or record_id not in self.row.left_out
-
-
-class Part(NamedTuple):
-    """What comes next for a subscriber."""
-
-    events: list[Event]
-    passed: list[Cursor]
-    """The events that are not let through, in their order."""
-    behind: Cursor
-    """Where the cursor is when these were taken."""
-    hole: tuple[int, int] | None = None
-    """The positions that are gone; then there is nothing else."""
-    is_last: bool = False
-    """Whether nothing stood behind it."""
-
-    def first(self, most: int) -> Part:
-        """The part as if it had ended behind so many of its events."""
-        if len(self.events) <= most:
-            return self
-        events, following = self.events[:most], self.events[most]
-        # A row of which nothing follows was gone through as a whole.
-        whole = following.position > events[-1].position
-        behind = Cursor(events[-1].position, LAST_PLACE if whole else events[-1].place)
-        return Part(events, [each for each in self.passed if each <= behind], behind)
-
-
-class Wanted(NamedTuple):
-    """What somebody gets, and how."""
-
-    filter: Filter
-    shape: str
-    fields: Sequence[str] | None = None
-    since: datetime | None = None
-    """Only what happened then or later."""
-    until: datetime | None = None
-    """Only what happened before."""
-    last: Cursor | None = None
-    """Nothing behind it; None: whatever there is."""
-
-    def lets_row(self, row: Row) -> bool:
-        """Whether any event of this row can be let through."""
-        if (self.since is not None and row.at < self.since) or (self.until is not None and row.at >= self.until):
-            return False
-        return self.filter.lets_row(row.kind, row.source)
 
 
 def read_part(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.feed.cursors import ERROR_CHARACTERS, Cursor, change_leased
+from pipeline.feed.cursors import ERROR_CHARACTERS, change_leased
 from pipeline.record_ids import PLACES
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pipeline.feed.cursors import Lease
+    from pipeline.feed.rules.cursor import Cursor, Lease
     from pipeline.feed.rules.event import Event
 
 CUT_OFF: Final = {"reason": ERROR_CHARACTERS, "answer": ERROR_CHARACTERS, "request": 4_000}

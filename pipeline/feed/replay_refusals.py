@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pipeline.feed.cursors import Replay
     from pipeline.feed.refusals import Refused
+    from pipeline.feed.rules.cursor import Replay
     from pipeline.feed.rules.event import Event
 
 

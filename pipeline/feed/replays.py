@@ -15,7 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from pipeline.balance.fed import count_events
 from pipeline.database.audit import record_action
 from pipeline.database.tables import replays
-from pipeline.feed.cursors import LEASE_SECONDS, Cursor, Lease, Replay, leased
+from pipeline.feed.cursors import LEASE_SECONDS, leased
+from pipeline.feed.rules.cursor import Cursor, Lease, Replay
 from pipeline.feed.rules.event import LAST_PLACE
 from pipeline.feed.rules.filter import ALL
 from pipeline.feed.subscribers import StandsOtherwiseError, SubscriberError, read_subscriber

@@ -17,7 +17,7 @@ from pipeline.feed.rules.event import KINDS, LAST_PLACE, RECEIVED
 from pipeline.feed.rules.filter import ALL, Filter
 from pipeline.feed.rules.shape import CALL, SHAPES
 from pipeline.feed.sequence import head
-from pipeline.lookup.history import CallRow
+from pipeline.lookup.rules.history import CallRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

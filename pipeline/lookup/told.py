@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import datetime
 
-    from pipeline.lookup.history import ActionRow, DispositionRow, FailureRow, History, LineRow, ProvidersSide
+    from pipeline.lookup.rules.history import ActionRow, DispositionRow, FailureRow, History, LineRow, ProvidersSide
     from pipeline.recordings.rules.row import RecordingOfCall
 
 

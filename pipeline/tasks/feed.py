@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pipeline.feed.cursors import Lease
     from pipeline.feed.deliver import Delivery
+    from pipeline.feed.rules.cursor import Lease
 
 DELIVER_SECONDS: Final = 5.0
 """How long one task delivers to one subscriber before it lets others have the slot."""

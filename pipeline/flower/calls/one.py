@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.lookup.found_calls import FoundCall
-    from pipeline.lookup.history import History, ProvidersSide
     from pipeline.lookup.rules.call_filter import Wall
+    from pipeline.lookup.rules.history import History, ProvidersSide
 
 ATTEMPTS = 20
 

@@ -18,7 +18,7 @@ from pipeline.failures.stakes import Stake, charge_to_come, stakes_of
 from pipeline.flower.failures import filters, words
 from pipeline.flower.failures.actions import LONGEST_REASON, act_on, asked_reason
 from pipeline.flower.handlers import RefusalError, TabHandler, engine
-from pipeline.lookup.history import History, history_of, sources_of
+from pipeline.lookup.history import history_of, sources_of
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from pipeline.billing.rules.pricing import Uncharged
     from pipeline.errors import NoRateError
+    from pipeline.lookup.rules.history import History
 
 
 class Seen(NamedTuple):

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.feed.cursors import Cursor
-from pipeline.feed.reading import Row, Wanted, _spans
+from pipeline.feed.reading import _spans
 from pipeline.feed.rules.backoff import LONGEST_SECONDS, wait_seconds
+from pipeline.feed.rules.cursor import Cursor
 from pipeline.feed.rules.event import FINISHED, KINDS, LAST_PLACE, RECEIVED, event_id
 from pipeline.feed.rules.filter import Filter
+from pipeline.feed.rules.part import Row, Wanted
 from pipeline.feed.rules.shape import Subject, shaped
 from pipeline.feed.subscribers import NewSubscriber, SubscriberError, check
 
