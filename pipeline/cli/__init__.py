@@ -21,7 +21,7 @@ from pipeline.cli import (
     failures,
     import_,
     ingest,
-    provider_files,
+    provider,
     reconcile,
     recordings,
     report,
@@ -120,7 +120,7 @@ app.add_typer(contact.app, name="contacts")
 app.add_typer(completeness.app, name="completeness")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
-app.add_typer(provider_files.app, name="provider")
+app.add_typer(provider.app, name="provider")
 app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(report.app, name="report")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.cli import progress as bars
 from pipeline.cli.common import AsJson, FormatOption, Source, Utc, Who, chosen, clock, database
 from pipeline.cli.exits import FOUND, WRONG
-from pipeline.cli.output import complain, console, errors, operator_name, print_rows, remark
+from pipeline.cli.output import complain, console, operator_name, print_rows, remark
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.completeness.backup_file import BackupFile, BackupFileError, ChangedError
 from pipeline.completeness.import_file import import_file
@@ -21,9 +20,6 @@ from pipeline.completeness.import_rows import balance_of_file, records_unread
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from rich.progress import ProgressColumn
     from sqlalchemy import Engine
 
     from pipeline.completeness.backup_file import Survey
@@ -64,9 +60,9 @@ def import_(
     stdin = sys.stdin.buffer if file == "-" else None
     try:
         with BackupFile(None if file == "-" else Path(file), stdin=stdin) as backup, database() as engine:
-            with _bar("Looking through", DownloadColumn(), total=backup.packed_bytes) as progress:
+            with bars.of_bytes("Looking through", backup.packed_bytes) as progress:
                 survey = backup.survey(progress)
-            with _bar("Importing", MofNCompleteColumn(), total=survey.elements) as progress:
+            with bars.of_things("Importing", "elements", total=survey.elements) as progress:
                 imported = import_file(
                     engine, backup, survey, source=own, who=who or operator_name(), progress=progress
                 )
@@ -87,7 +83,7 @@ def import_(
 
 def _wait(engine: Engine, import_id: int, total: int) -> None:
     """Until the workers have read all of it; a line says what for, as they may not be running."""
-    with _bar("Being read by the workers", MofNCompleteColumn(), total=total) as progress:
+    with bars.of_things("Being read by the workers", "records", total=total) as progress:
         while True:
             with engine.connect() as connection:
                 unread = records_unread(connection, import_id)
@@ -95,14 +91,6 @@ def _wait(engine: Engine, import_id: int, total: int) -> None:
             if not unread:
                 return
             time.sleep(LOOK_EVERY_SECONDS)
-
-
-@contextlib.contextmanager
-def _bar(what: str, shows: ProgressColumn, *, total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), shows, TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _show(survey: Survey, imported: Imported, balance: FileBalance, source: str, format_: Format, times: Clock) -> None:

@@ -1,117 +1,17 @@
-"""``pipeline provider``: the provider's side; here, the numbers ported between networks."""
+"""``pipeline provider``: the provider's side of the account."""
 
 from __future__ import annotations
 
-import contextlib
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
-from typing import TYPE_CHECKING, Annotated
-
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.billing.ported_rows import BAD_LINES_KEPT, load_ports
-from pipeline.billing.rules.ported_numbers import COLUMNS, PortedFileError
-from pipeline.billing.rules.tariff_file import BadLine
-from pipeline.cli.common import AsJson, Who, database
-from pipeline.cli.exits import FOUND, WRONG
-from pipeline.cli.output import complain, console, errors, operator_name, print_json, remark
-from pipeline.cli.tables import Table, counted
-from pipeline.settings import current_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from typing import BinaryIO
+from pipeline.cli import provider_ports
+from pipeline.cli.provider_files import load, preview
+from pipeline.cli.provider_loaded import files, lines_, withdraw
 
 app = typer.Typer(help="The provider's side: its files, and numbers ported between networks.", no_args_is_help=True)
-ports = typer.Typer(help="Numbers ported between networks.", no_args_is_help=True)
-app.add_typer(ports, name="ports")
-
-
-@ports.callback()
-def _ports() -> None:
-    """Numbers ported between networks."""
-
-
-@ports.command(
-    "load",
-    help=f"""Add a CSV file of ported numbers to those that are there: all of it, or nothing when a line is bad.
-
-    The first line names the columns: {", ".join(COLUMNS)}. A number is E.164; from is the first instant in that
-    network, to the first that is no longer, or empty. A line with the number, network and from of one that is there
-    sets its end; any other overlap is refused.
-
-    A provider's rate with a network beats the prefix for a number that was ported to it when it was called.""",
-)
-def load(
-    file: Annotated[Path, typer.Argument(help="A CSV file in UTF-8; delimited by comma, semicolon or tab.")],
-    who: Who = None,
-    *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file and write nothing.")] = False,
-    as_json: AsJson = False,
-) -> None:
-    try:
-        with _opened(file) as (opened, size), database() as engine, _bar(size) as progress:
-            loaded = load_ports(
-                engine,
-                _lines(opened, progress),
-                file_name=file.name,
-                timezone=current_settings().pipeline_timezone,
-                loaded_by=who or operator_name(),
-                dry_run=dry_run,
-            )
-    except PortedFileError as error:
-        if as_json:
-            print_json({"bad_lines": [line._asdict() for line in error.bad_lines]})
-        else:
-            _show_bad(error.bad_lines)
-        complain(f"{file} has {counted(len(error.bad_lines), 'mistake')}; nothing was loaded")
-        raise typer.Exit(FOUND) from None
-    if as_json:
-        print_json(loaded._asdict())
-        return
-    verb = "would be" if dry_run else "were"
-    console.print(
-        f"{counted(loaded.lines, 'line')}: {loaded.added:,} {verb} added, {loaded.ended:,} {verb} given another end, "
-        f"{loaded.already:,} were there already.",
-        highlight=False,
-    )
-
-
-@contextlib.contextmanager
-def _opened(file: Path) -> Iterator[tuple[BinaryIO, int]]:
-    try:
-        opened = file.open("rb")
-        size = file.stat().st_size
-    except OSError as error:
-        complain(f"cannot read {file}: {error.strerror}")
-        raise typer.Exit(WRONG) from None
-    with opened:
-        yield opened, size
-
-
-def _lines(opened: BinaryIO, progress: Callable[[int], None]) -> Iterator[str]:
-    """The lines of a file as text, one at a time: a country's ported numbers are many."""
-    for number, line in enumerate(opened, 1):
-        progress(len(line))
-        try:
-            yield line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            reason = f"is not UTF-8 (byte 0x{line[error.start]:02X}): save the file as CSV UTF-8"
-            raise PortedFileError([BadLine(number, None, reason)]) from None
-
-
-@contextlib.contextmanager
-def _bar(size: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("Reading", total=size)
-        yield lambda more: bar.advance(task, more)
-
-
-def _show_bad(bad_lines: tuple[BadLine, ...]) -> None:
-    table = Table("line", "column", "reason")
-    for line, column, reason in bad_lines:
-        table.add_row(line, column, reason)
-    console.print(table)
-    if len(bad_lines) >= BAD_LINES_KEPT:
-        remark("… and there may be more.")
+app.command("load")(load)
+app.command("preview")(preview)
+app.command("files")(files)
+app.command("lines")(lines_)
+app.command("withdraw")(withdraw)
+app.add_typer(provider_ports.app, name="ports")

@@ -1,16 +1,13 @@
-"""``pipeline provider load|preview|files|lines|withdraw``: the files that providers bill by."""
+"""``pipeline provider load|preview``: the files that providers bill by."""
 
 from __future__ import annotations
 
 import contextlib
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.accounts import file_rows
 from pipeline.accounts.checked import Wanted
 from pipeline.accounts.load import load_file
 from pipeline.accounts.provider_file import ProviderFile
@@ -18,39 +15,34 @@ from pipeline.accounts.rules.entries import Totals
 from pipeline.accounts.rules.figures import figure_reader
 from pipeline.accounts.rules.mapping import MappingError
 from pipeline.accounts.rules.mapping_file import read_mapping, zone_fault
-from pipeline.cli import provider as group
-from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database, read_file, said
+from pipeline.cli import progress as bars
+from pipeline.cli.common import AsJson, Who, database, read_file
 from pipeline.cli.exits import FOUND, WRONG
-from pipeline.cli.output import complain, console, errors, operator_name, print_json, print_rows
-from pipeline.cli.provider_files_shown import entry_as_dict, loaded_as_dict, preview_table, show_loaded, told_money
-from pipeline.cli.tables import Format, Table, counted
+from pipeline.cli.output import complain, console, operator_name, print_json
+from pipeline.cli.provider_files_shown import entry_as_dict, loaded_as_dict, preview_table, show_loaded
+from pipeline.cli.tables import counted
 from pipeline.instants import Clock
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from decimal import Decimal
 
     from pipeline.accounts.rules.entries import Entry
     from pipeline.accounts.rules.mapping import Mapping
 
 _PREVIEWED: Final = 10
-_LISTED: Final = 100
-
-app: Final = group.app
 
 FilePath = Annotated[Path, typer.Argument(help="The provider's file.")]
 MappingPath = Annotated[
     Path, typer.Option("--mapping", help="A TOML file: which column is what, and how it is written.")
 ]
-FileId = Annotated[int, typer.Argument(help="As `pipeline provider files` shows it.")]
 Zone = Annotated[
     str | None,
     typer.Option(help="Of the file's times and its month; the mapping's when left out, else ours.", show_default=False),
 ]
 
 
-@app.command()
 def load(  # long: an option a line
     file: FilePath,
     mapping: MappingPath,
@@ -96,7 +88,11 @@ def load(  # long: an option a line
             most_bad=allow_bad,
             despite_totals=despite_totals,
         )
-        with _opened(file) as opened, database() as engine, _bar(opened.size_bytes) as progress:
+        with (
+            _opened(file) as opened,
+            database() as engine,
+            bars.of_bytes("Reading", opened.size_bytes) as progress,
+        ):
             loaded = load_file(engine, opened, wanted, who=who or operator_name(), dry_run=dry_run, progress=progress)
     if as_json:
         print_json(loaded_as_dict(loaded, dry_run=dry_run))
@@ -106,7 +102,6 @@ def load(  # long: an option a line
         raise typer.Exit(FOUND)
 
 
-@app.command()
 def preview(
     file: FilePath,
     mapping: MappingPath,
@@ -132,76 +127,6 @@ def preview(
         console.print(f"Times are of {name}.", highlight=False)
     if any(entry.bad for entry in found):
         raise typer.Exit(FOUND)
-
-
-@app.command()
-def files(
-    provider: Annotated[str | None, typer.Option(help="Of one provider.", show_default=False)] = None,
-    format_: FormatOption = Format.TABLE,
-    *,
-    utc: Utc = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show which files were loaded, and what they come to."""
-    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
-    with database() as engine, engine.connect() as connection:
-        found = file_rows.list_files(connection, provider)
-    table = Table("id", "provider", "since", "until", "state", "lines", "bad", "seconds", "amount", "loaded", "name")
-    for each in found:
-        since, until = (
-            times.show(at, seconds=False) for at in (each.since or each.first_at, each.until or each.last_at)
-        )
-        table.add_row(
-            *(each.id, each.provider, since, until, each.state, each.lines, each.bad_lines, each.seconds),
-            *(told_money(each.money), times.show(each.loaded_at, seconds=False), each.name),
-        )
-    print_rows(table, format_, [each._asdict() for each in found])
-
-
-@app.command("lines")
-def lines_(
-    file_id: FileId,
-    limit: Annotated[int, typer.Option(min=0, help="How many; 0: all of them.")] = _LISTED,
-    format_: FormatOption = Format.TABLE,
-    *,
-    bad: Annotated[bool, typer.Option("--bad", help="Those that could not be read, and why.")] = False,
-    skipped: Annotated[bool, typer.Option("--skipped", help="Those that are no calls, and why.")] = False,
-    utc: Utc = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the lines of a file: the calls, what could not be read, or what was left out."""
-    if bad and skipped:
-        raise typer.BadParameter("--bad and --skipped exclude each other", param_hint="'--bad'")
-    format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
-    with database() as engine, engine.connect() as connection:
-        file_rows.find_file(connection, file_id)
-        rows: Iterable[dict[str, Any]]
-        if bad or skipped:
-            fields: tuple[str, ...] = file_rows.OtherLine._fields
-            rows = (row._asdict() for row in file_rows.other_lines_of(connection, file_id, bad=bad))
-        else:
-            fields = file_rows.ListedLine._fields
-            rows = (row._asdict() for row in file_rows.lines_of(connection, file_id))
-        found = list(islice(rows, limit or None))
-    table = Table(*(name.replace("_", " ") for name in fields))
-    for row in found:
-        table.add_row(*(times.show(row[name]) if name == "started_at" else row[name] for name in fields))
-    print_rows(table, format_, found)
-
-
-@app.command()
-def withdraw(
-    file_id: FileId,
-    because: Annotated[str, typer.Option(help="Why, for the record.")],
-    who: Who = None,
-) -> None:
-    """Take a file out of the account; its lines stay, and it may be loaded again.
-
-    Refused once a reconciliation that was made with it is locked.
-    """
-    with database() as engine, engine.begin() as connection:
-        found = file_rows.withdraw_file(connection, file_id, because=said(because), who=who or operator_name())
-    console.print(f"Provider file {found.id} ({found.name} of {found.provider}) is withdrawn.", highlight=False)
 
 
 @contextlib.contextmanager
@@ -254,14 +179,6 @@ def _money(amounts: list[str] | None, mapping: Mapping) -> dict[str, Decimal] | 
             raise typer.BadParameter(f"must have its currency, such as 'EUR {text}'", param_hint="'--amount'")
         found[currency] = value
     return found
-
-
-@contextlib.contextmanager
-def _bar(total: int) -> Iterator[Callable[[int], None]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as bar:
-        task = bar.add_task("Reading", total=total)
-        yield lambda done: bar.update(task, completed=done)
 
 
 def _first(entries: Iterable[Entry], wanted: int) -> Iterator[Entry]:

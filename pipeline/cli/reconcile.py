@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from datetime import UTC, datetime
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipeline.accounts import reconcile_rows as rows
 from pipeline.accounts.reconcile import MOST_CASES, Result
@@ -21,6 +19,7 @@ from pipeline.accounts.reconcile_report import as_dict, causes, class_lines, off
 from pipeline.accounts.rules.classes import DISPUTES, ItemClass
 from pipeline.accounts.rules.offset import AmbiguousOffsetError
 from pipeline.billing.rules.months import month_in
+from pipeline.cli import progress as bars
 from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database, said
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, errors, operator_name, print_heading, print_rows, remark
@@ -30,7 +29,7 @@ from pipeline.logs.rules.visible import visible_lines
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from sqlalchemy import Connection
 
@@ -69,7 +68,10 @@ def run(
     since, until, of_zone = _period(month, zone)
     wanted = rows.Wanted(provider.strip(), since, until, of_zone, offset)
     try:
-        with database() as engine, _bar(shown=not as_json) as progress:
+        with (
+            database() as engine,
+            bars.of_things("Reconciling", "lines and calls", shown=not as_json) as progress,
+        ):
             result = compare(engine, wanted, who=who or operator_name(), progress=progress)
     except (NotReconcilableError, rows.LockedRunError) as error:
         complain(str(error))
@@ -198,17 +200,6 @@ def _chosen(
     if not found:
         raise rows.NoSuchRunError("there is no such run: `pipeline reconcile run` makes one")
     return found[0]
-
-
-@contextlib.contextmanager
-def _bar(*, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    columns = (
-        *(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("lines and calls")),
-        *(TimeElapsedColumn(), TimeRemainingColumn()),
-    )
-    with Progress(*columns, console=errors, transient=True, disable=not (shown and errors.is_terminal)) as bar:
-        task = bar.add_task("Reconciling", total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _show(found: Run, format_: Format) -> None:

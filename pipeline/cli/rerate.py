@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from datetime import datetime  # noqa: TC003 - typer reads the annotations
 from pathlib import Path  # noqa: TC003
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import Preview, compare
@@ -16,6 +14,7 @@ from pipeline.billing.rerate import rerate as write
 from pipeline.billing.rules.sides import Side
 from pipeline.billing.rules.tariff_file import TariffFileError
 from pipeline.billing.tariff_cache import TariffCache
+from pipeline.cli import progress as bars
 from pipeline.cli.common import (
     AsJson,
     Campaign,
@@ -36,7 +35,6 @@ from pipeline.cli.tables import Format, Table
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from decimal import Decimal
 
     from pipeline.billing.bill import Tariffs
@@ -80,7 +78,7 @@ def rerate(
     if tariff_file is not None:
         tariffs = _preview(tariff_file, tariffs, side)
     with database() as engine:
-        with _bar("Comparing", shown=people) as progress:
+        with bars.of_things("Comparing", "calls", shown=people) as progress:
             comparison = compare(engine, selection, tariffs, progress=progress, side=side)
         if people:
             times = clock(utc=utc)
@@ -88,7 +86,7 @@ def rerate(
             _show(comparison)
         rerated = 0
         if comparison.changed and not dry_run:
-            with _bar("Rerating", shown=people) as progress:
+            with bars.of_things("Rerating", "calls", shown=people) as progress:
                 by = who or operator_name()
                 rerated = write(engine, selection, tariffs, who=by, progress=progress, side=side)
     if people:
@@ -110,22 +108,6 @@ def _preview(file: Path, tariffs: Tariffs, side: Side) -> Preview:
     except TariffFileError as error:
         complain(f"{file}: {error}", "`pipeline tariff load --dry-run` lists every mistake.")
         raise typer.Exit(FOUND) from None
-
-
-@contextlib.contextmanager
-def _bar(what: str, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on standard error, where that is a terminal."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("calls"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=errors, transient=True, disable=not (shown and errors.is_terminal)) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def _show(comparison: Comparison) -> None:
