@@ -10,20 +10,16 @@ import typer
 from pipeline.cli.common import AsJson, Utc, clock, database
 from pipeline.cli.contact import explain_contact
 from pipeline.cli.exits import FOUND
+from pipeline.cli.explain_missing import no_such_call
 from pipeline.cli.explained import parts_of
 from pipeline.cli.output import complain, console, print_heading, print_json
 from pipeline.cli.tables import Table
 from pipeline.logs.rules.visible import visible
 from pipeline.lookup.history import history_of, providers_side_of, sources_of
-from pipeline.lookup.no_such_call import SHOWN, calls_of_contact, records_set_aside
 from pipeline.lookup.told import as_dict, provider_as_dict
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from sqlalchemy import Connection
-
     from pipeline.instants import Clock
     from pipeline.lookup.rules.history import History, ProvidersSide
 
@@ -55,7 +51,7 @@ def explain(
         sources = sources_of(connection, call_ref)
         ours = sources if source is None else [each for each in sources if each == source]
         if not ours:
-            _no_such_call(connection, call_ref, source, sources)
+            no_such_call(connection, call_ref, source, sources)
         if len(ours) > 1:
             complain(
                 f"{len(ours)} diallers have a call {call_ref}",
@@ -68,32 +64,6 @@ def explain(
         print_json(as_dict(history) | {"provider": provider_as_dict(provider)})
     else:
         _show(history, provider, clock(utc=utc))
-
-
-def _no_such_call(connection: Connection, call_ref: str, source: str | None, others: list[str]) -> None:
-    what = f"no call{f' of {source}' if source is not None else ''} has the reference {call_ref}"
-    hints = list(_set_aside(connection, call_ref, source))
-    if others:
-        hints.append(f"{', '.join(others)} {'has one' if len(others) == 1 else 'have one'}: see --source.")
-    elif not hints and (found := calls_of_contact(connection, call_ref, source)):
-        what += "; it is a contact_ref"
-        refs = ", ".join(each.call_ref for each in found[:SHOWN])
-        hints.append(f"Calls of that contact, the newest first: {refs}{' and others' if len(found) > SHOWN else ''}")
-        hints.append(f"All of it: pipeline explain --contact {call_ref}")
-    complain(what, "\n".join(map(visible, hints)))
-    raise typer.Exit(FOUND)
-
-
-def _set_aside(connection: Connection, call_ref: str, source: str | None) -> Iterator[str]:
-    """What became of records that call themselves so, and the command that shows more."""
-    found = records_set_aside(connection, call_ref, source)
-    if not found:
-        return
-    yield "A record of it is set aside:" if len(found) == 1 else "Records of it are set aside:"
-    for each in found[:SHOWN]:
-        yield f"  failure {each.id}, {each.failure_class}, {each.state}: {each.reason}"
-    yield f"Look at it: pipeline failures show {found[0].id}"
-    yield f"All there are: pipeline failures list --call-ref {call_ref} --state any"
 
 
 def _page(history: History) -> str | None:
