@@ -87,10 +87,17 @@ def margin_by(connection: Connection, month: Days, by: MarginBy, *, source: str 
         by: what each line stands for.
         source: one dialler; None all.
     """
-    extent = extent_of(connection, Selection(month.since, month.until, source=source))
-    wanted: dict[str, Any] = {"since": month.since, "until": month.until, "source": source}
-    narrowed = narrow_sql(wanted, _DIALED)
-    values = {**wanted, "first": extent.first, "last": extent.last}
+    values, narrowed = _narrowed(connection, month, source)
+    return MonthsMargin(
+        margin_lines(connection, month, by, source=source),
+        not_charged(connection, month, Side.PROVIDER, source=source),
+        connection.execute(text(f"{_NOT_OF_A_PROVIDER}{narrowed}"), values).scalar_one(),
+    )
+
+
+def margin_lines(connection: Connection, month: Days, by: MarginBy, *, source: str | None = None) -> list[Margin]:
+    """The lines alone; see `margin_by`."""
+    values, narrowed = _narrowed(connection, month, source)
     rows = connection.execute(
         text(
             f"SELECT {_GROUPS[by]} AS grp, l.client_currency, l.provider_currency, count(*) AS calls, "
@@ -99,8 +106,10 @@ def margin_by(connection: Connection, month: Days, by: MarginBy, *, source: str 
         ),
         {**values, "days": [day.isoformat() for day in month.days], "begins": list(month.begins[:-1])},
     )
-    return MonthsMargin(
-        margins(Charged(*row) for row in rows),
-        not_charged(connection, month, Side.PROVIDER, source=source),
-        connection.execute(text(f"{_NOT_OF_A_PROVIDER}{narrowed}"), values).scalar_one(),
-    )
+    return margins(Charged(*row) for row in rows)
+
+
+def _narrowed(connection: Connection, month: Days, source: str | None) -> tuple[dict[str, Any], str]:
+    extent = extent_of(connection, Selection(month.since, month.until, source=source))
+    wanted: dict[str, Any] = {"since": month.since, "until": month.until, "source": source}
+    return {**wanted, "first": extent.first, "last": extent.last}, narrow_sql(wanted, _DIALED)
