@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
+from pipeline.accounts.reconcile_report import amount_in
 from pipeline.accounts.rules.classes import ItemClass
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Bar(NamedTuple):
     def said(self) -> str:
         """The same in words."""
         parts = ", ".join(f"{part.item_class} {part.figure:,f}" for part in self.parts)
-        return f"{self.title}, {self.whole:,f} {self.unit}: {parts or 'nothing'}"
+        return f"{self.title}, {f'{self.whole:,f} {self.unit}'.strip()}: {parts or 'nothing'}"
 
 
 def bars_of(run: Run) -> list[Bar]:
@@ -68,7 +69,7 @@ def _on_one_scale(*bars: Bar) -> list[Bar]:
 
 
 def _money(run: Run, side: str, currency: str) -> dict[ItemClass, Decimal]:
-    return {each: Decimal(run.totals[each][side].get(currency, 0)) for each in ItemClass}
+    return {each: amount_in(currency, run.totals[each][side].get(currency, "0")) for each in ItemClass}
 
 
 def _parts(figures: Mapping[ItemClass, Decimal]) -> list[Part]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pipeline.flower.accounts.asked import Asked
 
 PAGE: Final = 50
-SUMS_ARE_GOOD_SECONDS: Final = 30.0
+SUMS_ARE_GOOD_SECONDS: Final = 10.0
 
 
 class Next(NamedTuple):
@@ -94,8 +94,9 @@ def _next(connection: Connection, asked: Asked, providers: list[str], zone: str)
     try:
         files_of(connection, asked.provider, days.since, days.until)
     except NotReconcilableError as error:
+        files = f"pipeline provider files --provider {who}"
         load = f"pipeline provider load FILE --provider {who} --mapping MAPPING.toml --period {month}"
-        return Next(f"Nothing is compared yet: {error}.", (load,))
+        return Next(f"Not compared yet: {str(error).partition('; load it with')[0]}.", (files, load))
     return Next(
         "Its files are loaded, and not compared yet:", (f"pipeline reconcile run --provider {who} --month {month}",)
     )

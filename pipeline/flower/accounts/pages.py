@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -58,6 +59,7 @@ class MonthHandler(AccountsHandler):
             raise RefusalError(400, f"{said}.")
         zone, numbers = self.clock.zone, self.wall.numbers
         looked = await self.ask(lambda connection: look(connection, asked, after, zone=zone, numbers=numbers))
+        margin = await self._sums(looked.asked.month)
         self.render(
             "accounts.html",
             classes=CLASSES,
@@ -65,7 +67,8 @@ class MonthHandler(AccountsHandler):
             place=after,
             hidden_cause=hidden_cause,
             numbers=numbers,
-            margin=await self._sums(looked.asked.month),
+            margin=margin,
+            as_of=None if margin is None else datetime.fromisoformat(margin["as_of"]),
             **looked._asdict(),
             **(_about(looked.run, numbers=numbers) if looked.run is not None else {}),
         )
