@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from sqlalchemy import text
 
 from pipeline.billing.billed_calls import Selection, extent_of
-from pipeline.billing.ledger import sign_of
 from pipeline.billing.rules.margin import Charged, margins
+from pipeline.billing.rules.pricing import LineKind
 from pipeline.billing.rules.sides import Side
 from pipeline.billing.statements import NotCharged, not_charged
 from pipeline.database.narrowing import narrow_sql
@@ -45,27 +45,27 @@ _GROUPS = {
     MarginBy.CAMPAIGN: "c.campaign_ref",
     MarginBy.DAY: "(cast(:days AS text[]))[width_bucket(c.dialed_at, cast(:begins AS timestamptz[]))]",
     # A call has one group, or its two sides would stand apart: where the provider charges it, by what that goes by.
-    MarginBy.PREFIX: "coalesce(l.provider_prefix, l.client_prefix)",
+    MarginBy.PREFIX: "coalesce(p.prefix, k.prefix)",
     MarginBy.DIAL_NUMBER: "coalesce(c.dial_number, '')",
 }
 
 
-def _of(side: Side, what: str) -> str:
-    return f"max({what}) FILTER (WHERE side = '{side}')"
+def _in_force(side: Side) -> str:
+    return (
+        "SELECT call_id, currency, amount, prefix FROM ledger AS charge "
+        f"WHERE call_id BETWEEN :first AND :last AND side = '{side}' AND kind = '{LineKind.CHARGE}' "
+        "AND NOT EXISTS (SELECT FROM ledger AS reversal WHERE reversal.call_id BETWEEN :first AND :last "
+        f"  AND reversal.side = '{side}' AND reversal.kind = '{LineKind.REVERSAL}' "
+        "  AND reversal.call_id = charge.call_id AND reversal.revision = charge.revision)"
+    )
 
 
-# SQL: as a statement reads the ledger, two ranges of the same ids, with both sides of a call put beside each other. A
-# reversal is the mirror of its charge, so of a call's lines one is left on a side, which is in force, or none.
+# SQL: three ranges of the same ids, joined. A charge is in force that has no reversal of its revision, one a side.
 _CHARGED = f"""
-FROM calls AS c JOIN (
-    SELECT call_id, {_of(Side.CLIENT, "currency")} AS client_currency, {_of(Side.CLIENT, "amount")} AS client,
-           {_of(Side.CLIENT, "prefix")} AS client_prefix, {_of(Side.PROVIDER, "currency")} AS provider_currency,
-           {_of(Side.PROVIDER, "amount")} AS provider, {_of(Side.PROVIDER, "prefix")} AS provider_prefix
-    FROM (SELECT call_id, side, currency, prefix, sum(amount) AS amount FROM ledger
-          WHERE call_id BETWEEN :first AND :last
-          GROUP BY call_id, side, currency, prefix HAVING sum({sign_of("kind")}) > 0) AS in_force
-    GROUP BY call_id) AS l ON l.call_id = c.id
-WHERE c.id BETWEEN :first AND :last
+FROM calls AS c
+LEFT JOIN ({_in_force(Side.CLIENT)}) AS k ON k.call_id = c.id
+LEFT JOIN ({_in_force(Side.PROVIDER)}) AS p ON p.call_id = c.id
+WHERE c.id BETWEEN :first AND :last AND (k.call_id IS NOT NULL OR p.call_id IS NOT NULL)
 """
 _NOT_OF_A_PROVIDER = f"""
 SELECT count(*) FROM calls AS c
@@ -100,9 +100,9 @@ def margin_lines(connection: Connection, month: Days, by: MarginBy, *, source: s
     values, narrowed = _narrowed(connection, month, source)
     rows = connection.execute(
         text(
-            f"SELECT {_GROUPS[by]} AS grp, l.client_currency, l.provider_currency, count(*) AS calls, "
-            f"  coalesce(sum(l.client), 0) AS client, coalesce(sum(l.provider), 0) AS provider {_CHARGED}{narrowed} "
-            "GROUP BY grp, l.client_currency, l.provider_currency"
+            f"SELECT {_GROUPS[by]} AS grp, k.currency, p.currency, count(*) AS calls, "
+            f"  coalesce(sum(k.amount), 0) AS client, coalesce(sum(p.amount), 0) AS provider {_CHARGED}{narrowed} "
+            "GROUP BY grp, k.currency, p.currency"
         ),
         {**values, "days": [day.isoformat() for day in month.days], "begins": list(month.begins[:-1])},
     )
