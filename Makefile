@@ -56,7 +56,7 @@ openapi: setup ## Write docs/openapi.json anew, by the API's code
 
 .PHONY: screenshots
 screenshots: setup ## Make docs/images anew, by the browser tests
-	CDR_TESTS_NEED_BROWSER=1 CDR_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/functional/test_flower_tabs.py tests/functional/test_flower_calls.py -k screenshot
+	CDR_TESTS_NEED_BROWSER=1 CDR_SCREENSHOTS=docs/images $(BIN)/python -m pytest -q tests/functional/test_flower_tabs.py tests/functional/test_flower_calls.py tests/functional/test_flower_accounts.py -k screenshot
 
 .PHONY: bench
 bench: setup ## Measure against the alternatives, write docs/performance.md (PARTS="latency million")

@@ -44,16 +44,18 @@ def check_provider(connection: Connection, provider: str) -> None:
     Raises:
         NotReconcilableError: it is not, with the names that are near.
     """
-    known = list(
-        connection.scalars(
-            text("SELECT provider FROM tariffs WHERE provider IS NOT NULL UNION SELECT provider FROM provider_files")
-        )
-    )
+    known = known_providers(connection)
     if provider in known:
         return
     near = difflib.get_close_matches(provider, known, n=3) or sorted(known)[:10]
     there_is = f"there is {', '.join(map(cut, near))}" if known else "none has a tariff or a file"
     raise NotReconcilableError(f"there is no provider {cut(provider)}: {there_is}")
+
+
+def known_providers(connection: Connection) -> list[str]:
+    """Those that have a tariff or a file."""
+    known = text("SELECT provider FROM tariffs WHERE provider IS NOT NULL UNION SELECT provider FROM provider_files")
+    return sorted(connection.scalars(known))
 
 
 def files_of(connection: Connection, provider: str, since: datetime, until: datetime) -> list[ProviderFile]:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipeline.accounts.rules.classes import ItemClass
 from pipeline.accounts.rules.offset import signed
+from pipeline.billing.rules.currencies import MINOR_UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from pipeline.accounts.reconcile_rows import Run
 
+USUAL_DECIMALS: Final = 2
 FIGURES: Final = ("lines", "calls", "seconds_there", "seconds_here", "money_there", "money_here")
 
 
@@ -98,11 +100,21 @@ def _lines(name: str, of: Mapping[str, Any], share: float) -> Iterable[ClassLine
             calls,
             seconds_there,
             seconds_here,
-            None if there is None else Decimal(there),
-            None if here is None else Decimal(here),
+            None if there is None else amount_in(currency, there),
+            None if here is None else amount_in(currency, here),
             currency,
             share,
         )
+
+
+def amount_in(currency: str, amount: str) -> Decimal:
+    """An amount with at least the decimals of its currency; a run keeps it without zeros at its end.
+
+    >>> str(amount_in("ZAR", "0.6")), str(amount_in("JPY", "6")), str(amount_in("USD", "0.0125"))
+    ('0.60', '6', '0.0125')
+    """
+    found, decimals = Decimal(amount), MINOR_UNITS.get(currency, USUAL_DECIMALS)
+    return found if -int(found.as_tuple().exponent) >= decimals else found.quantize(Decimal(1).scaleb(-decimals))
 
 
 def causes(run: Run, most: int = 3) -> list[tuple[str, str, int]]:

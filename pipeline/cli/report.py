@@ -14,6 +14,7 @@ from pipeline.cli.common import AsJson, FormatOption, SideOption, Source, chosen
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
 from pipeline.cli.report_itemised import itemised_charges
+from pipeline.cli.report_margin import margin
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import DataError
 from pipeline.lookup.rules.csv_cells import csv_lines
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Statements.", no_args_is_help=True)
 app.command("calls")(calls)
 app.command("itemised")(itemised_charges)
+app.command("margin")(margin)
 
 
 @app.callback()

@@ -17,6 +17,7 @@ from tornado.web import StaticFileHandler, url
 
 from pipeline.errors import PipelineError
 from pipeline.flower import events, guard, integrators, overview
+from pipeline.flower.accounts import pages as accounts
 from pipeline.flower.calls import audio
 from pipeline.flower.calls import list as calls
 from pipeline.flower.calls import one as call
@@ -35,6 +36,7 @@ TABS = {
     "failed_calls": "Failed calls",
     "pipeline": "Pipeline",
     "integrators": "Integrators",
+    "accounts": "Accounts",
 }
 """Each tab's route and what it is called."""
 
@@ -60,6 +62,8 @@ HANDLERS = [
     url(r"/pipeline/batches/(\d{1,18})/send", overview.SendAgainHandler, name="pipeline_send_again"),
     url(r"/integrators", integrators.ListHandler, name="integrators"),
     url(r"/integrators/([a-z0-9_-]{1,48})/(pause|resume)", integrators.ActHandler, name="integrator_act"),
+    url(r"/accounts", accounts.MonthHandler, name="accounts"),
+    url(r"/accounts/file", accounts.FileHandler, name="accounts_file"),
     url(r"/pipeline/static/(.*)", StaticFileHandler, {"path": str(HERE / "static")}, name="pipeline_static"),
 ]
 
