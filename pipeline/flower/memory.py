@@ -29,8 +29,7 @@ MOST_TASKS: Final = 10_000
 """About 6 kB each in memory, and again as much for a moment while they are loaded."""
 
 SAVE_MILLISECONDS: Final = 300_000
-BYTES_A_TASK: Final = 1_000
-"""In the file; far more than a task of this project takes."""
+BYTES_A_TASK: Final = 1_000  # in the file; far more than a task of this project takes
 
 
 class Snapshot:

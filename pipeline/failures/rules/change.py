@@ -7,8 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.errors import PipelineError
 
-ENVELOPE = "type"
-"""The one field beside ``payload``; every other is one of the payload."""
+ENVELOPE = "type"  # the one field beside ``payload``; every other is one of the payload
 
 
 class CannotChangeError(PipelineError):
