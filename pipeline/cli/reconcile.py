@@ -214,7 +214,7 @@ def _show(found: Run, format_: Format) -> None:
     zone = ZoneInfo(found.zone)
     first, last = found.since.astimezone(zone), found.until.astimezone(zone)
     remark(f"{found.provider}, {first:%Y-%m-%d %H:%M} until before {last:%Y-%m-%d %H:%M} {found.zone}, {found.state}")
-    remark(f"The files' clock is ahead of ours by {offset_said(found)}.")
+    remark(f"The files' clock against ours: {offset_said(found)}.")
     for each in found.inputs["files"]:
         unread = f", {each['bad_lines']:,} of them unread" if each["bad_lines"] else ""
         remark(f"{each['name']}: {counted(each['lines'], 'line')}{unread}, SHA-256 {each['sha256']}")

@@ -107,7 +107,7 @@ def test_a_month_is_shown_with_both_sides_and_its_classes(start, reconciled):
     page = client.get("/accounts").text
     assert "acme, 2026-10: run 1 of" in page
     assert re.search(r'data-label="client"[^>]*>20\.68<.*>10\.62<.*>10\.06<', re.sub(r"\s+", " ", page))
-    assert "ahead of ours by -1:59:57: 13 of 13 lines agree" in page
+    assert "clock against ours: -1:59:57: 13 of 13 lines agree" in page
     assert "acme-2026-10.csv: 15 lines, 1 of them unread." in page
     assert 'aria-label="asked for there, 17.22 ZAR: equal 7.02, rounding 0.78, seconds 1.44, rate 6.00,' in page
     assert 'aria-label="lines and calls, 29: equal 17, rounding 2' in page
