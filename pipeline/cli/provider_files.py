@@ -14,13 +14,15 @@ from pipeline.accounts.provider_file import ProviderFile
 from pipeline.accounts.rules.entries import Totals
 from pipeline.accounts.rules.figures import figure_reader
 from pipeline.accounts.rules.mapping import MappingError
-from pipeline.accounts.rules.mapping_file import read_mapping, zone_fault
+from pipeline.accounts.rules.mapping_file import check_name, read_mapping, zone_fault
+from pipeline.billing.rules.months import month_in
 from pipeline.cli import progress as bars
 from pipeline.cli.common import AsJson, Who, database, read_file
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, operator_name, print_json
 from pipeline.cli.provider_files_shown import entry_as_dict, loaded_as_dict, preview_table, show_loaded
 from pipeline.cli.tables import counted
+from pipeline.errors import DataError
 from pipeline.instants import Clock
 from pipeline.settings import current_settings
 
@@ -78,10 +80,12 @@ def load(  # long: an option a line
     """
     with _mistakes_told(mapping):
         read_by = _read_mapping(mapping)
+        of_zone = _zone(zone, read_by)
+        _check(provider, period, of_zone)
         wanted = Wanted(
             provider=provider,
             mapping=read_by,
-            zone=_zone(zone, read_by),
+            zone=of_zone,
             region=_region(read_by),
             month=period,
             stated=Totals(lines, seconds, None, _money(amount, read_by)),
@@ -158,6 +162,19 @@ def _zone(said_zone: str | None, mapping: Mapping) -> str:
     if said_zone is not None and (fault := zone_fault(said_zone)):
         raise typer.BadParameter(fault, param_hint="'--zone'")
     return said_zone or mapping.file.zone or current_settings().pipeline_timezone
+
+
+def _check(provider: str, period: str | None, zone: str) -> None:
+    """End the command where its own words are wrong, not the mapping or the file."""
+    try:
+        check_name(provider)
+    except MappingError as error:
+        raise typer.BadParameter(error.mistakes[0].removeprefix("provider: "), param_hint="'--provider'") from None
+    try:
+        if period is not None:
+            month_in(period, zone)
+    except DataError as error:
+        raise typer.BadParameter(error.reason, param_hint="'--period'") from None
 
 
 def _region(mapping: Mapping) -> str:

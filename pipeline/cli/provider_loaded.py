@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _LISTED: Final = 100
 
-FileId = Annotated[int, typer.Argument(help="As `pipeline provider files` shows it.")]
+FileId = Annotated[int, typer.Argument(max=2**63 - 1, help="As `pipeline provider files` shows it.")]
 
 
 def files(

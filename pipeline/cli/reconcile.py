@@ -17,7 +17,7 @@ from pipeline.accounts.reconcile_export import export_lines
 from pipeline.accounts.reconcile_files import NotReconcilableError
 from pipeline.accounts.reconcile_report import as_dict, causes, class_lines, offset_said, sum_lines
 from pipeline.accounts.rules.classes import DISPUTES, ItemClass
-from pipeline.accounts.rules.offset import AmbiguousOffsetError
+from pipeline.accounts.rules.offset import SEARCHED, AmbiguousOffsetError
 from pipeline.billing.rules.months import month_in
 from pipeline.cli import progress as bars
 from pipeline.cli.common import AsJson, FormatOption, Utc, Who, chosen, clock, database, said
@@ -54,7 +54,12 @@ def run(
     zone: Zone = None,
     offset: Annotated[
         int | None,
-        typer.Option(help="Seconds that the files' clock is ahead of ours; found when left out.", show_default=False),
+        typer.Option(
+            min=-SEARCHED,
+            max=SEARCHED,
+            help="Seconds that the files' clock is ahead of ours; found when left out.",
+            show_default=False,
+        ),
     ] = None,
     who: Who = None,
     *,
@@ -249,9 +254,15 @@ def _to_standard_output(lines: Iterator[str]) -> int:
 
 
 def _to_file(lines: Iterator[str], output: Path) -> int:
-    """Whole or not at all: what is cut off would pass for all there is."""
+    """Whole or not at all: what is cut off would pass for all there is.
+
+    A pipe or a device is written into: another file in its place would take it from everybody.
+    """
     partial = output.with_name(f".{output.name}.partial")
     try:
+        if output.exists() and not output.is_file():
+            with output.open("w", encoding="utf-8", newline="") as file:
+                return sum(bool(file.write(line)) for line in lines)
         with partial.open("w", encoding="utf-8", newline="") as file:
             written = sum(bool(file.write(line)) for line in lines)
         partial.replace(output)

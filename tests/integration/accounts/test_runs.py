@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import stat
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -302,6 +304,19 @@ class TestCommands:
         assert [row["class"] for row in csv.DictReader(io.StringIO(only))] == ["missing here"]
         assert acme.command("reconcile", "export", "--output", str(tmp_path / "no" / "x.csv")).returncode == 2
 
+    def test_what_is_no_file_is_written_into_and_stays_what_it_is(self, acme, run, tmp_path):
+        """A device or a pipe of that name is not replaced by a file: /dev/null would be gone for the whole machine."""
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+        try:
+            assert acme.command("reconcile", "export", "--output", str(pipe)).returncode == 0
+            assert stat.S_ISFIFO(pipe.stat().st_mode)
+            assert os.read(reader, 5) == b"class"
+        finally:
+            os.close(reader)
+        assert acme.command("reconcile", "export", "--output", str(tmp_path)).returncode == 2
+
     def test_it_is_listed_and_locked(self, acme, run):
         (listed,) = json.loads(acme.command("reconcile", "list", "--json").stdout)
         assert acme.command("reconcile", "lock", str(listed["id"]), "--because", " ").returncode == 2
@@ -318,6 +333,7 @@ class TestCommands:
             (("run", "--provider", "acme", "--month", "2026-10"), 2, "no file of acme"),
             (("run", "--provider", "acme", "--month", "2026-13"), 2, "must be a month"),
             (("run", "--provider", "acme", "--month", "2026-11", "--zone", "Mars"), 2, "must be a zone"),
+            (("run", "--provider", "acme", "--month", "2026-11", "--offset", "99999999999999"), 2, "'--offset'"),
             (("report",), 1, "there is no such run"),
             (("report", "7"), 1, "there is no run 7"),
             (("report", "7", "--month", "2026-11"), 2, "say RUN"),
