@@ -38,6 +38,10 @@ class ProviderFile(NamedTuple):
     state: str
 
 
+_TIME = slice(3, 5)
+"""Of a `ProviderFile`: what it is of."""
+
+
 def check_provider(connection: Connection, provider: str) -> None:
     """Whether a provider is known, by a tariff or a file.
 
@@ -61,18 +65,22 @@ def known_providers(connection: Connection) -> list[str]:
 def files_of(connection: Connection, provider: str, since: datetime, until: datetime) -> list[ProviderFile]:
     """The loaded files of a provider that have any of a period, in the order of their time.
 
+    Several may be of the same time, as those of a week or a trunk each that were loaded for one month, or what the
+    provider corrected later: loading them saw to it that no call is in two.
+
     Raises:
-        NotReconcilableError: there is none, or two of them have the same time.
+        NotReconcilableError: there is none, or two have some of their time in common and not all of it.
     """
     found = _found(connection, provider, since, until)
     loaded = [each for each in found if each.state == "loaded"]
     if not loaded:
         _refuse_none(provider, found)
     for earlier, later in itertools.pairwise(loaded):
-        if later.since < earlier.until:
+        if later.since < earlier.until and later[_TIME] != earlier[_TIME]:
             raise NotReconcilableError(
-                f"{cut(earlier.name)} and {cut(later.name)} of {cut(provider)} overlap: both have the time from "
-                f"{later.since:%Y-%m-%d %H:%M} UTC on; withdraw one of them"
+                f"file {earlier.id} ({cut(earlier.name)}) and file {later.id} ({cut(later.name)}) of {cut(provider)} "
+                f"overlap: both have the time from {later.since:%Y-%m-%d %H:%M} UTC on. Withdraw one of them, or both, "
+                "and load them for the same month (--period)"
             )
     return loaded
 

@@ -176,6 +176,8 @@ def _disposition(disposition: DispositionRow) -> Iterator[tuple[str, str]]:
 def _line(line: LineRow) -> str:
     fee = f" and {line.connect_fee:f} to connect" if line.connect_fee else ""
     rated = "" if line.billable_seconds == line.talk_seconds else f", of {line.talk_seconds:,} s talk"
+    if line.rated_seconds not in {None, line.talk_seconds}:
+        rated = f", of {line.rated_seconds:,} s rated and {line.talk_seconds:,} s talk"
     unrounded = "" if line.unrounded == line.amount else f", unrounded {line.unrounded:f}"
     place = "" if line.rate_line is None else f", line {line.rate_line} of the file"
     return (

@@ -109,7 +109,11 @@ def test_a_call_that_costs_nothing_is_of_the_provider_it_is_assigned_to(acme):
         ([{}], "Acme Voce", "there is no provider Acme Voce: there is acme"),
         ([], "acme", "no file of acme has any of that period"),
         ([{"state": "withdrawn"}], "acme", "acme.csv was withdrawn"),
-        ([{}, {"name": "b.csv", "since": at(20)}], "acme", "acme.csv and b.csv of acme overlap"),
+        (
+            [{}, {"name": "b.csv", "since": at(20)}],
+            "acme",
+            r"file \d+ \(acme.csv\) and file \d+ \(b.csv\) of acme overlap",
+        ),
         ([{"since": at(40), "until": at(60)}], "acme", "no file of acme has any of that period"),
     ],
     ids=["unknown provider", "no file", "withdrawn", "overlapping", "of another month"],
@@ -128,6 +132,14 @@ def test_a_file_without_a_period_is_of_the_time_of_its_calls(acme):
     run = acme.reconcile().run
     assert classes(run) == {"equal": (9, 9), "missing there": (0, 1)}
     assert run.totals["missing there"]["causes"] == [{"cause": "no file covers that time", "items": 1}]
+
+
+def test_a_month_may_come_in_several_files(acme):
+    acme.file(SAME[:6])
+    acme.file(SAME[6:], name="the-rest.csv")
+    run = acme.reconcile().run
+    assert classes(run) == {"equal": (10, 10)}
+    assert [each["name"] for each in run.inputs["files"]] == ["acme.csv", "the-rest.csv"]
 
 
 def test_an_ambiguous_clock_is_refused_and_can_be_given(acme):
