@@ -155,8 +155,8 @@ def test_a_killed_worker_leaves_no_half_file_and_no_row_stuck(stack, dialler, st
 
 
 def test_a_backlog_of_recordings_does_not_delay_billing(stack, dialler, states, database_url):
-    """With a dialler that takes half a second each, and hundreds waiting, calls are billed within seconds."""
-    dialler.faults.latency_seconds = 0.5
+    """With a dialler that takes two seconds each, and hundreds waiting, calls are billed within seconds."""
+    dialler.faults.latency_seconds = 2
     stack.start(PROCESSES)
     dialler.place_calls(1_000)
     eventually(lambda: states().get("scheduled", 0) > 200 and states().get("downloading"), check=stack.check)

@@ -11,7 +11,7 @@ from pipeline.accounts.rules.mapping import MappingError, named_columns
 from pipeline.accounts.rules.moments import moment_reader
 from pipeline.accounts.rules.numbers import number_reader
 from pipeline.billing.rules.currencies import MINOR_UNITS
-from pipeline.errors import shown
+from pipeline.errors import PipelineError, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,7 @@ class ProviderLine(NamedTuple):
     """The provider's own."""
 
 
-class LineError(ValueError):
+class LineError(PipelineError, ValueError):
     """A line cannot be read; the text names the key of the mapping whose cell is to blame."""
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from pipeline.sandbox.stack import ROOT
 from tests.commands import NEEDS_A_PROCESS, call
 from tests.factories import make_record
 from tests.unit.test_reference import ALL_COMMANDS
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TARIFF = b"prefix,rate_per_minute\n27,0.60\n"
+EXAMPLES = ROOT / "deploy" / "examples" / "accounts"
+FILES = {
+    "pipeline import": make_record(),
+    "pipeline provider load": (EXAMPLES / "acme-2026-10.csv").read_bytes(),
+    "pipeline provider ports load": b"number,network,from,to\n27820001234,Blue,2026-01-01,\n",
+}
+"""What a command reads, where that is no tariff."""
 OWN_SAMPLES = {
     "month": "2026-11",
     "since": "2026-11-01",
@@ -24,6 +32,7 @@ OWN_SAMPLES = {
     "names": "c t",
     "process": "worker",
     "sink": "redis-list",
+    "mapping": str(EXAMPLES / "acme.toml"),
 }
 BESIDES = {
     "pipeline explain": ["1"],
@@ -49,6 +58,7 @@ NO_DATABASE = {
     "pipeline doctor",  # that the database is away is what it finds
     "pipeline ingest",  # waits the outage out
     "pipeline api",  # says 503 meanwhile
+    "pipeline provider preview",  # looks at a file
 }
 COMMANDS = [name for name in ALL_COMMANDS if name not in NO_DATABASE]
 
@@ -56,7 +66,7 @@ COMMANDS = [name for name in ALL_COMMANDS if name not in NO_DATABASE]
 def words(name: str, folder: Path) -> list[str]:
     """A command with what it must be given."""
     file = folder / "file"
-    file.write_bytes(make_record() if name == "pipeline import" else TARIFF)
+    file.write_bytes(FILES.get(name, TARIFF))
     found = name.split()[1:]
     for parameter in ALL_COMMANDS[name].params:
         if parameter.required:
