@@ -14,6 +14,7 @@ from sqlalchemy import insert, update
 from pipeline.accounts import file_rows
 from pipeline.accounts.checked import Loaded, Seen, Wanted, checked
 from pipeline.accounts.rules.entries import FileRefusedError, Totals
+from pipeline.accounts.rules.lines import ProviderLine
 from pipeline.accounts.rules.mapping_file import check_name
 from pipeline.billing.rules.months import month_in
 from pipeline.database.audit import record_action
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
     Progress = Callable[[int], None]
 
 CHUNK_LINES: Final = 10_000
-_CALL: Final = (
-    "file_id", "line", "number", "started_at", "seconds", "billed_seconds", "amount", "currency", "rate", "caller",
-    "reference", "raw",
-)  # fmt: skip
+_CALL: Final = ("file_id", "line", *ProviderLine._fields, "raw")
 _OTHER: Final = ("file_id", "line", "raw", "reason")
 
 

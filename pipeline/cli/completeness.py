@@ -31,6 +31,8 @@ from pipeline.dialler.cdr_list import CdrList
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pipeline.completeness.report import Report
     from pipeline.instants import Clock
 
@@ -80,9 +82,7 @@ def list_(
 ) -> None:
     """Name the calls that are missing. Exit code 1 while one is."""
     format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
-    if state not in {*missing_rows.STATES, "all"}:
-        raise typer.BadParameter(f"must be one of {', '.join(missing_rows.STATES)} or all", param_hint="'--state'")
-    wanted = None if state == "all" else state
+    wanted = _state(state, missing_rows.STATES)
     with database() as engine, engine.connect() as connection:
         found = missing_rows.list_missing(connection, state=wanted, campaign=campaign, source=source)
     table = Table("source", "call ref", "campaign", "contact", "dialled", "state", "since", "reason")
@@ -159,9 +159,7 @@ def lines(
 ) -> None:
     """Name the calls that a provider's files have and that never came. Exit code 1 while one is missing."""
     format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
-    if state not in {*missing_lines.STATES, "all"}:
-        raise typer.BadParameter(f"must be one of {', '.join(missing_lines.STATES)} or all", param_hint="'--state'")
-    wanted = None if state == "all" else state
+    wanted = _state(state, missing_lines.STATES)
     with database() as engine, engine.connect() as connection:
         found = missing_lines.list_missing_lines(connection, state=wanted, provider=provider)
     table = Table("id", "provider", "number", "dialled", "seconds", "line", "run", "state", "since", "reason")
@@ -184,6 +182,13 @@ def dismiss_line(
     with database() as engine, engine.begin() as connection:
         missing_lines.dismiss_line(connection, line_id, who=who or operator_name(), reason=reason)
     console.print(f"Line {line_id} is dismissed.", highlight=False)
+
+
+def _state(said: str, states: Sequence[str]) -> str | None:
+    """The state that is asked for; None: any."""
+    if said not in {*states, "all"}:
+        raise typer.BadParameter(f"must be one of {', '.join(states)} or all", param_hint="'--state'")
+    return None if said == "all" else said
 
 
 def _table(found: Report) -> Table:

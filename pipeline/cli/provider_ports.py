@@ -11,11 +11,12 @@ import typer
 from pipeline.billing.ported_rows import BAD_LINES_KEPT, load_ports
 from pipeline.billing.rules.ported_numbers import COLUMNS, PortedFileError
 from pipeline.billing.rules.tariff_file import BadLine
+from pipeline.cli import bad_lines
 from pipeline.cli import progress as bars
 from pipeline.cli.common import AsJson, Who, database
-from pipeline.cli.exits import FOUND, WRONG
-from pipeline.cli.output import complain, console, operator_name, print_json, remark
-from pipeline.cli.tables import Table, counted
+from pipeline.cli.exits import WRONG
+from pipeline.cli.output import complain, console, operator_name, print_json
+from pipeline.cli.tables import counted
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -58,12 +59,8 @@ def load(
                 dry_run=dry_run,
             )
     except PortedFileError as error:
-        if as_json:
-            print_json({"bad_lines": [line._asdict() for line in error.bad_lines]})
-        else:
-            _show_bad(error.bad_lines)
-        complain(f"{file} has {counted(len(error.bad_lines), 'mistake')}; nothing was loaded")
-        raise typer.Exit(FOUND) from None
+        more = "… and there may be more." if len(error.bad_lines) >= BAD_LINES_KEPT else None
+        bad_lines.refuse(file, error.bad_lines, as_json=as_json, more=more)
     if as_json:
         print_json(loaded._asdict())
         return
@@ -98,12 +95,3 @@ def _lines(opened: BinaryIO, progress: Callable[[int], None]) -> Iterator[str]:
         except UnicodeDecodeError as error:
             reason = f"is not UTF-8 (byte 0x{line[error.start]:02X}): save the file as CSV UTF-8"
             raise PortedFileError([BadLine(number, None, reason)]) from None
-
-
-def _show_bad(bad_lines: tuple[BadLine, ...]) -> None:
-    table = Table("line", "column", "reason")
-    for line, column, reason in bad_lines:
-        table.add_row(line, column, reason)
-    console.print(table)
-    if len(bad_lines) >= BAD_LINES_KEPT:
-        remark("… and there may be more.")

@@ -15,17 +15,17 @@ from pipeline.billing.rules.tariff_file import COLUMNS, REQUIRED, TariffFileErro
 from pipeline.billing.rules.terms import TariffSettings
 from pipeline.billing.tariff_rows import find_version, list_versions
 from pipeline.calls.rules.disposition import Disposition  # noqa: TC001 - typer reads the annotations
+from pipeline.cli import bad_lines
 from pipeline.cli.common import AsJson, FormatOption, SideOption, Utc, Who, chosen, clock, database, read_file
-from pipeline.cli.exits import FOUND, WRONG
+from pipeline.cli.exits import WRONG
 from pipeline.cli.output import complain, console, errors, operator_name, print_csv, print_json, print_rows, remark
-from pipeline.cli.tables import Format, Table, counted
+from pipeline.cli.tables import Format, Table
 from pipeline.cli.tariff_assign import assign, unassign
 from pipeline.errors import shown
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
     from pipeline.billing.load import TariffLoaded
-    from pipeline.billing.rules.tariff_file import BadLine
     from pipeline.billing.rules.terms import TariffTerms
     from pipeline.billing.tariff_rows import ListedVersion
     from pipeline.billing.waiting import WaitingCalls
@@ -111,12 +111,9 @@ def load(
                 provider=provider,
             )
     except TariffFileError as error:
-        if as_json:
-            print_json({"bad_lines": [line._asdict() for line in error.bad_lines]})
-        else:
-            _show_bad_lines(error.bad_lines)
-        complain(f"{file} has {counted(len(error.bad_lines), 'mistake')}; nothing was loaded")
-        raise typer.Exit(FOUND) from None
+        left = len(error.bad_lines) - BAD_LINES_SHOWN
+        more = f"… and {left:,} more; --json lists all." if left > 0 else None
+        bad_lines.refuse(file, error.bad_lines, as_json=as_json, shown=BAD_LINES_SHOWN, more=more)
     if as_json:
         apart = {"terms", "waiting", *(() if loaded.side is Side.PROVIDER else ("side", "provider"))}
         said = {name: value for name, value in loaded._asdict().items() if name not in apart}
@@ -233,15 +230,6 @@ def _assigned(listed: ListedVersion) -> str:
     names += [str(to) for to in listed.assigned_to]
     more = f" and {len(names) - CAMPAIGNS_SHOWN:,} more" if len(names) > CAMPAIGNS_SHOWN else ""
     return ", ".join(names[:CAMPAIGNS_SHOWN]) + more
-
-
-def _show_bad_lines(bad_lines: tuple[BadLine, ...]) -> None:
-    table = Table("line", "column", "reason")
-    for line, column, reason in bad_lines[:BAD_LINES_SHOWN]:
-        table.add_row(line, column, reason)
-    console.print(table)
-    if len(bad_lines) > BAD_LINES_SHOWN:
-        remark(f"… and {len(bad_lines) - BAD_LINES_SHOWN:,} more; --json lists all.")
 
 
 def _show_loaded(loaded: TariffLoaded) -> None:

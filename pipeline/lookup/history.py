@@ -227,7 +227,7 @@ def _failures(
     named = {(call.call_ref, call.source): call_id for call_id, call in calls.items()}
     rows = connection.execute(
         select(of.call_ref, of.source, *(of[name] for name in FailureRow._fields))
-        .where(_of_them(list(owners), calls))
+        .where(among(of.record_id, list(owners)) | tuple_(of.call_ref, of.source).in_(list(named)))
         .order_by(of.id)
     )
     found: dict[int, list[FailureRow]] = defaultdict(list)
@@ -236,12 +236,6 @@ def _failures(
         owner = owners.get(failure.record_id)
         found[named[call_ref, source] if owner is None else owner].append(failure)
     return found
-
-
-def _of_them(record_ids: Sequence[int], calls: Mapping[int, CallRow]) -> ColumnElement[bool]:
-    of = tables.failures.c
-    named = [(call.call_ref, call.source) for call in calls.values()]
-    return among(of.record_id, record_ids) | tuple_(of.call_ref, of.source).in_(named)
 
 
 def providers_side_of(connection: Connection, call_id: int) -> ProvidersSide:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from pipeline.billing.rules.tariff_cells import read_network, readers_of
-from pipeline.billing.rules.tariff_file import BadLine
+from pipeline.billing.rules.tariff_file import BadLine, BadLinesError
 from pipeline.calls.rules.phone_numbers import E164_DIGITS
-from pipeline.errors import PipelineError, shown
+from pipeline.errors import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -48,17 +48,8 @@ def network_at(spans: Iterable[PortedSpan], at: datetime) -> str:
     return next((span.network for span in spans if span.holds(at)), "")
 
 
-class PortedFileError(PipelineError):
-    """A file of ported numbers has lines that cannot be meant, and nothing of it is taken."""
-
-    def __init__(self, bad_lines: Iterable[BadLine]) -> None:
-        self.bad_lines = tuple(bad_lines)
-        super().__init__(self.bad_lines)
-
-    def __str__(self) -> str:
-        line, column, reason = self.bad_lines[0]
-        more = f", and {len(self.bad_lines) - 1} more" if len(self.bad_lines) > 1 else ""
-        return f"line {line}: {column + ': ' if column else ''}{reason}{more}"
+class PortedFileError(BadLinesError):
+    """It is a file of ported numbers."""
 
 
 def read_ported(lines: Iterable[str], *, timezone: str) -> Iterator[tuple[int, PortedSpan | list[BadLine]]]:

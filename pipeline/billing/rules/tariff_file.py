@@ -50,8 +50,8 @@ class BadLine(NamedTuple):
     reason: str
 
 
-class TariffFileError(PipelineError):
-    """A tariff file has lines that cannot be meant, and nothing of it is taken."""
+class BadLinesError(PipelineError):
+    """A file has lines that cannot be meant, and nothing of it is taken."""
 
     def __init__(self, bad_lines: Iterable[BadLine]) -> None:
         self.bad_lines = tuple(bad_lines)
@@ -61,6 +61,10 @@ class TariffFileError(PipelineError):
         line, column, reason = self.bad_lines[0]
         more = f", and {len(self.bad_lines) - 1} more" if len(self.bad_lines) > 1 else ""
         return f"line {line}: {column + ': ' if column else ''}{reason}{more}"
+
+
+class TariffFileError(BadLinesError):
+    """It is a tariff file."""
 
 
 class TariffFile(NamedTuple):

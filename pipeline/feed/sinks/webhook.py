@@ -95,7 +95,7 @@ class Webhook:
         secrets = texts(settings["secret"])
         self._signers = signers(settings["secret"])
         self._hidden = {*secrets, *map(bare, secrets), *_secret_parts(url)}
-        self._key = (subscriber, str(url.copy_with(password=None)), url.password, self._allowed, seconds)
+        self._key = (subscriber, str(url), self._allowed, seconds)
         self._client = _KEPT.take(self._key) or _client(url, seconds, is_allowed=self._allowed)
         self._is_well = False
 
@@ -183,15 +183,11 @@ def _client(url: httpx.URL, seconds: float, *, is_allowed: bool) -> httpx.Client
         headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": "enigma-cdr-pipeline"},
         timeout=httpx.Timeout(seconds),
         transport=BoundedTransport(
-            connections=1, addresses=_anywhere if is_allowed else _public, kept_seconds=KEPT_SECONDS
+            connections=1, addresses=addresses_of if is_allowed else _public, kept_seconds=KEPT_SECONDS
         ),
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
         trust_env=False,  # a proxy would look the name up itself, and reach what we may not
     )
-
-
-def _anywhere(host: str, port: int, seconds: float | None) -> list[str]:
-    return addresses_of(host, port, seconds)
 
 
 def _public(host: str, port: int, seconds: float | None) -> list[str]:
