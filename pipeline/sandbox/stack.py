@@ -132,8 +132,8 @@ class Stack:
                 tail = "\n".join(self.log_of(name).read_text(errors="replace").splitlines()[-20:])
                 raise StackError(f"{name} ended with code {process.returncode}:\n{tail}")
 
-    def stop(self, names: Iterable[str] | None = None) -> dict[str, float]:
-        """SIGTERM, then wait; what is left after ten seconds is killed. Returns the seconds each one took."""
+    def stop(self, names: Iterable[str] | None = None, *, within: float = STOP_SECONDS) -> dict[str, float]:
+        """SIGTERM, then wait; what is left after so many seconds is killed. Returns the seconds each one took."""
         stopping = {name: self.processes.pop(name) for name in list(names or self.processes)}
         began = time.monotonic()
         for process in stopping.values():
@@ -142,7 +142,7 @@ class Stack:
         seconds = {}
         for name, process in stopping.items():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.0, began + STOP_SECONDS - time.monotonic()))
+                process.wait(max(0.0, began + within - time.monotonic()))
             seconds[name] = time.monotonic() - began
             # Its children too, however it ended: each process is the leader of a session of its own.
             with contextlib.suppress(ProcessLookupError, PermissionError):
