@@ -71,6 +71,8 @@ class PipelineTask(Task):  # type: ignore[misc]
     # Of `task_retry_on_worker_lost`: how often a message may take a worker process down with it, and how soon again.
     max_retries = 3
     default_retry_delay = 1
+    only_when: Callable[[], bool] | None = None
+    """What beat asks before it sends a tick: whether there is anything for it to do."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
@@ -122,9 +124,15 @@ class PipelineTask(Task):  # type: ignore[misc]
 app.Task = PipelineTask
 
 
-def task(name: str) -> Callable[[Callable[..., str]], PipelineTask]:
-    """Declare a task. Its name is said outright, so that moving the function strands no message."""
-    declare: Callable[[Callable[..., str]], PipelineTask] = app.task(name=name)
+def task(name: str, *, only_when: Callable[[], bool] | None = None) -> Callable[[Callable[..., str]], PipelineTask]:
+    """Declare a task. Its name is said outright, so that moving the function strands no message.
+
+    Args:
+        name: of the task.
+        only_when: whether beat's tick is worth sending, asked in beat's own process.
+    """
+    asked = None if only_when is None else staticmethod(only_when)
+    declare: Callable[[Callable[..., str]], PipelineTask] = app.task(name=name, only_when=asked)
     return declare
 
 

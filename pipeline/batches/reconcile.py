@@ -14,9 +14,15 @@ from pipeline.monitoring.heartbeats import BEATEN, RECONCILER, beat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from pipeline.batches.rules.steps import Progress
+
+
+def anything_due(connection: Connection) -> bool:
+    """Whether a look would find anything, or the last sign of life is old: nearly always not, in one question."""
+    any_overdue, any_bug_due, beaten = connection.execute(_LOOK, {"beating": RECONCILER}).one()
+    return bool(any_overdue or any_bug_due or not beaten)
 
 
 class Due(NamedTuple):

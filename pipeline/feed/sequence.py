@@ -32,7 +32,7 @@ def place(engine: Engine) -> int:
         engine: the database.
     """
     with reading(engine) as connection:
-        if not connection.scalar(_UNPLACED):
+        if not any_unplaced(connection):
             return 0
     placed = 0
     while True:
@@ -42,6 +42,11 @@ def place(engine: Engine) -> int:
         placed += done
         if done < ROWS_AT_ONCE:
             return placed
+
+
+def any_unplaced(connection: Connection) -> bool:
+    """Whether anything that can be seen has no position."""
+    return bool(connection.scalar(_UNPLACED))
 
 
 _UNPLACED: Final = text("SELECT EXISTS (SELECT FROM feed WHERE position IS NULL)")

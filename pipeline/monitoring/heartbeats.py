@@ -15,7 +15,7 @@ RECONCILER: Final = "reconciler"
 INGESTOR: Final = "ingestor"
 
 
-BEAT_SECONDS: Final = 5.0
+BEAT_SECONDS: Final = 10.0
 """What shows that it works more often than this need not say so each time."""
 
 BEATEN: Final = (

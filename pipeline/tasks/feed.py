@@ -16,7 +16,7 @@ from pipeline.feed import deliver as delivering
 from pipeline.feed.calls_told import CallsTold
 from pipeline.feed.replays import due_replays, take_replay
 from pipeline.feed.retention import drop_old, expire
-from pipeline.feed.sequence import place
+from pipeline.feed.sequence import any_unplaced, place
 from pipeline.feed.sinks import open_sink
 from pipeline.monitoring import metrics
 from pipeline.settings import current_settings, sinks_know
@@ -66,6 +66,13 @@ def wake_feed() -> None:
     if _Known.anybody and time.monotonic() >= _Known.looked_after_until:
         _Known.looked_after_until = time.monotonic() + SEQUENCED_AGAIN_SECONDS
         sequence.send(expires=WAKE_EXPIRES_SECONDS)
+
+
+def feed_is_due(connection: Connection) -> bool:
+    """Whether there is anything for the reconciler to look after; what nobody reads can wait."""
+    if not cursors.anybody(connection):
+        return False
+    return any_unplaced(connection) or bool(cursors.due(connection) or due_replays(connection))
 
 
 def look_after_feed() -> int:

@@ -22,12 +22,15 @@ from pipeline.calls import classify as classification
 from pipeline.calls import normalize as normalization
 from pipeline.celery import PipelineTask, note, task
 from pipeline.contacts import update as contacts
+from pipeline.database.engine import reading
 from pipeline.failures import bulk
+from pipeline.failures.bulk_rows import standing_bulk_actions
 from pipeline.monitoring import metrics
 from pipeline.recordings import download as recording_steps
+from pipeline.recordings.queue import sources_with_due
 from pipeline.settings import current_settings
 from pipeline.tasks.failures import act_in_bulk
-from pipeline.tasks.feed import look_after_feed, wake_feed
+from pipeline.tasks.feed import feed_is_due, look_after_feed, wake_feed
 from pipeline.tasks.recordings import dispatch_recordings
 from pipeline.tasks.resources import engine
 from pipeline.worker.walked import Walked, say_walked
@@ -184,7 +187,21 @@ def send_step(step: Step, batch: Batch) -> bool:
     return TASKS[step].send(**batch._asdict())
 
 
-@task("pipeline.reconcile")
+def anything_due() -> bool:
+    """Whether the reconciler would find anything, or has to show that it lives; for beat, in its own process.
+
+    At rest this is all that happens: no message, and no worker woken to find that there is nothing.
+    """
+    with reading(engine()) as connection:
+        return (
+            reconciliation.anything_due(connection)
+            or bool(standing_bulk_actions(connection, after_seconds=RESEND_AFTER_SECONDS))
+            or feed_is_due(connection)
+            or bool(sources_with_due(connection))
+        )
+
+
+@task("pipeline.reconcile", only_when=anything_due)
 def reconcile() -> str:
     """Send again what stands still, release failures whose next try is due, and wake whatever else is."""
     due = reconciliation.reconcile(

@@ -12,8 +12,9 @@ from billiard import current_process
 from celery import bootsteps, signals
 from celery.beat import Scheduler, SchedulingError
 from celery.worker.consumer import Consumer
+from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.database.engine import make_engine
+from pipeline.database.engine import is_outage, make_engine
 from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
 from pipeline.monitoring.exporter import StateCollector
@@ -209,12 +210,22 @@ class LivingScheduler(Scheduler):  # type: ignore[misc]
             waiting = count_messages(producer.connection, self.app.conf.task_routes[entry.task]["queue"])
         except Exception:  # noqa: BLE001 - each transport has errors of its own, and sending says which it is
             waiting = 0
-        if waiting < TICKS_WAIT_AT_MOST:
+        if waiting < TICKS_WAIT_AT_MOST and self._is_worth(entry):
             self._send(entry, producer)
         held_back = waiting >= TICKS_WAIT_AT_MOST
         if held_back != self._held_back:
             self._held_back = held_back
             log.warning("ticks_held_back" if held_back else "ticks_go_on", waiting=waiting)
+
+    def _is_worth(self, entry: Any) -> bool:
+        """Whether its task would find anything to do; one that cannot be asked for is sent, and sees for itself."""
+        only_when = getattr(self.app.tasks.get(entry.task), "only_when", None)
+        try:
+            return only_when is None or only_when()
+        except SQLAlchemyError as error:
+            if not is_outage(error):
+                raise
+            return True
 
     def _send(self, entry: Any, producer: Any) -> None:
         """Send it; an outage of the broker is said once, and not with a traceback a tick."""

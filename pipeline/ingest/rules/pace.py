@@ -26,9 +26,9 @@ class Pace:
     shortest_rest: float = 0.02
     longest_rest: float = 0.1
     rest_share: float = 0.005
-    longest_wait: float = 1.0
+    longest_wait: float = 1.5
     """Also the longest that a signal waits to be heeded while there is nothing."""
-    look_every: float = 1.0
+    look_every: float = 0.9
     """Between two looks whether anything may be claimed while there is nothing; each renews the lease."""
     standby_poll: float = 1.0
     stopped_poll: float = 1.0

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from sqlalchemy import text
 
+from pipeline.feed.rules.event import KINDS
+from pipeline.feed.rules.filter import Filter
+from pipeline.feed.subscribers import NewSubscriber, add
 from tests.integration.tasks.test_recordings import ask
 
 pytestmark = pytest.mark.usefixtures("settings_env")
@@ -15,6 +19,7 @@ TICKS = (
     " for entry in beat.schedule.values()])"
     "(__import__('pipeline.worker.liveness', fromlist=['x']).LivingScheduler(app=tasks.app))"
 )
+EVERYTHING = Filter(("*",), ("*",), KINDS, None)
 SENT = {"pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep", "completeness.watch"}
 
 
@@ -50,3 +55,56 @@ def test_a_broker_that_is_away_does_not_end_beat():
     """Neither counting what waits nor sending raises; the next tick tries again."""
     lost = TICKS.format(times=1).replace("producer=beat.producer", "producer=beat.Producer(beat.connection)")
     assert ask(lost, CELERY_BROKER_URL="redis://127.0.0.1:9/0") == [None] * len(SENT)
+
+
+def test_at_rest_no_tick_is_sent_until_the_reconciler_has_to_show_that_it_lives(broker, engine):
+    """Beat asks the rows itself, so no worker is woken to find that there is nothing."""
+    assert _reconciler_ticks(broker) == 1
+    ask("flow.reconcile()")
+    assert _reconciler_ticks(broker) == 0
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE heartbeats SET at = at - interval '11 seconds'"))
+    assert _reconciler_ticks(broker) == 1
+
+
+def test_a_batch_that_stands_still_is_a_tick_worth_sending(broker, engine):
+    ask("flow.reconcile()")
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO batches (claim, source, records, due_at) VALUES (gen_random_uuid(), 'enigma', 1, now())")
+        )
+    assert _reconciler_ticks(broker) == 1
+
+
+def test_what_nobody_reads_of_the_feed_waits_and_what_somebody_reads_does_not(broker, engine):
+    ask("flow.reconcile()")
+    with engine.begin() as connection:
+        batch = connection.scalar(
+            text(
+                "INSERT INTO batches (claim, source, records, due_at, finished_at, contacts_updated_at) "
+                "VALUES (gen_random_uuid(), 'enigma', 1, now() + interval '1 hour', now(), now()) RETURNING id"
+            )
+        )
+        connection.execute(
+            text("INSERT INTO feed (kind, source, batch_id, revision) VALUES ('call.received', 'enigma', :id, 0)"),
+            {"id": batch},
+        )
+    assert _reconciler_ticks(broker) == 0
+    with engine.begin() as connection:
+        add(connection, NewSubscriber("reader", "redis-list", {}, {}, EVERYTHING, "thin", "none"), who="test")
+    assert _reconciler_ticks(broker) == 1
+
+
+def test_a_database_that_is_away_holds_no_tick_back(broker):
+    """Whoever runs it sees for itself, and says that it waits."""
+    broker.delete("cdr:pipeline")
+    ask(TICKS.format(times=1), DATABASE_URL="postgresql+psycopg://nobody@127.0.0.1:9/none")
+    assert broker.llen("cdr:pipeline") == len(SENT)
+
+
+def _reconciler_ticks(broker):
+    """How many ticks of the reconciler one turn of beat sends."""
+    broker.delete("cdr:pipeline")
+    ask(TICKS.format(times=1))
+    sent = [json.loads(raw)["headers"]["task"] for raw in broker.lrange("cdr:pipeline", 0, -1)]
+    return sent.count("pipeline.reconcile")
