@@ -193,11 +193,14 @@ dispositions = Table(
     Column("can_be_billed", Boolean, nullable=False),
     Column("can_have_audio", Boolean, nullable=False),
     Column("classified_at", AWARE, nullable=False, server_default=NOW),
+    # Of the call, where the disposition is seldom. Null too in rows that code older than this column made.
+    Column("dialed_at", AWARE),
     PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
     # Of those that are seldom everywhere: there is no lack of the others wherever one looks.
     Index(
-        "dispositions_seldom_idx",
+        "dispositions_seldom_dialed_idx",
         "disposition",
+        "dialed_at",
         "call_id",
         postgresql_where=text("disposition NOT IN ('answered', 'no_answer', 'busy', 'voicemail')"),
     ),
@@ -281,6 +284,13 @@ recordings = Table(
         postgresql_where=text("state = 'downloading' OR released_at IS NOT NULL"),
     ),
     Index("recordings_kept_idx", "dialed_at", postgresql_where=text("state = 'stored' AND deleted_at IS NULL")),
+    Index(
+        "recordings_missing_dialed_idx",
+        "state",
+        "dialed_at",
+        "call_id",
+        postgresql_where=text("state IN ('absent', 'expired', 'failed')"),
+    ),
     Index(None, "state", "call_id"),
     postgresql_with={"fillfactor": "80"},
 )
