@@ -89,8 +89,9 @@ FILL: Final = [
        SELECT call_id, 'a call that ended as ' || disposition || ' is not billed' FROM dispositions
        WHERE disposition <> 'answered'""",
     f"""INSERT INTO recordings (call_id, source, call_ref, dialed_at, state, deleted_at)
-       SELECT id, source, call_ref, dialed_at, CASE WHEN {drawn(10)} % 50000 = 0 THEN 'failed' WHEN {drawn(10)} % 300 = 1
-                                         THEN 'absent' ELSE 'stored' END,
+       SELECT id, source, call_ref, dialed_at,
+              CASE WHEN {drawn(10)} % 50000 = 0 THEN 'failed' WHEN {drawn(10)} % 300 = 1 THEN 'absent'
+                   ELSE 'stored' END,
               CASE WHEN {drawn(10)} % 40 = 2 THEN now() END FROM calls WHERE talk_seconds > 0""",
 ]
 
