@@ -70,7 +70,12 @@ def traffic_by(
     rows = connection.execute(counted.group_by(text("1, 2, 3, 4")).order_by(text("1")))
     name = str if spans is None else (lambda place: spans.names[place - 1])
     return [
-        TrafficEntry(name(group), traffic_of(Cell(*row[1:4], int(row[4]), int(row[5])) for row in alike))
+        TrafficEntry(
+            name(group),
+            traffic_of(
+                Cell(ended, uncertain, hold, int(many), int(talk)) for _, ended, uncertain, hold, many, talk in alike
+            ),
+        )
         for group, alike in groupby(rows, key=lambda row: row[0])
     ]
 

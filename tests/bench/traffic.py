@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import text
@@ -48,10 +49,10 @@ def measure(engine: Engine, times: int) -> None:
         for span, long in SPANS.items():
             window = Selection(ENDS - long, ENDS)
             for by in TrafficBy:
-                tell(f"{span} by {by}", lambda window=window, by=by: traffic_by(connection, window, by, ZONE))
+                tell(f"{span} by {by}", partial(traffic_by, connection, window, by, ZONE))
             counted = text("SELECT count(*) FROM calls WHERE dialed_at >= :since AND dialed_at < :until")
             print(f"{span}: {connection.scalar(counted, {'since': window.since, 'until': window.until}):,} calls")
-        tell("numbers that fell", lambda: fallen_numbers(connection, ENDS))
+        tell("numbers that fell", partial(fallen_numbers, connection, ENDS))
 
 
 def main() -> None:
