@@ -705,4 +705,25 @@ MUTANTS = (
         "found.runner_up_agreeing > found.agreeing",
         "tests/unit/accounts/test_offset.py::test_what_is_ambiguous_is_refused",
     ),
+    Mutant(
+        "what may have been answered makes the least abandoned part no smaller",
+        "pipeline/lookup/rules/traffic.py",
+        "self.calls.get(Kind.ANSWERED, 0) + undecided + abandoned)",
+        "self.calls.get(Kind.ANSWERED, 0) + abandoned)",
+        "tests/unit/lookup/test_traffic.py::test_whatever_became_of_them_the_truth_is_between_the_bounds",
+    ),
+    Mutant(
+        "a rate that fell by just as much as counts has not fallen",
+        "pipeline/monitoring/rules/fallen.py",
+        "return kept <= (100",
+        "return kept < (100",
+        "tests/unit/monitoring/test_fallen.py::test_it_is_as_deep_as_it_counts_with_enough_calls",
+    ),
+    Mutant(
+        "calls that came in count as answered less",
+        "pipeline/monitoring/fallen.py",
+        "c.direction = 'outbound' AND ",
+        "",
+        "tests/integration/monitoring/test_fallen.py::test_only_calls_that_went_out_and_are_classified_count",
+    ),
 )

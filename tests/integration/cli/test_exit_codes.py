@@ -46,6 +46,7 @@ BESIDES = {
     "pipeline subscriber rotate": ["--secret-file", "url={file}"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
     "pipeline report calls": ["--month", "2026-11"],
+    "pipeline report traffic": ["--month", "2026-11"],
     "pipeline tariff unassign": ["--everything"],
     "pipeline subscriber add": [
         *("--source", "*", "--campaign", "*", "--kind", "call.received"),

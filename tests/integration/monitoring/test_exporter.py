@@ -11,8 +11,8 @@ from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import release
 from pipeline.ingest.stops import raise_stop
-from pipeline.monitoring.exporter import KEEP_SECONDS, StateCollector
-from pipeline.monitoring.gauges import QUERIES
+from pipeline.monitoring.exporter import StateCollector
+from pipeline.monitoring.gauges import KEEP_SECONDS, QUERIES
 from pipeline.record_ids import first_record, last_record
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, walk
