@@ -15,7 +15,10 @@ TICKS = (
     " for entry in beat.schedule.values()])"
     "(__import__('pipeline.worker.liveness', fromlist=['x']).LivingScheduler(app=tasks.app))"
 )
-SENT = {"pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep", "completeness.watch"}
+SENT = {
+    *("pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep", "completeness.watch"),
+    "archive.run",
+}
 
 
 def test_ticks_do_not_pile_up_while_nobody_reads_them(broker):
