@@ -14,7 +14,7 @@ from pipeline.archive.day import gone_from, write_day
 from pipeline.archive.month import alone, manifest_to_go_on
 from pipeline.archive.part_file import PartFile
 from pipeline.archive.part_rows import follow, known_parts, names_given
-from pipeline.archive.rules.manifest import NOTHING, Part, empty_manifest, with_state, written
+from pipeline.archive.rules.manifest import NOTHING, Look, Part, empty_manifest, with_state, written
 from pipeline.archive.rules.places import next_number, part_name
 from pipeline.archive.rules.refused import NotWritableError
 from pipeline.archive.state import state_of
@@ -46,8 +46,8 @@ class Done(NamedTuple):
     """Days that were written, for they were new or have changed."""
     rows: int
     """Calls in them."""
-    more: bool
-    """Its time was up before the last day."""
+    stopped: bool
+    """Its time was up before the last day; the next run can go on there."""
 
 
 def archive_month(
@@ -56,6 +56,7 @@ def archive_month(
     place: Place,
     *,
     anew: bool = False,
+    go_on: bool = False,
     enough: Callable[[], bool] = lambda: False,
     progress: Progress = lambda _done, _of: None,
 ) -> Done:
@@ -66,7 +67,8 @@ def archive_month(
         store: the archive.
         place: the month.
         anew: whether to write all of it from the database alone, whatever is in the archive.
-        enough: whether to stop before the next day that is to be written.
+        go_on: whether to begin where the run before was stopped, and not with the first day.
+        enough: whether to stop before the next day.
         progress: told how far it is.
 
     Raises:
@@ -75,10 +77,12 @@ def archive_month(
     """
     with alone(engine, place) as connection:
         run = _Run(engine, connection, store, place, anew=anew)
-        more = run.look(enough, progress)
-        if not more:
-            run.finish()
-        return Done(place, run.manifest if run.manifest.last_number else None, run.written, run.rows, more)
+        before = run.manifest.unfinished if go_on else None
+        look = before or Look(1, complete_through(connection, sources=[place.source]))
+        stopped = run.look(look, enough, progress)
+        if not stopped:
+            run.finish(look.through)
+        return Done(place, run.manifest if run.manifest.last_number else None, run.written, run.rows, stopped)
 
 
 class _Run:
@@ -92,7 +96,6 @@ class _Run:
         self._store = store
         self._place = place
         self._began = datetime.now(tz=UTC)
-        self._through = complete_through(connection, sources=[place.source])
         self._known = {part.day: part for part in known_parts(connection, source=place.source, month=place.month)}
         found = None if anew else manifest_to_go_on(connection, store, place)
         self._anew = anew
@@ -102,29 +105,31 @@ class _Run:
         )
         self.written = self.rows = 0
 
-    def look(self, enough: Callable[[], bool], progress: Progress) -> bool:
-        """Look at each day, and write those that have changed; returns whether time was up before the last."""
+    def look(self, begin: Look, enough: Callable[[], bool], progress: Progress) -> bool:
+        """Look at each day, and write those that have changed; returns whether it was stopped before the last."""
         days = [day for day in self._place.days if day <= self._began.date()]
         if self._anew:
             self._check_whole(days)
-        for at, day in enumerate(days):
-            progress(at, len(days))
+        for day in days[begin.day - 1 :]:
+            progress(day.day - 1, len(days))
+            if enough():
+                if self.manifest.last_number:
+                    self._swap(self.manifest.stopped(Look(day.day, begin.through), now=datetime.now(tz=UTC)))
+                return True
             part = self.manifest.part_of(day)
             with self._one_state() as connection:
                 state = state_of(connection, self._place.source, day)
-            if state.text == (NOTHING if part is None else part.state):
-                continue
-            if enough():
-                return True
-            self._write(day, part)
+            if state.text != (NOTHING if part is None else part.state):
+                self._write(day, part)
         progress(len(days), len(days))
         return False
 
-    def finish(self) -> None:
+    def finish(self, complete: datetime) -> None:
         """The month was looked at to its end."""
         through = self.manifest.complete_through
-        if self.manifest.last_number and (self.written or through is None or through < self._place.until):
-            self._swap(self.manifest.complete(self._through, now=datetime.now(tz=UTC)))
+        due = self.written or self.manifest.unfinished is not None or through is None or through < self._place.until
+        if self.manifest.last_number and due:
+            self._swap(self.manifest.complete(complete, now=datetime.now(tz=UTC)))
         follow(self._connection, self.manifest)
         named = {part.name for part in self.manifest.parts}
         for name in self._store.names(self._place):

@@ -23,6 +23,7 @@ ARCHIVER: Final = "archive"
 AGAIN_SECONDS: Final = 20 * 3600
 """How long after that beat's ticks do nothing: once a day it looks, whenever beat was restarted."""
 BEFORE_ALL: Final = Place("", "")
+"""No dialler and no month comes before it."""
 WORK_SECONDS: Final = 120.0
 """Before the next day of calls is begun; what is left goes on as a new task, so that others have their turn."""
 
@@ -38,18 +39,18 @@ def run() -> str:
 
 @task("archive.go_on")
 def go_on(source: str, month: str) -> str:
-    """Archive what is new of the months behind one, by dialler and month."""
+    """Archive what is new of a month that was begun, and of those behind it, by dialler and month."""
     return _archive(Place(source, month))
 
 
-def _archive(after: Place) -> str:
+def _archive(begin: Place) -> str:
     settings = current_settings()
     if not settings.archive_url:
         note(idle=True)
         return "off: ARCHIVE_URL is not set"
     try:
         arrow()
-        return _archive_behind(ArchiveStore(settings.archive_url, settings.archive_storage_options), after)
+        return _from(ArchiveStore(settings.archive_url, settings.archive_storage_options), begin)
     except ArchiveAwayError as error:
         log.error("archive_away", reason=str(error))
         return f"waits: {error}"
@@ -58,34 +59,28 @@ def _archive(after: Place) -> str:
         return f"failed: {error}"
 
 
-def _archive_behind(store: ArchiveStore, after: Place) -> str:
+def _from(store: ArchiveStore, begin: Place) -> str:
     ends = time.monotonic() + WORK_SECONDS
     with reading(engine()) as connection:
-        places = sorted(place for place in months_to_archive(connection) if place > after)
+        places = sorted(place for place in months_to_archive(connection) if place >= begin)
     written = calls = failed = 0
     for place in places:
-        done = _month(store, place, ends)
-        if done is None:
-            failed += 1
-        else:
-            written, calls = written + done.written, calls + done.rows
-            if done.more or time.monotonic() >= ends:
-                after = after if done.more else place
-                break
-        after = place
-    goes_on = bool(places) and after != places[-1]
-    if goes_on:
-        go_on.send(**after._asdict())
+        done = _month(store, place, ends, go_on=place == begin)
+        failed += done is None
+        written, calls = (written + done.written, calls + done.rows) if done is not None else (written, calls)
+        if done is not None and done.stopped:
+            go_on.send(**place._asdict())
+            break
     else:
         _looked()
-    note(written=written, calls=calls, failed=failed, goes_on=goes_on)
-    return f"done: {written} days written, {calls} calls{', goes on' if goes_on else ''}"
+    note(written=written, calls=calls, failed=failed)
+    return f"done: {written} days written, {calls} calls, {failed} months that cannot be"
 
 
-def _month(store: ArchiveStore, place: Place, ends: float) -> Done | None:
+def _month(store: ArchiveStore, place: Place, ends: float, *, go_on: bool) -> Done | None:
     """Archive a month; None: it cannot be as it stands, which is said, and others can."""
     try:
-        return archive_month(engine(), store, place, enough=lambda: time.monotonic() >= ends)
+        return archive_month(engine(), store, place, go_on=go_on, enough=lambda: time.monotonic() >= ends)
     except BusyError as error:
         log.info("archive_busy", month=place.month, source=place.source, reason=str(error))
     except ArchiveError as error:

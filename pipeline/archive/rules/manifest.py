@@ -38,6 +38,15 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sums: Sums
 
 
+class Look(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A look at a month that was stopped before its end."""
+
+    day: int
+    """Of the month, from 1: the first that was not looked at."""
+    through: datetime
+    """What had been received before it was done when the first day was looked at."""
+
+
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A month of a dialler in the archive."""
 
@@ -47,6 +56,8 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     written_at: datetime
     complete_through: datetime | None
     """Whatever was received before it, and done, is in here; None: not every day of the month was written yet."""
+    unfinished: Look | None
+    """Where the next run goes on; None: the last one looked at every day."""
     last_number: int
     """The highest number that a part of it has had; a manifest whose number is lower is older."""
     sums: Sums
@@ -69,7 +80,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def complete(self, through: datetime, *, now: datetime) -> Manifest:
         """The same, whole up to an instant."""
-        return msgspec.structs.replace(self, complete_through=through, written_at=now)
+        return msgspec.structs.replace(self, complete_through=through, unfinished=None, written_at=now)
+
+    def stopped(self, look: Look, *, now: datetime) -> Manifest:
+        """The same, of which not every day was looked at."""
+        return msgspec.structs.replace(self, unfinished=look, written_at=now)
 
     def of(self, parts: Iterable[Part], *, now: datetime) -> Manifest:
         """The same month with these parts."""
@@ -86,7 +101,7 @@ def with_state(part: Part, state: str) -> Part:
 
 def empty_manifest(place: Place, now: datetime) -> Manifest:
     """Of a month of which nothing is archived yet."""
-    return Manifest(SCHEMA_VERSION, place.source, place.month, now, None, 0, Sums(), ())
+    return Manifest(SCHEMA_VERSION, place.source, place.month, now, None, None, 0, Sums(), ())
 
 
 def written(manifest: Manifest) -> bytes:
@@ -129,6 +144,8 @@ def _contradiction(manifest: Manifest, place: Place) -> str | None:
         return f"a part is called {odd[0]!r}"
     if len(set(names)) < len(names):
         return "two of its parts have one name"
+    if manifest.unfinished is not None and not 1 <= manifest.unfinished.day <= len(place.days):
+        return "it was looked at up to a day that the month has not"
     if next_number(names) - 1 > manifest.last_number:
         return "a part has a higher number than the last"
     for part in manifest.parts:
