@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.archive.arrow import arrow
 from pipeline.archive.columns import DISPOSITION, of_sides, schema
+from pipeline.billing.rules.sides import Side
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -61,9 +62,13 @@ def _length(name: str) -> Callable[[Any], list[int]]:
 
 
 def _decided(table: Any) -> list[int]:
-    """Whether anything is decided of a call's charge: a reason alone may go, when the call is rated anew."""
-    together = zip(_length("lines")(table), _length("uncharged")(table), strict=True)
-    return [int(lines + reasons > 0) for lines, reasons in together]
+    """On how many sides it is decided what a call costs: a reason alone may go, when the call is rated anew."""
+    compute = arrow().compute
+    sides = [
+        compute.or_(table[f"{side.value}_amount"].is_valid(), table[f"{side.value}_not_charged"].is_valid())
+        for side in Side
+    ]
+    return [sum(each) for each in zip(*(side.to_pylist() for side in sides), strict=True)]
 
 
 def _groups() -> list[tuple[list[str], Callable[[Any], list[int]]]]:

@@ -77,6 +77,6 @@ def _closed(connection: Connection, source: str, today: date) -> Iterator[Place]
     first, last = (each.astimezone(UTC).date().replace(day=1) for each in dialled)
     while first <= last and first < today.replace(day=1):
         place = Place(source, f"{first:%Y-%m}")
-        if has_calls(connection, place):
+        if has_calls(connection, source, place.span):
             yield place
         first = (first + timedelta(days=31)).replace(day=1)

@@ -15,9 +15,9 @@ from pipeline.archive.month import alone, manifest_to_go_on
 from pipeline.archive.part_file import PartFile
 from pipeline.archive.part_rows import follow, known_parts, names_given
 from pipeline.archive.rules.manifest import NOTHING, Look, Part, empty_manifest, with_state, written
-from pipeline.archive.rules.places import next_number, part_name
+from pipeline.archive.rules.places import next_number, part_name, span_of
 from pipeline.archive.rules.refused import NotWritableError
-from pipeline.archive.state import state_of
+from pipeline.archive.state import count_of, has_calls, state_of
 from pipeline.batches.completeness import complete_through
 
 if TYPE_CHECKING:
@@ -117,12 +117,16 @@ class _Run:
                     self._swap(self.manifest.stopped(Look(day.day, begin.through), now=datetime.now(tz=UTC)))
                 return True
             part = self.manifest.part_of(day)
-            with self._one_state() as connection:
-                state = state_of(connection, self._place.source, day)
-            if state.text != (NOTHING if part is None else part.state):
+            if self._has_changed(day, part):
                 self._write(day, part)
         progress(len(days), len(days))
         return False
+
+    def _has_changed(self, day: date, part: Part | None) -> bool:
+        with self._one_state() as connection:
+            if part is None:
+                return has_calls(connection, self._place.source, span_of(day))
+            return state_of(connection, self._place.source, day).text != part.state
 
     def finish(self, complete: datetime) -> None:
         """The month was looked at to its end."""
@@ -207,7 +211,7 @@ class _Run:
         """See that the database has all that was archived, for it alone is written."""
         for day in days:
             known = self._known.get(day)
-            found = state_of(self._connection, self._place.source, day).rows
+            found = count_of(self._connection, self._place.source, day)
             if known is not None and found < known.rows:
                 raise NotWritableError(
                     f"{known.rows} calls of {self._place.source} of {day} were archived, and the database has {found}: "

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.archive.columns import Group
-    from pipeline.archive.rules.places import Place
+    from pipeline.archive.rules.places import Span
 
 LOOKED_AT: Final = frozenset(
     {"verified_at", "verify_problem", "delete_tried_at", "delete_problem", "released_at", "releases"}
@@ -94,10 +94,9 @@ def first_and_last(connection: Connection, source: str) -> tuple[datetime, datet
     return None if first is None else (first, last)
 
 
-def has_calls(connection: Connection, place: Place) -> bool:
-    """Whether the database has any call of a month."""
+def has_calls(connection: Connection, source: str, span: Span) -> bool:
+    """Whether the database has any call of a dialler of a time."""
     query = text(
         "SELECT EXISTS (SELECT FROM calls WHERE source = :source AND dialed_at >= :since AND dialed_at < :until)"
     )
-    span = {"since": place.since, "until": place.until}
-    return bool(connection.scalar(query, {"source": place.source, **span}))
+    return bool(connection.scalar(query, {"source": source, **span._asdict()}))

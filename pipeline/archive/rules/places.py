@@ -21,6 +21,13 @@ _PART: Final = re.compile(r"part-([1-9][0-9]{0,8})\.parquet", re.ASCII)
 _FOLDER: Final = re.compile(r"source=([^/]+)/month=([0-9]{4}-[0-9]{2})", re.ASCII)
 
 
+class Span(NamedTuple):
+    """From an instant up to before another."""
+
+    since: datetime
+    until: datetime
+
+
 class Place(NamedTuple):
     """A month of a dialler."""
 
@@ -43,14 +50,15 @@ class Place(NamedTuple):
         return month_in(self.month, "UTC").days
 
     @property
-    def since(self) -> datetime:
-        """Its first instant."""
-        return month_in(self.month, "UTC").since
+    def span(self) -> Span:
+        """All of it."""
+        days = month_in(self.month, "UTC")
+        return Span(days.since, days.until)
 
     @property
     def until(self) -> datetime:
         """The first instant after it."""
-        return month_in(self.month, "UTC").until
+        return self.span.until
 
     @property
     def said(self) -> str:
@@ -78,13 +86,6 @@ def place_of(folder: str) -> Place | None:
     """
     found = _FOLDER.fullmatch(folder)
     return None if found is None else Place(unquote(found[1]), found[2])
-
-
-class Span(NamedTuple):
-    """From an instant up to before another."""
-
-    since: datetime
-    until: datetime
 
 
 def span_of(day: date) -> Span:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import shutil
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -248,42 +249,54 @@ def said(archive):
     ], sorted(read(archive), key=by_id)
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_killed_at_every_step_and_run_again_it_ends_the_same(september, monkeypatch, after):
-    """First all days are new, then two are written anew; what a reader finds by the manifest is whole at all times."""
-    follow = running.follow
-    changes = [None, ("UPDATE calls SET campaign_ref = 'winter' WHERE call_ref IN ('1038', '1039')",)]
-    for change in changes:
-        if change is not None:
-            september.change(*change)
-        for at in itertools.count():
-            store = Faulty(september.folder.as_uri())
-            store.doing, store.at, store.after = itertools.count(), at, after
-            steps = itertools.count()
-
-            def stops_too(*words, steps=steps, at=at):
-                if next(steps) == at and after:
-                    raise Stops
-                follow(*words)
-
-            monkeypatch.setattr(running, "follow", stops_too)
-            with contextlib.suppress(Stops):
-                september.run(store=store)
-                break
-            whole_or_none(september)
-        monkeypatch.setattr(running, "follow", follow)
+@pytest.fixture(params=["all days are new", "two days have changed"])
+def begun(september, request, tmp_path):
+    """An archive as a run finds it, and what puts it back to that."""
+    if request.param == "two days have changed":
         september.run()
-        assert september.files() == sorted(["manifest.json", *(part.name for part in september.manifest().parts)])
-        with september.engine.connect() as connection:
-            known = {part.name for part in known_parts(connection)}
-        assert known == {part.name for part in september.manifest().parts}
-    ended = said(september)
-    assert at > 4
-    anew = september.folder.with_name("another")
-    undisturbed = september._replace(folder=anew, store=ArchiveStore(anew.as_uri()))
-    september.change("DELETE FROM archive_parts")
-    undisturbed.run()
-    assert said(undisturbed) == ended
+        september.change("UPDATE calls SET campaign_ref = 'winter' WHERE call_ref IN ('1038', '1039')")
+    kept = tmp_path / "kept"
+    shutil.copytree(september.folder, kept)
+    september.change("CREATE TABLE kept_parts AS TABLE archive_parts")
+
+    def put_back():
+        shutil.rmtree(september.folder)
+        shutil.copytree(kept, september.folder)
+        september.change("DELETE FROM archive_parts", "INSERT INTO archive_parts TABLE kept_parts")
+
+    return september, put_back
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_killed_at_every_step_and_run_again_it_ends_the_same(begun, monkeypatch, after):
+    """What a reader finds by the manifest is whole at all times, and nothing that is not named is left behind."""
+    archive, put_back = begun
+    follow = running.follow
+    archive.run()
+    ended = said(archive)
+    for at in itertools.count():
+        put_back()
+        store = Faulty(archive.folder.as_uri())
+        store.doing, store.at, store.after = itertools.count(), at, after
+        steps = itertools.count()
+
+        def stops_too(*words, steps=steps, at=at):
+            if next(steps) == at and after:
+                raise Stops
+            follow(*words)
+
+        with monkeypatch.context() as patched, contextlib.suppress(Stops):
+            patched.setattr(running, "follow", stops_too)
+            archive.run(store=store)
+            break
+        whole_or_none(archive)
+        archive.run()
+        assert said(archive) == ended, at
+        names = [part.name for part in archive.manifest().parts]
+        assert archive.files() == sorted(["manifest.json", *names]), at
+        with archive.engine.connect() as connection:
+            assert [part.name for part in known_parts(connection)] == names, at
+    assert at > 6
 
 
 def whole_or_none(archive):

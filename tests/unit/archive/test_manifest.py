@@ -131,7 +131,7 @@ def test_any_dialler_has_a_folder_of_its_own(source, day):
         return  # half of a character; no text of a database holds one
     assert folder.count("/") == 1
     assert place_of(folder) == place
-    assert place.since <= span_of(day).since < span_of(day).until <= place.until
+    assert place.span.since <= span_of(day).since < span_of(day).until <= place.until
     assert day in place.days
 
 
