@@ -136,6 +136,7 @@ ROLES = {
             "SELECT": (
                 *("calls", "dispositions", "ledger", "uncharged", "recordings", "failures", "duplicates", "revisions"),
                 *("batches", "actions", "tariffs", "tariff_versions", "api_tokens", "contacts", "feed", "inbox"),
+                "archive_parts",
             ),
             # It may not read who else heard what.
             f"INSERT ({_HEARD})": ("access_log",),

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import Date, cast, exists, func, select
 
-from pipeline.database.narrowing import narrow
+from pipeline.database.narrowing import among, narrow
 from pipeline.database.tables import archive_parts, calls
+from pipeline.lookup.rules.call_filter import NO_WALL
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.database.narrowing import Conditions
-    from pipeline.lookup.rules.call_filter import CallFilter
+    from pipeline.lookup.rules.call_filter import CallFilter, Wall
 
 
 class ArchivedIn(NamedTuple):
@@ -59,7 +60,7 @@ def archived_in(connection: Connection, call_id: int) -> ArchivedIn | None:
     return None if found is None else ArchivedIn(*found)
 
 
-def only_archived(connection: Connection, wanted: CallFilter) -> list[OnlyArchived]:
+def only_archived(connection: Connection, wanted: CallFilter, wall: Wall = NO_WALL) -> list[OnlyArchived]:
     """The days of a filter's time that are not whole in the database any more, by month.
 
     A search finds what the database has. Calls are dropped by ranges of ids, the oldest first: a day whose first call
@@ -68,14 +69,16 @@ def only_archived(connection: Connection, wanted: CallFilter) -> list[OnlyArchiv
     Args:
         connection: the database.
         wanted: the filter; its time and its dialler are looked at.
+        wall: what this reader may see; of its diallers alone is anything said.
     """
     of = archive_parts.c
     conditions: Conditions = {
         "source": lambda value: of.source == value,
+        "sources": lambda value: among(of.source, sorted(value)),
         "since": lambda value: of.day >= cast(func.timezone("UTC", value), Date),
         "until": lambda value: of.day <= cast(func.timezone("UTC", value), Date),
     }
-    asked = {"source": wanted.source, "since": wanted.since, "until": wanted.until}
+    asked = {"source": wanted.source, "sources": wall.sources, "since": wanted.since, "until": wanted.until}
     there = exists(select(calls.c.id).where(calls.c.id == of.first_record))
     rows = connection.execute(
         select(of.source, of.month, func.min(of.day), func.max(of.day), func.count(), func.sum(of.rows))
