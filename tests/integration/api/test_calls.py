@@ -148,7 +148,8 @@ def dropped(world):
             text(
                 "INSERT INTO archive_parts (source, month, name, day, first_record, last_record, rows, size_bytes, "
                 "  sha256, written_at) "
-                "SELECT source, '2026-02', 'part-' || day || '.parquet', date '2026-02-01' + day, 1, 2, 2, 9, 'x', now() "
+                "SELECT source, '2026-02', 'part-' || day || '.parquet', date '2026-02-01' + day, 1, 2, 2, 9, 'x', "
+                "  now() "
                 "FROM unnest(array['enigma', 'north']) AS source, generate_series(1, 3) AS day"
             )
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.archive import restore as restoring
@@ -218,3 +220,27 @@ class TestVerifying:
         september.run()
         (september.folder / MONTH.folder / "manifest.json").unlink()
         assert "2026-09 of enigma is not in this archive" in verify(september).problems[0]
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda table: table.replace_schema_metadata({"schema_version": "2"}), "is of schema version 2, and this"),
+            (lambda table: table.replace_schema_metadata(None), "is of schema version none, and this version reads 1"),
+            (lambda table: table.drop_columns(["lines"]), "has other columns than its schema version says"),
+            (lambda table: table.slice(0, 1), "part-1.parquet: the manifest says rows"),
+            (lambda table: table.take(range(table.num_rows - 1, -1, -1)), "its rows are not by their ids, each once"),
+        ],
+        ids=["newer", "none", "columns", "rows", "order"],
+    )
+    def test_a_part_that_somebody_wrote_with_its_checksum(self, september, change, said):
+        """The manifest and the database name its bytes, and what is in it is looked at all the same."""
+        september.run()
+        folder = september.folder / MONTH.folder
+        file = folder / "part-1.parquet"
+        pq.write_table(change(pq.ParquetFile(file).read()), file)
+        told = json.loads((folder / "manifest.json").read_text())
+        old, new = told["parts"][0]["sha256"], hashlib.sha256(file.read_bytes()).hexdigest()
+        told["parts"][0]["sha256"] = new
+        (folder / "manifest.json").write_text(json.dumps(told))
+        september.change(f"UPDATE archive_parts SET sha256 = '{new}' WHERE sha256 = '{old}'")
+        assert any(said in problem for problem in verify(september).problems)
