@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import text
 
-from pipeline.archive.arrow import arrow
 from pipeline.archive.columns import DECIMALS
 from pipeline.archive.part_file import PartFile
 from pipeline.archive.part_rows import KnownPart, known_parts
@@ -71,12 +70,8 @@ def find_calls(
 
 def _in_part(store: ArchiveStore, part: KnownPart, call_ref: str) -> dict[str, Any] | None:
     with store.opened(part.place, part.name) as file:
-        stored = PartFile(file, f"{part.place.folder}/{part.name}")
-        for group, table in enumerate(stored.tables(["call_ref"])):
-            at = arrow().compute.index(table["call_ref"], call_ref).as_py()
-            if at >= 0:
-                return _told(stored.row(group, at))
-    return None
+        found = PartFile(file, f"{part.place.folder}/{part.name}").find("call_ref", call_ref)
+    return None if found is None else _told(found)
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:

@@ -107,18 +107,17 @@ class PartFile:
         for group in range(self._file.num_row_groups):
             yield self._group(group, columns)
 
-    def row(self, group: int, at: int) -> dict[str, Any]:
-        """One row as plain values.
-
-        Args:
-            group: its row group, from 0.
-            at: its place in that.
-        """
-        return dict(self._group(group).slice(at, 1).to_pylist()[0])
+    def find(self, name: str, value: Any) -> dict[str, Any] | None:
+        """The first row that has a value in a column, as plain values; only what may hold it is read."""
+        for group in self._groups_with(name, value, value):
+            at = arrow().compute.index(self._group(group, [name])[name], value).as_py()
+            if at >= 0:
+                return dict(self._group(group).slice(at, 1).to_pylist()[0])
+        return None
 
     def between(self, first: int, last: int) -> Any:
         """The rows whose ids lie between these, both included; only what may hold some is read."""
-        groups = [each for each in range(self._file.num_row_groups) if self._overlaps(each, first, last)]
+        groups = self._groups_with("id", first, last)
         found = arrow().types.concat_tables([self._columns.empty_table(), *(self._group(each) for each in groups)])
         compute = arrow().compute
         return found.filter(
@@ -132,9 +131,17 @@ class PartFile:
             raise BrokenArchiveError(f"{self._called} cannot be read to its end: {_said(error)}") from None
         return found.replace_schema_metadata(None)
 
-    def _overlaps(self, group: int, first: int, last: int) -> bool:
-        of_ids = self._file.metadata.row_group(group).column(0).statistics
-        return bool(of_ids.min <= last and of_ids.max >= first)
+    def _groups_with(self, name: str, least: Any, most: Any) -> list[int]:
+        """The row groups that may have values between these in a column, by what its statistics say."""
+        column = self._columns.get_field_index(
+            name
+        )  # those before it are flat, so that it is its place among the leaves
+        found = []
+        for group in range(self._file.num_row_groups):
+            known = self._file.metadata.row_group(group).column(column).statistics
+            if known is None or not known.has_min_max or (known.min <= most and known.max >= least):
+                found.append(group)
+        return found
 
 
 def _said(error: Exception) -> str:
