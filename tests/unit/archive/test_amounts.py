@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.archive.columns import LISTS, LONG_NUMBERS, MONEY, schema
-from pipeline.archive.rules.amounts import as_written, decimals_of, without_zeros
+from pipeline.archive.rules.amounts import EXACT, as_written, decimals_of, without_zeros
 from pipeline.billing.rules.rating import MONEY_DECIMALS
 from pipeline.database.tables import calls, ledger, recordings
 
@@ -20,8 +20,8 @@ from pipeline.database.tables import calls, ledger, recordings
 )
 def test_as_a_column_holds_it_and_back(amount, decimals):
     """A column has twelve decimals whatever it was written with."""
-    written = amount.quantize(Decimal(1).scaleb(-decimals))
-    held = Decimal(f"{written:f}").quantize(Decimal(1).scaleb(-MONEY[1]))
+    written = amount.quantize(Decimal(1).scaleb(-decimals), context=EXACT)
+    held = written.quantize(Decimal(1).scaleb(-MONEY[1]), context=EXACT)
     back = as_written(held, decimals_of(written))
     assert str(back) == str(written)
     assert without_zeros(held) == amount
