@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, LiteralString, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from pipeline.archive.arrow import arrow
 from pipeline.archive.columns import CALL, DISPOSITION, LISTS, RECORDING, of_sides, schema
@@ -74,7 +74,7 @@ def read_rows(connection: Connection, ids: Sequence[int]) -> Any:
 
 
 def _fetch(connection: Connection, query: str, ids: Sequence[int]) -> list[Row]:
-    return execute(connection, cast("LiteralString", query), {"ids": ids}).fetchall()
+    return execute(connection, query, {"ids": ids}).fetchall()
 
 
 def _one_each(connection: Connection, group: Group, ids: Sequence[int]) -> list[Row]:

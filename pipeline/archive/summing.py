@@ -23,13 +23,14 @@ def _side(table: Any, side: str) -> SideSums:
     compute = arrow().compute
     charged = compute.is_valid(table[f"{side}_amount"])
     reason = compute.and_not(compute.is_valid(table[f"{side}_not_charged"]), charged)
-    counts = [_sum(each.cast("int64")) for each in (charged, reason)]
+    with_charge, with_reason = (_sum(each.cast("int64")) for each in (charged, reason))
     money = table.select([f"{side}_currency", f"{side}_amount"]).filter(charged)
     by_currency = money.group_by(f"{side}_currency").aggregate([(f"{side}_amount", "sum")])
     amounts = zip(*(column.to_pylist() for column in by_currency.columns), strict=True)
     return SideSums(
-        *counts,
-        table.num_rows - sum(counts),
+        with_charge,
+        with_reason,
+        table.num_rows - with_charge - with_reason,
         _sum(table[f"{side}_billable_seconds"]),
         {currency: without_zeros(amount) for currency, amount in sorted(amounts)},
     )

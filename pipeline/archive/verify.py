@@ -61,7 +61,8 @@ def verify_month(
         manifest = manifest_of(store, place)
     except ArchiveError as error:
         return Verified(place, 0, 0, 0, 0, (str(error),))
-    looks, problems = [], []
+    looks: list[_Look] = []
+    problems: list[str] = []
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
         problems += _unlike(connection, manifest)
         for at, part in enumerate(manifest.parts):

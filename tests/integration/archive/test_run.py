@@ -221,7 +221,7 @@ class Stops(Exception):  # noqa: N818 - no error of the pipeline's: a process th
 class Faulty(ArchiveStore):
     """A store in which the process is killed before, or just after, its nth doing."""
 
-    doing: itertools.count
+    doing: itertools.count[int]
     at: int
     after: bool
 
