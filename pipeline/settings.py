@@ -42,7 +42,6 @@ STORES = ("file", "s3", "gs", "memory")
 _SOURCE = re.compile("[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|[0-9a-f:]*:[0-9a-f:.]*:[0-9a-f:.]*")
 _CURRENCY = re.compile("[A-Z]{3}")
-_SCHEME = re.compile("[a-z][a-z0-9+.-]*")
 
 
 class SettingsError(PipelineError):
@@ -135,8 +134,10 @@ def _archive_url(value: str) -> str:
     """Any that fsspec knows, for nothing there is written over but the manifest; its text is never quoted."""
     if not value:
         return ""
+    from fsspec.registry import known_implementations  # noqa: PLC0415 - where there is an archive
+
     scheme, separator, place = value.partition("://")
-    if not separator or not _SCHEME.fullmatch(scheme) or not place.strip("/"):
+    if not separator or scheme not in known_implementations or not place.strip("/"):
         raise ValueError(f"must be a URL such as file:///srv/archive or s3://bucket/folder, got {scheme_of(value)}")
     return value.rstrip("/")
 
