@@ -43,17 +43,28 @@ def alone(engine: Engine, place: Place) -> Iterator[Connection]:
             connection.execute(text("SELECT pg_advisory_unlock(:lock, hashtext(:folder))"), key)
 
 
-def manifest_of(store: ArchiveStore, place: Place) -> Manifest:
+def manifest_of(connection: Connection, store: ArchiveStore, place: Place) -> Manifest:
     """The manifest of a month that must be there.
+
+    Args:
+        connection: the database, which knows whether it should be.
+        store: the archive.
+        place: the month.
 
     Raises:
         NotArchivedError: it is not.
         BrokenArchiveError: it cannot be believed.
     """
+    known = known_parts(connection, source=place.source, month=place.month)
     raw = store.manifest(place)
-    if raw is None:
-        raise NotArchivedError(f"{place.said} is not in this archive: `pipeline archive list` says what is archived")
-    return read_manifest(raw, place)
+    if raw is not None:
+        return read_manifest(raw, place)
+    if known:
+        raise NotArchivedError(
+            f"{len(known)} parts of {place.said} were archived, and this store has no manifest of it: see that "
+            f"ARCHIVE_URL is the store it was archived in, or bring {place.folder} back from its backup"
+        )
+    raise NotArchivedError(f"{place.said} is not in this archive: `pipeline archive list` says what is archived")
 
 
 def manifest_to_go_on(connection: Connection, store: ArchiveStore, place: Place) -> Manifest | None:

@@ -56,8 +56,8 @@ def restore_month(
         BrokenArchiveError: a part cannot be believed; nothing was changed.
         ArchiveAwayError: the store does not answer; nothing was changed.
     """
-    with alone(engine, place):
-        manifest = manifest_of(store, place)
+    with alone(engine, place) as reader:
+        manifest = manifest_of(reader, store, place)
         with engine.begin() as connection:
             restoring = Restoring(connection)
             _read(restoring, store, manifest, progress)

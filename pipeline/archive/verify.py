@@ -15,6 +15,7 @@ from pipeline.archive.rules.refused import ArchiveError
 from pipeline.archive.rules.sums import Sums, differences
 from pipeline.archive.state import LOOKED_AT, count_of
 from pipeline.archive.summing import sums_of
+from pipeline.database.engine import reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,7 +59,8 @@ def verify_month(
         ArchiveAwayError: the store does not answer.
     """
     try:
-        manifest = manifest_of(store, place)
+        with reading(engine) as connection:
+            manifest = manifest_of(connection, store, place)
     except ArchiveError as error:
         return Verified(place, 0, 0, 0, 0, (str(error),))
     looks: list[_Look] = []

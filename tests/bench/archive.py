@@ -38,7 +38,7 @@ MB = 1024
 MADE = [
     f"""CREATE UNLOGGED TABLE made AS
         SELECT n + {PLACES} AS id, n, CASE WHEN n % 3 = 0 THEN 20 + n * 7919 % 300 ELSE 0 END AS s,
-               timestamptz '2026-09-01 00:00+00' + interval '1 microsecond' * (n * (30 * 86400e6 / :calls)) AS at
+               timestamptz '2026-09-01 00:00+00' + interval '1 microsecond' * (n * (:days * 86400e6 / :calls)) AS at
         FROM generate_series(0, :calls - 1) AS n""",
     """INSERT INTO batches (claim, source, records, due_at, finished_at)
        VALUES (gen_random_uuid(), 'enigma', 1, now(), now())""",
@@ -81,23 +81,24 @@ def main() -> int:
     """Fill a database, archive it, read it, drop it, restore it, ask."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.archive")
     parser.add_argument("--calls", type=int, default=200_000)
+    parser.add_argument("--days", type=int, default=30, help="on which they are dialled")
     options = parser.parse_args()
     settings = {"max_wal_size": "4GB"}
     with folder() as place, PostgresServer(place / "postgres", fsync=False, settings=settings) as server:
         engine = make_engine(server.url, application="bench")
         upgrade(engine)
         began = time.monotonic()
-        _fill(engine, options.calls)
+        _fill(engine, options.calls, options.days)
         print(f"made {options.calls:,} calls in {time.monotonic() - began:.0f} s", flush=True)
         _measure(engine, place / "archive", options.calls)
         engine.dispose()
     return 0
 
 
-def _fill(engine: Engine, calls: int) -> None:
+def _fill(engine: Engine, calls: int, days: int) -> None:
     for statement in MADE:
         with engine.begin() as connection:
-            connection.execute(text(statement), {"calls": calls} if ":calls" in statement else {})
+            connection.execute(text(statement), {"calls": calls, "days": days} if ":days" in statement else {})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE"))
 

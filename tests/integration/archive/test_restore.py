@@ -219,7 +219,10 @@ class TestVerifying:
     def test_a_month_whose_manifest_is_gone(self, september):
         september.run()
         (september.folder / MONTH.folder / "manifest.json").unlink()
-        assert "2026-09 of enigma is not in this archive" in verify(september).problems[0]
+        assert (
+            "4 parts of 2026-09 of enigma were archived, and this store has no manifest"
+            in verify(september).problems[0]
+        )
 
     @pytest.mark.parametrize(
         ("change", "said"),
