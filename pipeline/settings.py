@@ -130,6 +130,18 @@ def _fsspec_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _archive_url(value: str) -> str:
+    """Any that fsspec knows, for nothing there is written over but the manifest; its text is never quoted."""
+    if not value:
+        return ""
+    from fsspec.registry import known_implementations  # noqa: PLC0415 - where there is an archive
+
+    scheme, separator, place = value.partition("://")
+    if not separator or scheme not in known_implementations or not place.strip("/"):
+        raise ValueError(f"must be a URL such as file:///srv/archive or s3://bucket/folder, got {scheme_of(value)}")
+    return value.rstrip("/")
+
+
 def _json_object(value: Any) -> Any:
     """Its text is never quoted: there are credentials in it."""
     try:
@@ -218,6 +230,10 @@ class Settings(BaseSettings):
         "optional"
     )
     """Whether whoever listens to a recording must say why."""
+    archive_url: Annotated[str, AfterValidator(_archive_url)] = ""
+    """Where calls are archived as Parquet, any URL that fsspec knows; empty: the archive is off."""
+    archive_storage_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)] = {}
+    """What fsspec is told about that store, as JSON: credentials, endpoint, server-side encryption."""
     feed_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long the feed is kept for subscribers that lag; who falls behind is told which positions are gone."""
     feed_webhook_allowed_hosts: Annotated[str, AfterValidator(_hosts)] = ""

@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pipeline.cli import (
     api,
+    archive,
     balance,
     batches,
     calls,
@@ -115,6 +116,7 @@ app.command("quote")(quote)
 app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
+app.add_typer(archive.app, name="archive")
 app.add_typer(batches.app, name="batches")
 app.add_typer(contact.app, name="contacts")
 app.add_typer(completeness.app, name="completeness")

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -926,6 +927,26 @@ reconcile_items = Table(
         "item",
         postgresql_where=text("item_class <> 'equal'"),
     ),
+)
+
+# The files of the archive of calls: a day of a dialler each. The manifests beside the files are the truth; by this a
+# call's file is found without asking the store. A part that another has taken the place of stays as a row.
+archive_parts = Table(
+    "archive_parts",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("first_record", BigInteger, nullable=False),
+    Column("last_record", BigInteger, nullable=False),
+    Column("rows", BigInteger, CheckConstraint("rows > 0", name="rows"), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("written_at", AWARE, nullable=False),
+    # When the manifest named it no longer; null: it is what is archived of that day.
+    Column("replaced_at", AWARE),
+    Index("archive_parts_day_idx", "source", "day", unique=True, postgresql_where=text("replaced_at IS NULL")),
 )
 
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.

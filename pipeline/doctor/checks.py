@@ -304,7 +304,11 @@ def secrets_in(settings: Settings) -> frozenset[str]:
         settings.celery_broker_url,
         settings.database_url,
         settings.recordings_url,
+        settings.archive_url,
     )
     logins = [login.partition(":")[2] for login in settings.flower_basic_auth.split(",")]
-    options = secret_values(settings.recordings_storage_options)
+    options = [
+        *secret_values(settings.recordings_storage_options),
+        *secret_values(settings.archive_storage_options),
+    ]
     return frozenset(secret for secret in (*secrets_of(*urls), *logins, *options) if is_unmistakable(secret))

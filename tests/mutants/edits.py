@@ -42,6 +42,8 @@ RECONCILED = "tests/integration/accounts/test_runs.py"
 MATCHED = "tests/unit/accounts/test_matching.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
 PROVIDER = "tests/integration/billing/test_provider.py"
+ARCHIVED = "tests/integration/archive/test_run.py"
+RESTORED = "tests/integration/archive/test_restore.py"
 
 MUTANTS = (
     Mutant(
@@ -725,5 +727,33 @@ MUTANTS = (
         "c.direction = 'outbound' AND ",
         "",
         "tests/integration/monitoring/test_fallen.py::test_only_calls_that_went_out_and_are_classified_count",
+    ),
+    Mutant(
+        "a day that was dropped is written without what it had",
+        "pipeline/archive/day.py",
+        "kept = set() if before is None else gone_from(connection, before, ids)",
+        "kept: set[int] = set()",
+        f"{ARCHIVED}::TestWhatTheDatabaseHasNoLonger::test_a_late_record_of_a_day_that_was_dropped",
+    ),
+    Mutant(
+        "the manifest names a part that is not there yet",
+        "pipeline/archive/run.py",
+        """                self._store.put(file, self._place, new.name)
+                self.rows += new.sums.rows
+            self._swap(self.manifest.with_part(day, new, now=datetime.now(tz=UTC)))
+""",
+        """                self.rows += new.sums.rows
+            self._swap(self.manifest.with_part(day, new, now=datetime.now(tz=UTC)))
+            if new is not None:
+                self._store.put(file, self._place, new.name)
+""",
+        f"{ARCHIVED}::test_killed_at_every_step_and_run_again_it_ends_the_same",
+    ),
+    Mutant(
+        "what differs is restored over",
+        "pipeline/archive/restore.py",
+        "            if differing:\n",
+        "            if differing and not manifest.parts:\n",
+        f"{RESTORED}::TestRestoring::test_what_differs_is_refused_and_nothing_is_changed",
     ),
 )

@@ -31,6 +31,7 @@ OWN_SAMPLES = {
     "until": "2026-12-01",
     "names": "c t",
     "process": "worker",
+    "source": "enigma",
     "sink": "redis-list",
     "mapping": str(EXAMPLES / "acme.toml"),
 }
@@ -86,6 +87,7 @@ def run(tmp_path):
 
     def run(name, *more, **settings):
         env = {**os.environ, "DATABASE_URL": AWAY, "RECORDINGS_URL": tmp_path.as_uri(), **settings}
+        env.setdefault("ARCHIVE_URL", (tmp_path / "archive").as_uri())
         run_it = warm().pipeline if name.split()[1] in NEEDS_A_PROCESS else call
         return run_it(*words(name, tmp_path), *more, env=env)
 
