@@ -1,0 +1,129 @@
+"""The marks of numbers that were erased, outside the database too: by them a copy from before is put right."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from pipeline.calls.rules.spellings import numbers_in
+from pipeline.database.tables import calls, erased_numbers, failures, inbox, metadata
+from pipeline.erasure.rules.places import DROPPED, SWEPT
+from pipeline.erasure.runs import lock_marks
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from sqlalchemy import Connection
+
+    from pipeline.calls.rules.erased import ErasureKey
+
+ROWS_AT_ONCE: Final = 5_000
+_MARK_BYTES: Final = 32
+
+
+class MarksFileError(PipelineError):
+    """A file holds no marks."""
+
+
+class Mark(NamedTuple):
+    """What stands for a number that was erased."""
+
+    mark: bytes
+    key_id: str
+    erased_at: str
+    """ISO-8601."""
+
+
+def all_marks(connection: Connection) -> list[Mark]:
+    """Every mark, the oldest first."""
+    of = erased_numbers.c
+    found = connection.execute(select(of.mark, of.key_id, of.erased_at).order_by(of.erased_at, of.mark))
+    return [Mark(bytes(row.mark), row.key_id, row.erased_at.isoformat()) for row in found]
+
+
+def written(marks: Iterable[Mark]) -> Iterator[str]:
+    """Marks as lines of a file, each a JSON object."""
+    for each in marks:
+        yield json.dumps({"mark": each.mark.hex(), "key_id": each.key_id, "erased_at": each.erased_at}) + "\n"
+
+
+def read(content: bytes) -> list[Mark]:
+    """The marks of such a file.
+
+    Raises:
+        MarksFileError: naming the first line that is none.
+    """
+    return [_read_line(line, nth) for nth, line in enumerate(content.splitlines(), 1) if line.strip()]
+
+
+def _read_line(line: bytes, nth: int) -> Mark:
+    try:
+        found: dict[str, Any] = json.loads(line)
+        mark = Mark(bytes.fromhex(found["mark"]), str(found["key_id"]), str(found["erased_at"]))
+    except (ValueError, TypeError, KeyError):
+        mark = None
+    if mark is None or len(mark.mark) != _MARK_BYTES:
+        raise MarksFileError(f"line {nth} is no mark: give the file that `pipeline subject marks` wrote, whole")
+    return mark
+
+
+def load(connection: Connection, marks: Iterable[Mark], key: ErasureKey) -> int:
+    """Enter marks that are not there, in a transaction of its own; returns how many.
+
+    Raises:
+        ErasureKeyError: they were made with another key.
+    """
+    lock_marks(connection)
+    added = 0
+    for each in marks:
+        key.check(each.key_id)
+        row = insert(erased_numbers).values(mark=each.mark, key_id=each.key_id, erased_at=each.erased_at)
+        added += connection.execute(row.on_conflict_do_nothing()).rowcount
+    return added
+
+
+def marked_numbers(connection: Connection, key: ErasureKey, region: str) -> list[str]:
+    """The numbers in the database that were erased once: every call is looked at, and all that may quote a number.
+
+    Args:
+        connection: the database.
+        key: of the marks.
+        region: where national numbers belong.
+    """
+    marks = {each.mark for each in all_marks(connection)}
+    numbers = set[str]()
+    for some in _texts(connection):
+        for number in {found for value in some for found in numbers_in(value, region)} - numbers:
+            if key.mark(number) in marks:
+                numbers.add(number)
+    return sorted(numbers)
+
+
+def _texts(connection: Connection) -> Iterator[list[str]]:
+    """All texts that may hold a number, some at a time."""
+    of = calls.c
+    yield from _scalars(connection, select(of.client_number).where(of.client_number_is_e164).distinct())
+    yield from _scalars(connection, select(inbox.c.raw).where(inbox.c.record_id.in_(_REFUSED)))
+    for name in (*SWEPT, *DROPPED, "edits", "conflicts", "revisions"):
+        columns = SWEPT.get(name) or ((DROPPED[name],) if name in DROPPED else _WHOLE[name])
+        for column in columns:
+            yield from _scalars(connection, select(metadata.tables[name].columns[column]))
+
+
+_REFUSED: Final = select(failures.c.record_id).where(failures.c.step == "normalize")
+_WHOLE: Final = {"edits": ("raw",), "conflicts": ("content",), "revisions": ("replaced",)}
+
+
+def _scalars(connection: Connection, query: Any) -> Iterator[list[str]]:
+    for some in connection.execution_options(yield_per=ROWS_AT_ONCE).scalars(query).partitions():
+        yield [_text(each) for each in some if each is not None]
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else json.dumps(value, default=str)
