@@ -45,6 +45,33 @@ FORMS = re.compile(
 _HEX = re.compile(rb"\\\\x([0-9a-f]*)")
 
 
+SCATTER = """
+INSERT INTO actions (who, action, detail) VALUES ('ann', 'looked', :detail);
+INSERT INTO access_log (who, via, action, reason, detail) VALUES ('ann', 'api', 'search', :said, :detail);
+INSERT INTO bulk_actions (action, wanted, who, reason, total, ended_at)
+VALUES ('retry', :detail, 'ann', :said, 0, now());
+INSERT INTO stops (source, kind, reason) VALUES ('other', 'fuse', :said);
+INSERT INTO findings (source, campaign_ref, kind, calls, since, found_at, evidence)
+VALUES ('enigma', 'c', 'missing', 1, now(), now(), :detail);
+INSERT INTO missing_calls (source, call_ref, campaign_ref, contact_ref, dialed_at, state, found_at, reason, evidence)
+VALUES ('enigma', '99', 'c', 'person_5', now(), 'found', now(), :said, '{"contact": "person_5"}');
+INSERT INTO contact_looks (source, contact_ref, campaign_ref, dial_attempts) VALUES ('enigma', 'person_5', 'c', 3);
+INSERT INTO subscribers (name, token, sink, settings, sources, campaigns, kinds, shape, ordering, state, position,
+                         place, last_error, created_by)
+VALUES ('crm', gen_random_uuid(), 'redis-list', '{}', '{*}', '{*}', '{*}', 'raw', 'none', 'paused', 0, 0, :said, 'ann');
+INSERT INTO feed_refusals (subscriber, position, place, event_id, kind, source, call_ref, reason, answer, request)
+VALUES ('crm', 1, 0, gen_random_uuid(), 'call.received', 'enigma', '7000000', :said, :said, :said);
+INSERT INTO missing_lines (provider, file_id, line, run_id, number, dialed_at, seconds, state, found_at)
+VALUES ('acme', 1, 1, 1, '+27831234567', now(), 1, 'found', now());
+INSERT INTO provider_lines (file_id, line, number, started_at, seconds, amount, currency, raw)
+VALUES (1, 1, '+27831234567', now(), 1, 0.5, 'ZAR', '083 123 4567;1;0.5');
+INSERT INTO provider_bad_lines VALUES (1, 2, '0831234567;x', 'must be a number, got 0831234567');
+INSERT INTO provider_skipped_lines VALUES (1, 3, 'total of 0831234567', 'a total');
+INSERT INTO reconcile_items (run_id, item, item_class, cause) VALUES (1, 1, 'unread', :said);
+INSERT INTO ported_numbers VALUES ('27831234567', 'Blue', now(), NULL);
+INSERT INTO holds (number, because, held_by, released_at) VALUES ('+27831234567', :said, 'ann', now())"""
+
+
 class Person(NamedTuple):
     """A number with all that can hang on one."""
 
@@ -142,34 +169,9 @@ def scatter(engine):
         id=rows(engine, "SELECT record_id FROM failures WHERE class = 'data' ORDER BY 1 LIMIT 1")[0][0],
         raw=make_record(call_ref=CALL_REFS + 900_000, number="0831234567", call_time=-2),
     )
-    detail = json.dumps({"number": "0831234567", "since": None})
-    for sql in (
-        "INSERT INTO actions (who, action, detail) VALUES ('ann', 'looked', :detail)",
-        "INSERT INTO access_log (who, via, action, reason, detail) VALUES ('ann', 'api', 'search', :said, :detail)",
-        "INSERT INTO bulk_actions (action, wanted, who, reason, total) VALUES ('retry', :detail, 'ann', :said, 0)",
-        "INSERT INTO stops (source, kind, reason) VALUES ('other', 'fuse', :said)",
-        "INSERT INTO findings (source, campaign_ref, kind, calls, since, found_at, evidence) "
-        "VALUES ('enigma', 'c', 'missing', 1, now(), now(), :detail)",
-        "INSERT INTO missing_calls (source, call_ref, campaign_ref, contact_ref, dialed_at, state, found_at, reason, "
-        "  evidence) VALUES ('enigma', '99', 'c', 'person_2', now(), 'found', now(), :said, '{\"contact\": \"person_2\"}')",
-        "INSERT INTO contact_looks (source, contact_ref, campaign_ref, dial_attempts) "
-        "VALUES ('enigma', 'person_2', 'c', 3)",
-        "INSERT INTO subscribers (name, token, sink, settings, sources, campaigns, kinds, shape, ordering, state, position, "
-        "  place, last_error, created_by) VALUES ('crm', gen_random_uuid(), 'redis-list', '{}', '{*}', '{*}', '{*}', 'raw', "
-        "  'none', 'paused', 0, 0, :said, 'ann')",
-        "INSERT INTO feed_refusals (subscriber, position, place, event_id, kind, source, call_ref, reason, answer, request) "
-        "VALUES ('crm', 1, 0, gen_random_uuid(), 'call.received', 'enigma', '7000000', :said, :said, :said)",
-        "INSERT INTO missing_lines (provider, file_id, line, run_id, number, dialed_at, seconds, state, found_at) "
-        "VALUES ('acme', 1, 1, 1, '+27831234567', now(), 1, 'found', now())",
-        "INSERT INTO provider_lines (file_id, line, number, started_at, seconds, amount, currency, raw) "
-        "VALUES (1, 1, '+27831234567', now(), 1, 0.5, 'ZAR', '083 123 4567;1;0.5')",
-        "INSERT INTO provider_bad_lines VALUES (1, 2, '0831234567;x', 'must be a number, got ''0831234567''')",
-        "INSERT INTO provider_skipped_lines VALUES (1, 3, 'total of 0831234567', 'a total')",
-        "INSERT INTO reconcile_items (run_id, item, item_class, cause) VALUES (1, 1, 'unread', :said)",
-        "INSERT INTO ported_numbers VALUES ('27831234567', 'Blue', now(), NULL)",
-        "INSERT INTO holds (number, because, held_by, released_at) VALUES ('+27831234567', :said, 'ann', now())",
-    ):
-        run(engine, sql, **{name: value for name, value in (("said", said), ("detail", detail)) if f":{name}" in sql})
+    values = {"said": said, "detail": json.dumps({"number": "0831234567", "since": None})}
+    for sql in SCATTER.split(";\n"):
+        run(engine, sql, **{name: value for name, value in values.items() if f":{name}" in sql})
 
 
 def dump(engine):
@@ -189,7 +191,7 @@ def nowhere(person):
     """What is left of the number in the database and the store."""
     whole = dump(person.engine)
     left = [whole[max(0, each.start() - 80) : each.end() + 20] for each in FORMS.finditer(whole)]
-    left += [each for each in (b"person_2", b"person_4") if each + b'"' in whole or each + b"\t" in whole]
+    left += [each for each in (b"person_2", b"person_5") if each + b'"' in whole or each + b"\t" in whole]
     # The call that was accepted as another number's is theirs.
     return left + [path for path in person.folder.rglob("*.wav") if path.stem != str(CALL_REFS + 3)]
 

@@ -47,8 +47,7 @@ def test_a_copy_of_before_is_put_right(person, engine):
 @pytest.mark.parametrize(
     "sql",
     [
-        "INSERT INTO provider_lines (file_id, line, number, started_at, seconds, amount, currency, raw) "
-        "VALUES (2, 1, '+27831234567', now(), 1, 0.5, 'ZAR', '083 123 4567;1;0.5')",
+        "INSERT INTO provider_skipped_lines VALUES (2, 1, '083 123 4567;1;0.5', 'a total')",
         "INSERT INTO ported_numbers VALUES ('27831234567', 'Blue', '2020-01-01', NULL)",
         "INSERT INTO actions (who, action, detail) VALUES ('ann', 'x', '{\"reason\": \"(083) 123-4567\"}')",
     ],
@@ -66,9 +65,9 @@ def test_what_a_file_or_a_person_brings_back_is_found(person, engine, sql):
 
 def test_marks_of_another_key_are_refused(engine):
     """They would be known by nobody."""
+    marks = read(f'{{"mark": "{"0" * 64}", "key_id": "{KEY.id}", "erased_at": "2026-11-01"}}'.encode())
     with engine.begin() as connection, pytest.raises(ErasureKeyError, match="not the key"):
-        line = f'{{"mark": "{"0" * 64}", "key_id": "{KEY.id}", "erased_at": "2026-11-01"}}'
-        load(connection, read(line.encode()), ErasureKey(SECRET + "x"))
+        load(connection, marks, ErasureKey(SECRET + "x"))
     assert rows(engine, "SELECT count(*) FROM erased_numbers") == [(0,)]
 
 
