@@ -45,6 +45,11 @@ def all_marks(connection: Connection) -> list[Mark]:
     return [Mark(bytes(row.mark), row.key_id, row.erased_at.isoformat()) for row in found]
 
 
+def key_of_marks(connection: Connection) -> str | None:
+    """The id of the key that all numbers were erased with; None: none was."""
+    return connection.scalar(select(erased_numbers.c.key_id).limit(1))
+
+
 def written(marks: Iterable[Mark]) -> Iterator[str]:
     """Marks as lines of a file, each a JSON object."""
     for each in marks:

@@ -41,6 +41,7 @@ PROVIDER_FILES = "tests/integration/accounts/test_load.py"
 RECONCILED = "tests/integration/accounts/test_runs.py"
 MATCHED = "tests/unit/accounts/test_matching.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
+ERASURE = "tests/integration/erasure/test_erase.py"
 PROVIDER = "tests/integration/billing/test_provider.py"
 
 MUTANTS = (
@@ -704,5 +705,26 @@ MUTANTS = (
         "found.runner_up_agreeing > RUNNER_UP_AT_MOST * found.agreeing",
         "found.runner_up_agreeing > found.agreeing",
         "tests/unit/accounts/test_offset.py::test_what_is_ambiguous_is_refused",
+    ),
+    Mutant(
+        "a replay brings an erased number back",
+        "pipeline/calls/normalize.py",
+        "    if key_id is None:\n",
+        "    if key_id is not None:\n",
+        f"{ERASURE}::test_the_day_is_replayed",
+    ),
+    Mutant(
+        "what was deleted is not looked for again",
+        "pipeline/recordings/erasing.py",
+        "    if store.size(path) is not None:\n",
+        "    if False:\n",
+        "tests/integration/recordings/test_erasing.py::test_a_file_that_is_there_all_the_same_is_an_error",
+    ),
+    Mutant(
+        "an erased call is known by a hash of its number",
+        "pipeline/erasure/records.py",
+        "    done.hashes[old.content_hash] = new.content_hash\n",
+        "    done.hashes[old.content_hash] = old.content_hash\n",
+        f"{ERASURE}::test_the_day_is_replayed",
     ),
 )
