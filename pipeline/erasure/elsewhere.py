@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select, text, update
 
@@ -13,6 +13,7 @@ from pipeline.batches.rules.steps import Step
 from pipeline.calls.erased import new_name
 from pipeline.database.narrowing import among
 from pipeline.database.tables import conflicts, revisions
+from pipeline.erasure.of_contacts import forget_contacts
 from pipeline.erasure.records import call_without, rename, rewrite_records
 from pipeline.record_ids import batch_of
 
@@ -57,12 +58,13 @@ def erase_elsewhere(connection: Connection, run: Run, record_ids: Sequence[int])
     names = {each: new_name(run.spelled.number) for each in record_ids}
     rewritten = rewrite_records(connection, run, names)
     rename(connection, rewritten.references)
+    replaced = _revisions(connection, run, names, rewritten)
     return Counter(
         inbox=rewritten.records,
         edits=rewritten.edits,
         conflicts=_conflicts(connection, run, names, rewritten),
-        revisions=_revisions(connection, run, names, rewritten),
-    )
+        revisions=len(replaced),
+    ) + forget_contacts(connection, run, replaced)
 
 
 def _conflicts(connection: Connection, run: Run, names: dict[int, str], rewritten: Rewritten) -> int:
@@ -75,12 +77,14 @@ def _conflicts(connection: Connection, run: Run, names: dict[int, str], rewritte
     return changed
 
 
-def _revisions(connection: Connection, run: Run, names: dict[int, str], rewritten: Rewritten) -> int:
-    changed = 0
+def _revisions(connection: Connection, run: Run, names: dict[int, str], rewritten: Rewritten) -> list[dict[str, Any]]:
+    """Versions of calls that are another's by now; returns them as they were."""
+    changed = []
     for row in connection.execute(select(revisions).where(among(revisions.c.record_id, list(names)))).all():
         replaced = call_without(row.replaced, run, names[row.record_id], rewritten, otherwise=b"")
         if replaced != row.replaced:
             hashed = rewritten.hashes.get(bytes(row.replaced_hash), os.urandom(32))
             this = update(revisions).where(revisions.c.record_id == row.record_id)
-            changed += connection.execute(this.values(replaced=replaced, replaced_hash=hashed)).rowcount
+            connection.execute(this.values(replaced=replaced, replaced_hash=hashed))
+            changed.append(row.replaced)
     return changed

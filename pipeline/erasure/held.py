@@ -97,7 +97,11 @@ def _contacts(connection: Connection, call_ids: Sequence[int]) -> list[Mapping[s
         .distinct()
     )
     wanted = connection.execute(keys).all()
-    return _rows(connection, tables.contacts, tuple_(of.contact_ref, of.campaign_ref, of.source).in_(wanted))
+    return _rows(
+        connection,
+        tables.contacts,
+        tuple_(of.contact_ref, of.campaign_ref, of.source).in_([tuple(key) for key in wanted]),
+    )
 
 
 def _rows(connection: Connection, table: Table, *conditions: ColumnElement[bool]) -> list[Mapping[str, Any]]:

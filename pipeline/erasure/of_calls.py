@@ -6,7 +6,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import func, literal, select, text, update
+from sqlalchemy import ARRAY, BigInteger, func, literal, select, text, update
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.batches.progress import lock_steps
@@ -158,7 +158,7 @@ _FORGET_EVENT_IDS: Final = text(
 
 def _tell(connection: Connection, run: Run, call_ids: Sequence[int]) -> None:
     """Say in each call's history that its number was erased, and tell subscribers."""
-    chosen = func.unnest(text("cast(:ids AS bigint[])").bindparams(ids=list(call_ids))).column_valued("record_id")
+    chosen = func.unnest(literal(list(call_ids), ARRAY(BigInteger))).column_valued("record_id")
     detail = literal({"reason": "erased", "erasure": run.id}, JSONB)
     told = telling(run.who, "number erased", chosen, detail).returning(actions.c.record_id, actions.c.id)
     tell(connection, "call.corrected", [(row.record_id, row.id) for row in connection.execute(told)])

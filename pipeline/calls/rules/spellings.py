@@ -19,6 +19,8 @@ _BETWEEN: Final = r"[ \t\u00a0()./-]{0,4}"
 _ANYTHING_BETWEEN: Final = "[^0-9]{0,12}"
 _NO_DIGIT: Final = re.compile("[^0-9]")
 _RUN: Final = re.compile(rf"(?<![0-9])\+?[0-9](?:{_BETWEEN}[0-9]){{5,18}}(?![0-9])")
+_ESCAPED: Final = re.compile(r"\\u00([2-7][0-9a-fA-F])")
+"""As JSON may write what is ASCII."""
 _FEWEST_DIGITS: Final = GONE_DIGITS + 2
 
 
@@ -103,7 +105,7 @@ def numbers_in(text: str, region: str) -> Iterator[str]:
     >>> list(numbers_in('{"number": "082 000 1234", "call_ref": 845}', "ZA"))
     ['+27820001234']
     """
-    for match in _RUN.finditer(text):
+    for match in _RUN.finditer(_ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)):
         number = normalize_number(match[0].strip(), region)
         if number.is_e164:
             yield number.value

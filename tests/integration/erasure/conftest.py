@@ -124,7 +124,7 @@ def make_person(engine, folder, *, calls, recordings):
         make_record(call_ref=CALL_REFS + 900_000, number="083 123 4567", call_time=-1),  # refused
         b'{"oops, 083 123 4567',  # no JSON
         make_record(call_ref=CALL_REFS + 900_001, number="0831234567", ref="", note="+27 83 123 4567"),  # refused
-        make_record(call_ref=CALL_REFS + 3, number="+44 20 7946 0018", call_time=9),  # another's number, to be accepted
+        make_record(call_ref=CALL_REFS + 3, number="071 999 8888", call_time=9),  # another's number, to be accepted
     ]
     walk(engine, receive(engine, *records), key="")
     store_files(engine, store, recordings)

@@ -209,7 +209,7 @@ def test_workers_without_the_key_wait(person):
     for key, said in (("", "not set"), (SECRET + "x", "not the key")):
         with pytest.raises(ErasureKeyError, match=said):
             walk(person.engine, batch, key=key)
-    assert sheet(person.engine).pending == 1
+    assert sheet(person.engine).pending.records == 1
     assert walk(person.engine, batch) == ["done"] * 5
     assert nowhere(person) == []
 
