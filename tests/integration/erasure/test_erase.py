@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -20,6 +23,7 @@ from pipeline.erasure.runs import NamesTheNumberError
 from pipeline.failures.operator import accept
 from pipeline.recordings import operator
 from pipeline.recordings.retention import expire
+from pipeline.sandbox.stack import ROOT
 from tests.factories import make_record
 from tests.integration.contact_rows import by_the_rules, contact_rows
 from tests.integration.erasure.conftest import (
@@ -111,6 +115,38 @@ def test_a_run_that_is_killed_anywhere_is_gone_on_with(engine, tmp_path):
     assert money(engine) == before
     assert proof.counts["calls"] == 60
     assert rows(engine, "SELECT count(*), max(state) FROM erasures") == [(1, "done")]
+
+
+KILLED = """
+import os, signal, sys
+from pipeline.database.engine import make_engine
+from pipeline.erasure.erase import erase
+from pipeline.recordings.file_store import RecordingStore
+from tests.integration.erasure.conftest import KEY, SPELLED
+
+url, store, left = sys.argv[1], RecordingStore(sys.argv[2]), int(sys.argv[3])
+
+def reached(place):
+    global left
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left -= 1
+
+erase(make_engine(url, application="killed"), store, SPELLED, KEY, who="officer", because="x", reached=reached)
+"""
+
+
+def test_a_process_that_is_killed_is_gone_on_with(person):
+    """By SIGKILL: right after it began, with the files just gone, and in the middle of the tables."""
+    before = money(person.engine)
+    url = person.engine.url.render_as_string(hide_password=False)
+    for left in (0, 1, 12):
+        words = [sys.executable, "-c", KILLED, url, person.folder.as_uri(), str(left)]
+        done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    person.erase()
+    assert nowhere(person) == []
+    assert money(person.engine) == before
 
 
 def test_a_name_stays_within_a_call_and_leads_to_no_other(person):
