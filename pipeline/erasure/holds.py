@@ -46,13 +46,12 @@ def hold(connection: Connection, number: str, *, who: str, because: str) -> bool
         because: why, for the record.
     """
     row = insert(holds).values(number=number, held_by=who, because=because)
-    added = connection.execute(
-        row.on_conflict_do_nothing(index_elements=[holds.c.number], index_where=holds.c.released_at.is_(None))
-    ).rowcount
+    once = row.on_conflict_do_nothing(index_elements=[holds.c.number], index_where=holds.c.released_at.is_(None))
+    added = connection.scalar(once.returning(holds.c.id)) is not None
     if added:
         # Which number it is stands in the hold alone.
         record_action(connection, who, "number held", {"reason": because})
-    return bool(added)
+    return added
 
 
 def release(connection: Connection, number: str, *, who: str, because: str) -> bool:

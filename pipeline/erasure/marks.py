@@ -87,7 +87,8 @@ def load(connection: Connection, marks: Iterable[Mark], key: ErasureKey) -> int:
     for each in marks:
         key.check(each.key_id)
         row = insert(erased_numbers).values(mark=each.mark, key_id=each.key_id, erased_at=each.erased_at)
-        added += connection.execute(row.on_conflict_do_nothing()).rowcount
+        once = row.on_conflict_do_nothing().returning(erased_numbers.c.key_id)
+        added += connection.scalar(once) is not None
     return added
 
 
