@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
-from pipeline.calls.rules.erased import check_key
+from pipeline.calls.rules.erasure_key import check_key
 from pipeline.errors import PipelineError
 from pipeline.feed.sinks.base import Ours
 from pipeline.logs.setup import configure_logging, get_logger

@@ -15,7 +15,8 @@ import msgspec
 
 from pipeline.calls.call_rows import RawRecord
 from pipeline.calls.columns import NewCall
-from pipeline.calls.rules.erased import NAME_LETTERS, ErasureKey, name_for
+from pipeline.calls.rules.erased import NAME_LETTERS, name_for
+from pipeline.calls.rules.erasure_key import ErasureKey
 from pipeline.calls.rules.rewriting import rewrite_record
 from pipeline.calls.rules.spellings import numbers_in, spell
 from pipeline.database.engine import execute

@@ -16,7 +16,7 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from pipeline.calls.rules.erased import ErasureKey
+    from pipeline.calls.rules.erasure_key import ErasureKey
     from pipeline.calls.rules.spellings import Spelled
     from pipeline.erasure.runs import Proof
 
@@ -27,7 +27,8 @@ def marks(
     output: Annotated[Path, typer.Option(help="The file to write; one that is there is written anew.")],
 ) -> None:
     """Write the marks of all numbers that were erased to a file, to be kept outside the database and its backups."""
-    from pipeline.erasure.marks import all_marks, written  # noqa: PLC0415 - no other command needs it
+    from pipeline.erasure.marks import all_marks  # noqa: PLC0415 - no other command needs it
+    from pipeline.erasure.rules.marks_file import written  # noqa: PLC0415 - no other command needs it
 
     with database() as engine, engine.connect() as connection:
         found = all_marks(connection)
@@ -56,8 +57,9 @@ def reapply(
     from pipeline.calls.rules.spellings import spell  # noqa: PLC0415 - the library of numbers loads slowly
     from pipeline.erasure import marks as rows  # noqa: PLC0415
     from pipeline.erasure.erase import HeldError  # noqa: PLC0415
+    from pipeline.erasure.rules.marks_file import read  # noqa: PLC0415
 
-    given = rows.read(read_file(file)) if file is not None else []
+    given = read(read_file(file)) if file is not None else []
     settings, key = current_settings(), _key()
     held = erased = 0
     with database() as engine:
@@ -101,6 +103,6 @@ def erase_one(engine: Engine, spelled: Spelled, *, who: str, because: str) -> Pr
 
 
 def _key() -> ErasureKey:
-    from pipeline.calls.rules.erased import ErasureKey  # noqa: PLC0415
+    from pipeline.calls.rules.erasure_key import ErasureKey  # noqa: PLC0415
 
     return ErasureKey(current_settings().erasure_key.get_secret_value())

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import pipeline
 from pipeline.batches.sources import known_sources
 from pipeline.billing.tariff_rows import zones_in_force
-from pipeline.calls.rules.erased import ErasureKey
+from pipeline.calls.rules.erasure_key import ErasureKey
 from pipeline.completeness.findings import open_findings
 from pipeline.completeness.missing_lines import open_lines
 from pipeline.completeness.witnesses import heard

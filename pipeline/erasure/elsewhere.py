@@ -14,7 +14,8 @@ from pipeline.calls.erased import new_name
 from pipeline.database.narrowing import among
 from pipeline.database.tables import conflicts, revisions
 from pipeline.erasure.of_contacts import forget_contacts
-from pipeline.erasure.records import call_without, rename, rewrite_records
+from pipeline.erasure.records import call_without, rewrite_records
+from pipeline.erasure.references import rename
 from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:

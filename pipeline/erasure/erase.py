@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from pipeline.calls.rules.erased import ErasureKey
+    from pipeline.calls.rules.erasure_key import ErasureKey
     from pipeline.calls.rules.spellings import Spelled
     from pipeline.erasure.runs import Proof, Run
     from pipeline.recordings.file_store import RecordingStore

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import or_, select, tuple_
 
 from pipeline.calls.erased import new_name
-from pipeline.calls.rules.rewriting import CONTACT, rewrite_record
+from pipeline.calls.rules.rewriting import rewrite_record
+from pipeline.calls.rules.rewriting_values import CONTACT
 from pipeline.database import tables
 from pipeline.database.narrowing import among
 from pipeline.erasure.elsewhere import ids_elsewhere
@@ -47,7 +48,7 @@ def held_of(connection: Connection, spelled: Spelled) -> dict[str, list[dict[str
         found[name] = _rows(connection, table, among(table.c.call_id, call_ids))
     found |= _of_records(connection, spelled, record_ids)
     for name in TABLES:
-        rows = [row._mapping for row in rows_with(connection, spelled, name) if holds(row, spelled, name)]  # noqa: SLF001
+        rows = [row._asdict() for row in rows_with(connection, spelled, name) if holds(row, spelled, name)]
         found[name] = [*found.get(name, []), *rows]
     return {name: [_plain(row) for row in rows] for name, rows in found.items() if rows}
 
@@ -108,7 +109,7 @@ def _rows(connection: Connection, table: Table, *conditions: ColumnElement[bool]
     found: Iterable[Row[Any]] = connection.execute(
         select(table).where(or_(*conditions)).order_by(*table.primary_key)
     ).all()
-    return [row._mapping for row in found]  # noqa: SLF001 - what SQLAlchemy calls it, for anybody
+    return [row._asdict() for row in found]
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,39 +3,27 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.calls.rules.spellings import numbers_in
+from pipeline.database.engine import wait_for_locks
 from pipeline.database.tables import calls, erased_numbers, failures, inbox, metadata
+from pipeline.erasure.rules.marks_file import Mark
 from pipeline.erasure.rules.places import DROPPED, SWEPT
-from pipeline.erasure.runs import lock_marks
-from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from sqlalchemy import Connection
 
-    from pipeline.calls.rules.erased import ErasureKey
+    from pipeline.calls.rules.erasure_key import ErasureKey
 
 ROWS_AT_ONCE: Final = 5_000
-_MARK_BYTES: Final = 32
-
-
-class MarksFileError(PipelineError):
-    """A file holds no marks."""
-
-
-class Mark(NamedTuple):
-    """What stands for a number that was erased."""
-
-    mark: bytes
-    key_id: str
-    erased_at: str
-    """ISO-8601."""
+LOCK_SECONDS: Final = 10.0
+"""How long reading steps are waited for; meanwhile new ones wait behind."""
 
 
 def all_marks(connection: Connection) -> list[Mark]:
@@ -50,30 +38,10 @@ def key_of_marks(connection: Connection) -> str | None:
     return connection.scalar(select(erased_numbers.c.key_id).limit(1))
 
 
-def written(marks: Iterable[Mark]) -> Iterator[str]:
-    """Marks as lines of a file, each a JSON object."""
-    for each in marks:
-        yield json.dumps({"mark": each.mark.hex(), "key_id": each.key_id, "erased_at": each.erased_at}) + "\n"
-
-
-def read(content: bytes) -> list[Mark]:
-    """The marks of such a file.
-
-    Raises:
-        MarksFileError: naming the first line that is none.
-    """
-    return [_read_line(line, nth) for nth, line in enumerate(content.splitlines(), 1) if line.strip()]
-
-
-def _read_line(line: bytes, nth: int) -> Mark:
-    try:
-        found: dict[str, Any] = json.loads(line)
-        mark = Mark(bytes.fromhex(found["mark"]), str(found["key_id"]), str(found["erased_at"]))
-    except (ValueError, TypeError, KeyError):
-        mark = None
-    if mark is None or len(mark.mark) != _MARK_BYTES:
-        raise MarksFileError(f"line {nth} is no mark: give the file that `pipeline subject marks` wrote, whole")
-    return mark
+def lock_marks(connection: Connection) -> None:
+    """Wait for all steps that have read records, and have new ones wait until this transaction has ended."""
+    wait_for_locks(connection, LOCK_SECONDS)
+    connection.execute(text("LOCK TABLE erased_numbers IN ACCESS EXCLUSIVE MODE"))
 
 
 def load(connection: Connection, marks: Iterable[Mark], key: ErasureKey) -> int:

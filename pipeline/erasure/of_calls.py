@@ -17,7 +17,8 @@ from pipeline.database.feed_log import tell
 from pipeline.database.narrowing import among
 from pipeline.database.tables import actions, calls, duplicates, revisions, uncharged
 from pipeline.erasure.of_contacts import forget_contacts
-from pipeline.erasure.records import call_without, rename, rewrite_records
+from pipeline.erasure.records import call_without, rewrite_records
+from pipeline.erasure.references import rename
 from pipeline.record_ids import batch_of
 from pipeline.recordings.erasing import erase_recordings
 
@@ -120,7 +121,7 @@ def _rewrite_calls(
     connection: Connection, run: Run, found: Found, names: Mapping[int, str], rewritten: Rewritten
 ) -> None:
     for row in found.calls:
-        old = dict(row._mapping)  # noqa: SLF001 - what SQLAlchemy calls it, for anybody
+        old = row._asdict()
         new = call_without(old, run, names[row.id], rewritten, otherwise=os.urandom(_HASH_BYTES))
         connection.execute(
             update(calls)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import delete, exists, select, tuple_, update
 
 from pipeline.calls.erased import new_name
-from pipeline.calls.rules.rewriting import CONTACT, rewrite_json
+from pipeline.calls.rules.rewriting_values import CONTACT, rewrite_json
 from pipeline.contacts.rows import recount_keys
 from pipeline.database.tables import calls, contact_looks, missing_calls
 
@@ -28,7 +28,7 @@ def forget_contacts(connection: Connection, run: Run, named: Iterable[Any]) -> C
         run: the erasure.
         named: the calls as they were: rows, or copies of them.
     """
-    as_they_were = [each if isinstance(each, dict) else each._mapping for each in named]  # noqa: SLF001
+    as_they_were = [each if isinstance(each, dict) else each._asdict() for each in named]
     keys = sorted({_key(each) for each in as_they_were if each[CONTACT] is not None})
     if not keys:
         return Counter()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import text
-
 from pipeline.calls.rules.cdr import key_in
-from pipeline.calls.rules.rewriting import rewrite_call, rewrite_record
+from pipeline.calls.rules.rewriting import rewrite_record
+from pipeline.calls.rules.rewriting_values import rewrite_call
 from pipeline.database.engine import execute
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from sqlalchemy import Connection
 
@@ -104,22 +103,3 @@ def call_without(
         case bytes() as old:
             new["content_hash"] = rewritten.hashes.get(old, otherwise)
     return new
-
-
-# SQL: one statement a table; nearly always there is nothing to do.
-_RENAMED = {
-    table: text(
-        f"UPDATE {table} SET call_ref = renamed.new "
-        "FROM unnest(cast(:olds AS text[]), cast(:news AS text[])) AS renamed (old, new) "
-        f"WHERE {table}.call_ref = renamed.old"
-    )
-    for table in ("recordings", "failures", "feed_refusals", "replay_refusals", "access_log")
-}
-
-
-def rename(connection: Connection, references: Mapping[str, str]) -> None:
-    """Have all that names a call whose reference was made of its record name it by the new one."""
-    if references:
-        values: dict[str, Sequence[str]] = {"olds": list(references), "news": list(references.values())}
-        for statement in _RENAMED.values():
-            connection.execute(statement, values)

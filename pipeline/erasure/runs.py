@@ -8,8 +8,8 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.database.audit import record_action
-from pipeline.database.engine import wait_for_locks
 from pipeline.database.tables import erased_numbers, erasures
+from pipeline.erasure.marks import key_of_marks, lock_marks
 from pipeline.errors import PipelineError
 
 if TYPE_CHECKING:
@@ -18,11 +18,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pipeline.calls.rules.erased import ErasureKey
+    from pipeline.calls.rules.erasure_key import ErasureKey
     from pipeline.calls.rules.spellings import Spelled
-
-LOCK_SECONDS = 10.0
-"""How long reading steps are waited for; meanwhile new ones wait behind."""
 
 
 class NamesTheNumberError(PipelineError):
@@ -51,12 +48,6 @@ class Proof(NamedTuple):
     counts: dict[str, int]
 
 
-def lock_marks(connection: Connection) -> None:
-    """Wait for all steps that have read records, and have new ones wait until this transaction has ended."""
-    wait_for_locks(connection, LOCK_SECONDS)
-    connection.execute(text("LOCK TABLE erased_numbers IN ACCESS EXCLUSIVE MODE"))
-
-
 def begin(connection: Connection, spelled: Spelled, key: ErasureKey, *, who: str, because: str) -> Run:
     """Mark a number, and begin its erasure or go on with the one that was interrupted.
 
@@ -77,7 +68,7 @@ def begin(connection: Connection, spelled: Spelled, key: ErasureKey, *, who: str
     if spelled.is_in(because) or spelled.is_in(who):
         raise NamesTheNumberError("the reason, and who does it, are kept: say them without the number")
     lock_marks(connection)
-    other = connection.scalar(select(erased_numbers.c.key_id).limit(1))
+    other = key_of_marks(connection)
     if other is not None:
         key.check(other)
     mark = key.mark(spelled.number)

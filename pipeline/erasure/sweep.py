@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Column, LargeBinary, Text, cast, delete, func, or_, select, tuple_, update
 
 from pipeline.calls.erased import new_name
-from pipeline.calls.rules.rewriting import rewrite_json
+from pipeline.calls.rules.rewriting_values import rewrite_json
 from pipeline.database.tables import metadata
 from pipeline.erasure.rules.places import DROPPED, SWEPT
 

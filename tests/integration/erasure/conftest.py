@@ -20,7 +20,7 @@ from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import rerate
 from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls.normalize import normalize
-from pipeline.calls.rules.erased import ErasureKey
+from pipeline.calls.rules.erasure_key import ErasureKey
 from pipeline.calls.rules.spellings import spell
 from pipeline.erasure.erase import erase
 from pipeline.failures.operator import accept

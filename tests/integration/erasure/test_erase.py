@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import compare
 from pipeline.billing.tariff_cache import TariffCache
-from pipeline.calls.rules.erased import ErasureKey, ErasureKeyError
+from pipeline.calls.rules.erasure_key import ErasureKey, ErasureKeyError
 from pipeline.erasure import erase as erasing
 from pipeline.erasure import holds
 from pipeline.erasure.erase import DownloadingError, ElsewhereError, HeldError, erase

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.calls.rules.erased import ErasureKey, ErasureKeyError
-from pipeline.erasure.marks import MarksFileError, all_marks, load, marked_numbers, read, written
+from pipeline.calls.rules.erasure_key import ErasureKey, ErasureKeyError
+from pipeline.erasure.marks import all_marks, load, marked_numbers
+from pipeline.erasure.rules.marks_file import MarksFileError, read, written
 from tests.integration.erasure.conftest import KEY, NUMBER, SECRET, nowhere, run
 from tests.integration.flow import rows
 

@@ -6,7 +6,8 @@ import pickle
 
 import pytest
 
-from pipeline.calls.rules.erased import ErasureKey, ErasureKeyError, kept_digits, name_for
+from pipeline.calls.rules.erased import kept_digits, name_for
+from pipeline.calls.rules.erasure_key import ErasureKey, ErasureKeyError
 
 SECRET = "correct-horse-battery-staple-12345"
 NUMBER = "+27820001234"

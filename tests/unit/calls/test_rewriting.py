@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.calls.rules.rewriting import rewrite_call, rewrite_json, rewrite_record
+from pipeline.calls.rules.rewriting import rewrite_record
+from pipeline.calls.rules.rewriting_values import rewrite_call, rewrite_json
 from pipeline.calls.rules.spellings import NoNumberError, numbers_in, spell
 from tests.factories import make_record
 

@@ -7,7 +7,8 @@ from sqlalchemy import ARRAY, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from pipeline.database.tables import metadata
-from pipeline.erasure.rules.places import DROPPED, HELD_BY_NONE, KEYED, NONE_IN, SWEPT, decided
+from pipeline.erasure.rules.decided import HELD_BY_NONE, NONE_IN, decided
+from pipeline.erasure.rules.places import DROPPED, KEYED, SWEPT
 
 
 def _holds_text(column):
