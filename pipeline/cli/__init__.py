@@ -27,6 +27,7 @@ from pipeline.cli import (
     recordings,
     report,
     stops,
+    subject,
     subscriber,
     tariffs,
     token,
@@ -127,6 +128,7 @@ app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")
+app.add_typer(subject.app, name="subject")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(tariffs.app, name="tariff")
 app.add_typer(token.app, name="token")

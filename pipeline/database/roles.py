@@ -103,11 +103,12 @@ ROLES = {
             **_SIGN,
         },
         # Both look for somebody who has asked for it.
-        # The last looks whether the call was pulled.
+        # The third looks whether the call was pulled, the last whether there is no call yet and a number was erased.
         functions=(
             "accept_conflict_in_bulk(bigint, bigint)",
             "edit_in_bulk(bigint, bigint, bytea)",
             "replace_pulled(bigint, jsonb)",
+            "redact_records(bigint[], integer[], bytea[])",
         ),
         sequences=("failures_id_seq",),
         waits_for_steps=True,
@@ -150,6 +151,7 @@ FUNCTIONS = (
     "accept_conflict_in_bulk(bigint, bigint)",
     "edit_in_bulk(bigint, bigint, bytea)",
     "replace_pulled(bigint, jsonb)",
+    "redact_records(bigint[], integer[], bytea[])",
     "reverse_charge_of_conflict(bigint, bigint, text)",
 )
 """What acts with the owner's rights. The last is of a version before, and nobody's any more."""

@@ -949,6 +949,48 @@ archive_parts = Table(
     Index("archive_parts_day_idx", "source", "day", unique=True, postgresql_where=text("replaced_at IS NULL")),
 )
 
+# Numbers that were erased, each as a mark that only a key outside the database can make of it: by it a record that
+# comes again is known.
+erased_numbers = Table(
+    "erased_numbers",
+    metadata,
+    Column("mark", LargeBinary, primary_key=True),
+    # Of all the same: which key made them.
+    Column("key_id", Text, nullable=False),
+    Column("erased_at", AWARE, nullable=False, server_default=NOW),
+)
+
+# That a number was erased, who did it and why, and how much it was; nothing that leads back to it once it is done.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("state", Text, one_of("state", "underway", "done"), nullable=False),
+    # While it is under way: by it the run is found again when the number is given once more.
+    Column("mark", LargeBinary, CheckConstraint("(state = 'underway') = (mark IS NOT NULL)", name="mark"), unique=True),
+    Column("who", Text, nullable=False),
+    Column("because", Text, nullable=False),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+    Column("ended_at", AWARE),
+    # What was rewritten or deleted, by place.
+    Column("counts", JSONB, nullable=False, server_default=text("'{}'")),
+)
+
+# Numbers, E.164, that are not to be erased, and whose recordings retention leaves alone.
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("number", Text, nullable=False),
+    Column("because", Text, nullable=False),
+    Column("held_at", AWARE, nullable=False, server_default=NOW),
+    Column("held_by", Text, nullable=False),
+    Column("released_at", AWARE),
+    Column("released_by", Text),
+    Column("released_because", Text),
+    Index("holds_standing_idx", "number", unique=True, postgresql_where=text("released_at IS NULL")),
+)
+
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.
 heartbeats = Table(
     "heartbeats",

@@ -152,7 +152,8 @@ class Stack:
 
 
 OWN_PREFIXES = (
-    *("ENIGMA_", "CELERY_", "DATABASE_URL", "RECORDINGS_", "ARCHIVE_", "PIPELINE_", "FEED_", "FLOWER_", "HONCHO_"),
+    *("ENIGMA_", "CELERY_", "DATABASE_URL", "RECORDINGS_", "ARCHIVE_", "PIPELINE_", "FEED_", "ERASURE_"),
+    *("FLOWER_", "HONCHO_"),
 )
 """Settings a test must not inherit from whoever runs it."""
 

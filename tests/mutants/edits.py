@@ -41,6 +41,7 @@ PROVIDER_FILES = "tests/integration/accounts/test_load.py"
 RECONCILED = "tests/integration/accounts/test_runs.py"
 MATCHED = "tests/unit/accounts/test_matching.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
+ERASURE = "tests/integration/erasure/test_erase.py"
 PROVIDER = "tests/integration/billing/test_provider.py"
 ARCHIVED = "tests/integration/archive/test_run.py"
 RESTORED = "tests/integration/archive/test_restore.py"
@@ -755,5 +756,26 @@ MUTANTS = (
         "            if differing:\n",
         "            if differing and not manifest.parts:\n",
         f"{RESTORED}::TestRestoring::test_what_differs_is_refused_and_nothing_is_changed",
+    ),
+    Mutant(
+        "a replay brings an erased number back",
+        "pipeline/calls/normalize.py",
+        "    if key_id is None:\n",
+        "    if key_id is not None:\n",
+        f"{ERASURE}::test_the_day_is_replayed",
+    ),
+    Mutant(
+        "what was deleted is not looked for again",
+        "pipeline/recordings/erasing.py",
+        "    if store.size(path) is not None:\n",
+        "    if False:\n",
+        "tests/integration/recordings/test_erasing.py::test_a_file_that_is_there_all_the_same_is_an_error",
+    ),
+    Mutant(
+        "an erased call is known by a hash of its number",
+        "pipeline/erasure/records.py",
+        "    done.hashes[old.content_hash] = new.content_hash\n",
+        "    done.hashes[old.content_hash] = old.content_hash\n",
+        f"{ERASURE}::test_the_day_is_replayed",
     ),
 )

@@ -66,6 +66,9 @@ WRITERS = {
     "reconcile_runs": {"accounts"},
     "reconcile_items": {"accounts"},
     "archive_parts": {"archive"},
+    "erased_numbers": {"erasure"},
+    "erasures": {"erasure"},
+    "holds": {"erasure"},
     "heartbeats": {"monitoring"},
     "actions": {"database"},  # pipeline/database/audit.py, for all
     "bulk_actions": {"failures"},
@@ -144,6 +147,9 @@ READERS = {
     "reconcile_runs": {"accounts"},
     "reconcile_items": {"accounts"},
     "archive_parts": {"archive"},
+    "erased_numbers": {"calls"},  # whose record comes again is told at normalize
+    "erasures": set(),
+    "holds": {"recordings"},
     "heartbeats": {"monitoring"},
     "actions": {"database", "failures"},
     "bulk_actions": {"failures"},
@@ -158,7 +164,10 @@ READERS = {
 }
 """The rooms that read each table; those in ``READS_ALL`` besides."""
 
-READS_ALL = {"balance", "database", "lookup", "monitoring"}
+READS_ALL = {"balance", "database", "erasure", "lookup", "monitoring"}
+
+REWRITES_ALL = {"erasure"}
+"""A number may be anywhere; pipeline/erasure/rules/places.py says where, and what is taken out of it there."""
 
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE|DELETE FROM|TRUNCATE|COPY)\s+(?:ONLY\s+)?(\w+)")
 NAMES = re.compile(r"\b(?:FROM|JOIN|USING|UPDATE|INTO)\s+(?:ONLY\s+)?(\w+)")
@@ -218,7 +227,7 @@ def test_every_table_has_rooms_that_write_and_read_it():
 def test_a_room_keeps_to_its_tables(use):
     """SQL hides what imports would show."""
     if use.writes:
-        assert use.room in WRITERS[use.table]
+        assert use.room in WRITERS[use.table] | REWRITES_ALL
     else:
         assert use.room in READERS[use.table] | WRITERS[use.table] | READS_ALL
 

@@ -34,6 +34,7 @@ OWN_SAMPLES = {
     "source": "enigma",
     "sink": "redis-list",
     "mapping": str(EXAMPLES / "acme.toml"),
+    "number": "+27831234567",
 }
 BESIDES = {
     "pipeline explain": ["1"],
@@ -78,6 +79,7 @@ def words(name: str, folder: Path) -> list[str]:
     return found + [each.replace("{file}", str(file)) for each in BESIDES.get(name, [])]
 
 
+KEY = {"ERASURE_KEY": "correct-horse-battery-staple-12345"}
 AWAY = "postgresql+psycopg://postgres@127.0.0.1:1/none"
 
 
@@ -86,7 +88,7 @@ def run(tmp_path):
     """Runs a command with what it must be given; in this process where that can be."""
 
     def run(name, *more, **settings):
-        env = {**os.environ, "DATABASE_URL": AWAY, "RECORDINGS_URL": tmp_path.as_uri(), **settings}
+        env = {**os.environ, "DATABASE_URL": AWAY, "RECORDINGS_URL": tmp_path.as_uri(), **KEY, **settings}
         env.setdefault("ARCHIVE_URL", (tmp_path / "archive").as_uri())
         run_it = warm().pipeline if name.split()[1] in NEEDS_A_PROCESS else call
         return run_it(*words(name, tmp_path), *more, env=env)
