@@ -40,6 +40,7 @@ class StateCollector:
         self._kept: dict[str, list[Reading]] = {}
         self._next: dict[str, float] = {}
         self._failed = dict.fromkeys((query.name for query in QUERIES), 0)
+        self._beside: dict[str, threading.Thread] = {}
 
     def collect(self) -> Iterator[Any]:
         """Every gauge, as Prometheus' library asks for them."""
@@ -61,27 +62,35 @@ class StateCollector:
                 failed.add_metric((name,), count)
             yield failed
 
+    def wait(self) -> None:
+        """Until nothing is being read any more, for whoever is about to close the engine."""
+        for thread in list(self._beside.values()):
+            thread.join()
+
     def _readings(self, query: GaugeQuery) -> list[Reading]:
         began = self._clock()
         if began >= self._next.get(query.name, began):
             self._next[query.name] = math.inf  # until it is read
             if query.beside:
-                threading.Thread(target=self._read, args=(query,), name=f"reads {query.name}", daemon=True).start()
+                self._beside[query.name] = threading.Thread(target=self._read, args=(query,), daemon=True)
+                self._beside[query.name].start()
             else:
                 self._read(query)
         return self._kept.get(query.name, [])
 
     def _read(self, query: GaugeQuery) -> None:
         began, keep = self._clock(), KEEP_SECONDS
+        found: list[Reading] = []  # where it fails: old values would look like new ones, better none at all
+        failed = 0
         try:
             with self._engine.begin() as connection:
-                self._kept[query.name] = read_gauges(connection, query)
+                found = read_gauges(connection, query)
             keep = query.keep_seconds
         except SQLAlchemyError as error:
-            # Old values would look like new ones: better none at all.
-            self._kept[query.name] = []
-            self._failed[query.name] += 1
+            found, failed = [], 1
             log.warning("state_query_failed", query=query.name, error=str(getattr(error, "orig", error))[:200])
         finally:
             ended = self._clock()
             self._next[query.name] = ended + max(keep, SHARE * (ended - began))
+            self._kept[query.name] = found
+            self._failed[query.name] += failed

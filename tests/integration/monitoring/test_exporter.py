@@ -34,9 +34,10 @@ def clock():
 
 @pytest.fixture
 def registry(engine, clock):
-    registry = CollectorRegistry()
-    registry.register(StateCollector(engine, clock=clock))
-    return registry
+    registry, collector = CollectorRegistry(), StateCollector(engine, clock=clock)
+    registry.register(collector)
+    yield registry
+    collector.wait()
 
 
 def test_states_are_those_of_the_rows(engine, registry):

@@ -131,14 +131,25 @@ class Clock:
         return self.now
 
 
-def test_the_gauge_counts_them_once_an_hour(engine):
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def registry(engine, clock):
+    registry, collector = CollectorRegistry(), StateCollector(engine, clock=clock)
+    registry.register(collector)
+    yield registry
+    collector.wait()
+
+
+def test_the_gauge_counts_them_once_an_hour(engine, registry, clock):
     """Beside whoever asks, who gets what was found last."""
     now = datetime.now(tz=UTC)
     for number in ("+27110000001", "+27110000002"):
         dial(engine, number, LAST_WEEK, 400, 80, now=now)
     dial(engine, "+27110000001", TODAY, 300, 3, now=now)
-    clock, registry = Clock(), CollectorRegistry()
-    registry.register(StateCollector(engine, clock=clock))
 
     def value():
         return registry.get_sample_value("cdr_dial_numbers_fallen")
@@ -152,10 +163,8 @@ def test_the_gauge_counts_them_once_an_hour(engine):
     assert registry.get_sample_value("cdr_state_query_failures_total", {"query": "fallen numbers"}) == 0
 
 
-def test_when_it_cannot_be_read_it_is_tried_again_soon(engine):
+def test_when_it_cannot_be_read_it_is_tried_again_soon(engine, registry, clock):
     """And counted; nothing is told meanwhile, rather than what was."""
-    clock, registry = Clock(), CollectorRegistry()
-    registry.register(StateCollector(engine, clock=clock))
     failed = ("cdr_state_query_failures_total", {"query": "fallen numbers"})
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE batches RENAME TO elsewhere"))
