@@ -28,6 +28,7 @@ from pipeline.archive.columns import (
 )
 from pipeline.archive.rules.amounts import as_written
 from pipeline.archive.state import LOOKED_AT
+from pipeline.calls.rules.disposition import COMMON
 from pipeline.database.engine import copy_rows
 from pipeline.database.tables import (
     calls,
@@ -53,6 +54,8 @@ RESTORED: Final = (inbox, calls, dispositions, uncharged, ledger, recordings, du
 """The tables that rows go back to, in this order."""
 _OF_CALLS: Final = {table.name for table in (dispositions, uncharged, ledger, recordings, duplicates, revisions)}
 _BESIDE: Final = "restoring_"
+_MAY_DIFFER: Final = {recordings.name: LOOKED_AT, dispositions.name: {"dialed_at"}}
+"""Columns in which a row that is there need not be as it is archived; code of a version before gave no instant."""
 
 
 class Restoring:
@@ -73,7 +76,8 @@ class Restoring:
         """Take the rows of a table of the archive."""
         ids = table["id"].to_pylist()
         self._copy(calls, CALL.names, _columns(CALL, table))
-        self._copy(dispositions, ("call_id", *DISPOSITION.names), _with(ids, _columns(DISPOSITION, table)), needs=1)
+        ended = [ids, *_columns(DISPOSITION, table), _beside_what_is_seldom(table)]
+        self._copy(dispositions, ("call_id", *DISPOSITION.names, "dialed_at"), ended, needs=1)
         own = table.select(["source", "call_ref"])
         recording = _columns(RECORDING, _struct(table["recording"].combine_chunks()))
         keys = [ids, *(column.to_pylist() for column in own.columns)]
@@ -110,7 +114,7 @@ class Restoring:
     def _differing(self, table: Table) -> Iterator[str]:
         same = " AND ".join(f"t.{key.name} = r.{key.name}" for key in table.primary_key)
         key = next(iter(table.primary_key)).name
-        names = [column.name for column in table.columns if table is not recordings or column.name not in LOOKED_AT]
+        names = [column.name for column in table.columns if column.name not in _MAY_DIFFER.get(table.name, ())]
         here, there = (", ".join(f"{of}.{name}" for name in names) for of in "tr")
         queries = {
             "differ": f"FROM {_BESIDE}{table.name} AS r JOIN {table.name} AS t ON {same} "
@@ -139,6 +143,12 @@ _KEY_TAKEN: Final = (
     "SELECT count(*) AS rows, min(t.call_ref) AS first FROM restoring_calls AS r "
     "JOIN calls AS t ON t.call_ref = r.call_ref AND t.source = r.source WHERE t.id <> r.id"
 )
+
+
+def _beside_what_is_seldom(table: Any) -> Column:
+    """When each call was dialled, as it stands beside a seldom disposition."""
+    pairs = zip(table["disposition"].to_pylist(), table["dialed_at"].to_pylist(), strict=True)
+    return [None if disposition in COMMON else dialed_at for disposition, dialed_at in pairs]
 
 
 def _with(first: Column, others: Iterable[Column]) -> list[Column]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli import subject_marks
+from pipeline.cli.archive_store import archive_if_on
 from pipeline.cli.common import AsJson, Who, database, said
 from pipeline.cli.exits import FOUND
 from pipeline.cli.output import complain, console, operator_name, print_json, remark
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from pipeline.calls.rules.spellings import Spelled
+    from pipeline.erasure.archived import Holding
 
 app = typer.Typer(help="All that is held of one number: told, erased, or kept from that.", no_args_is_help=True)
 app.command("marks")(subject_marks.marks)
@@ -35,8 +37,14 @@ def export(number: Number) -> None:
     from pipeline.erasure.held import held_of  # noqa: PLC0415 - what it looks at loads slowly
 
     spelled = _spelled(number)
-    with database() as engine, engine.connect() as connection:
-        held = held_of(connection.execution_options(isolation_level="REPEATABLE READ"), spelled)
+    with database() as engine:
+        with engine.connect() as connection:
+            held = held_of(connection.execution_options(isolation_level="REPEATABLE READ"), spelled)
+        if archived := _archived(engine, spelled):
+            held["archive"] = [
+                {"source": each.part.source, "month": each.part.month, "name": each.part.name, "rows": each.rows}
+                for each in archived
+            ]
     print_json({"number": spelled.number, "held": held})
     if not held:
         raise typer.Exit(FOUND)
@@ -96,6 +104,15 @@ def _spelled(number: str) -> Spelled:
     return spell(number, current_settings().pipeline_region)
 
 
+def _archived(engine: Engine, spelled: Spelled) -> list[Holding]:
+    """The files of the archive that hold a number."""
+    from pipeline.erasure.archived import check_archive, holding  # noqa: PLC0415 - what it reads with loads slowly
+
+    store = archive_if_on()
+    check_archive(engine, store)
+    return [] if store is None else list(holding(engine, store, spelled))
+
+
 def _dry_run(engine: Engine, spelled: Spelled, *, as_json: bool) -> None:
     from pipeline.erasure.erase import HeldError, check_holds  # noqa: PLC0415
     from pipeline.erasure.held import counted as counts_of  # noqa: PLC0415
@@ -108,6 +125,8 @@ def _dry_run(engine: Engine, spelled: Spelled, *, as_json: bool) -> None:
             check_holds(connection, spelled)
         except HeldError as error:
             against = str(error)
+    if archived := _archived(engine, spelled):
+        counts["archive"] = sum(each.rows for each in archived)
     if as_json:
         print_json({"counts": counts, "against": against})
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli.archive_store import archive_if_on
 from pipeline.cli.common import AsJson, Who, database, read_file
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, operator_name, print_json
@@ -99,7 +100,7 @@ def erase_one(engine: Engine, spelled: Spelled, *, who: str, because: str) -> Pr
     store = RecordingStore(
         settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
     )
-    return erase(engine, store, spelled, _key(), who=who, because=because)
+    return erase(engine, store, spelled, _key(), who=who, because=because, archive=archive_if_on())
 
 
 def _key() -> ErasureKey:

@@ -1,8 +1,8 @@
 """A number taken out of all there is, in committed parts and a fixed order: a run that was killed is gone on with.
 
 First the mark, so that nothing brings the number back meanwhile; then the calls, each with its files; then records that
-never became calls; then the tables that are looked through as a whole. What is done is not found again, so going on is
-beginning anew.
+never became calls; then the tables that are looked through as a whole; at last the archive, which says what the database
+says by then. What is done is not found again, so going on is beginning anew.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.erasure import holds as held
 from pipeline.erasure import runs
+from pipeline.erasure.archived import check_archive, erase_archived
 from pipeline.erasure.elsewhere import RECORDS_AT_ONCE, erase_elsewhere, ids_elsewhere
 from pipeline.erasure.of_calls import CALLS_AT_ONCE, erase_calls, ids_of
 from pipeline.erasure.sweep import ROWS_AT_ONCE, TABLES, key_of, rows_with, sweep
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from pipeline.archive.store import ArchiveStore
     from pipeline.calls.rules.erasure_key import ErasureKey
     from pipeline.calls.rules.spellings import Spelled
     from pipeline.erasure.runs import Proof, Run
@@ -64,6 +66,7 @@ def erase(
     *,
     who: str,
     because: str,
+    archive: ArchiveStore | None = None,
     reached: Callable[[str], None] = lambda _: None,
 ) -> Proof:
     """Take a number out of everything, or go on with that.
@@ -75,6 +78,7 @@ def erase(
         key: for its mark.
         who: does it.
         because: why, for the record.
+        archive: where calls are archived; None: they are not.
         reached: told after each part what was done.
 
     Returns:
@@ -85,10 +89,12 @@ def erase(
         ElsewhereError: files are in another store; all that is not of these calls was not begun.
         DownloadingError: run it again.
         StoreError: a file cannot be deleted; run it again.
+        ArchivedError: calls are archived elsewhere, or are nowhere but in the archive; the text says what to do.
         NamesTheNumberError: what is said for the record holds the number.
     """
     with engine.connect() as connection:
         check_holds(connection, spelled)
+    check_archive(engine, archive)
     with engine.begin() as connection:
         run = runs.begin(connection, spelled, key, who=who, because=because)
     reached("begun")
@@ -103,6 +109,11 @@ def erase(
     for name in TABLES:
         _sweep(engine, run, name)
         reached(name)
+    if archive is not None:
+        counts = erase_archived(engine, archive, spelled)
+        reached("archive")
+        with engine.begin() as connection:
+            runs.count(connection, run, counts)
     with engine.begin() as connection:
         return runs.end(connection, run)
 

@@ -103,6 +103,7 @@ NONE_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "currency_here": "three letters",
             "currency_there": "three letters",
         },
+        "archive_parts": {"month": "a month", "name": "made of a number of its own", "sha256": _HASH},
         "erased_numbers": {"mark": "made with a key that is not here", "key_id": "made of that key"},
         "erasures": {"mark": "made with a key that is not here, until it is done", "counts": "counts by place"},
         "holds": {"held_by": _STAFF, "released_by": _STAFF},

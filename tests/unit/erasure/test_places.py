@@ -19,7 +19,7 @@ def _holds_text(column):
 COLUMNS = [(table.name, each.name) for table in metadata.tables.values() for each in table.columns if _holds_text(each)]
 
 
-@pytest.mark.parametrize(("table", "column"), COLUMNS, ids=".".join)
+@pytest.mark.parametrize(("table", "column"), COLUMNS, ids=[".".join(each) for each in COLUMNS])
 def test_a_column_is_decided(table, column):
     """A new one has to be: is it rewritten, or can no number be in it, and why?"""
     assert decided(table, column)
