@@ -173,6 +173,18 @@ def test_a_name_stays_within_a_call_and_leads_to_no_other(person):
     assert {row[0].split(":")[1] for row in found} == {"27831"}
 
 
+def test_a_line_that_was_matched_matches_again(person):
+    """It has its call's name: a month that is reconciled anew comes to the same, also where a run of it is locked."""
+    person.erase()
+    [(line, call)] = rows(
+        person.engine,
+        "SELECT number, client_number FROM reconcile_items JOIN provider_lines AS l ON l.id = line_id "
+        "JOIN calls AS c ON c.id = call_id",
+    )
+    assert line == call
+    assert line.startswith("erased:27831:")
+
+
 def test_subscribers_are_told_of_each_call_without_it(person):
     """By `call.corrected`, whose history says what happened."""
     run(person.engine, "DELETE FROM feed")
