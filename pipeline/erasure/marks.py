@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select, text
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import DBAPIError
 
 from pipeline.calls.rules.spellings import numbers_in
-from pipeline.database.engine import wait_for_locks
+from pipeline.database.engine import is_lock_timeout, wait_for_locks
 from pipeline.database.tables import calls, erased_numbers, failures, inbox, metadata
 from pipeline.erasure.rules.marks_file import Mark
 from pipeline.erasure.rules.places import DROPPED, SWEPT
+from pipeline.errors import AwayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -24,6 +26,10 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 5_000
 LOCK_SECONDS: Final = 10.0
 """How long reading steps are waited for; meanwhile new ones wait behind."""
+
+
+class InUseError(AwayError):
+    """The table of marks cannot be had for a moment."""
 
 
 def all_marks(connection: Connection) -> list[Mark]:
@@ -39,9 +45,21 @@ def key_of_marks(connection: Connection) -> str | None:
 
 
 def lock_marks(connection: Connection) -> None:
-    """Wait for all steps that have read records, and have new ones wait until this transaction has ended."""
+    """Wait for all steps that have read records, and have new ones wait until this transaction has ended.
+
+    Raises:
+        InUseError: somebody reads for longer.
+    """
     wait_for_locks(connection, LOCK_SECONDS)
-    connection.execute(text("LOCK TABLE erased_numbers IN ACCESS EXCLUSIVE MODE"))
+    try:
+        connection.execute(text("LOCK TABLE erased_numbers IN ACCESS EXCLUSIVE MODE"))
+    except DBAPIError as error:
+        if not is_lock_timeout(error):
+            raise
+        raise InUseError(
+            f"somebody reads the marks for longer than {LOCK_SECONDS:g} s, most likely a backup: nothing was begun, "
+            "run it again when that is done"
+        ) from None
 
 
 def load(connection: Connection, marks: Iterable[Mark], key: ErasureKey) -> int:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import Column, LargeBinary, Text, cast, delete, func, or_, select, tuple_, update
 
 from pipeline.calls.erased import new_name
+from pipeline.calls.rules.erased import ERASED
 from pipeline.calls.rules.rewriting_values import rewrite_json
-from pipeline.database.tables import metadata
+from pipeline.database.tables import calls, metadata, reconcile_items, reconcile_runs
 from pipeline.erasure.rules.places import DROPPED, SWEPT
 
 if TYPE_CHECKING:
@@ -54,9 +55,8 @@ def _as_text(column: Column[Any]) -> ColumnElement[str]:
     return func.encode(column, "escape") if isinstance(column.type, LargeBinary) else cast(column, Text)
 
 
-def holds(row: Row[Any], spelled: Spelled, name: str) -> dict[str, Any]:
+def holds(row: Row[Any], spelled: Spelled, name: str, stand_in: str = "") -> dict[str, Any]:
     """What a row says instead, without the number, by the columns' keys; empty: it does not hold it."""
-    stand_in = new_name(spelled.number)
     told = {each.key: rewrite_json(getattr(row, each.key), spelled, stand_in) for each in columns_of(name)}
     return {key: value for key, value in told.items() if value != getattr(row, key)}
 
@@ -73,11 +73,25 @@ def sweep(connection: Connection, spelled: Spelled, name: str, rows: Sequence[Ro
     table = metadata.tables[name]
     changed = 0
     for row in rows:
-        if new := holds(row, spelled, name):
+        stand_in = (name == "provider_lines" and _name_of_its_call(connection, row.id)) or new_name(spelled.number)
+        if new := holds(row, spelled, name, stand_in):
             this = [each == getattr(row, each.key) for each in table.primary_key]
             statement = delete(table) if name in DROPPED else update(table).values(**new)
             changed += connection.execute(statement.where(*this)).rowcount
     return changed
+
+
+def _name_of_its_call(connection: Connection, line_id: int) -> str | None:
+    """What a line that was matched has in common with its call, so that they match again."""
+    of, its = calls.c, reconcile_items.c
+    return connection.scalar(
+        select(of.client_number)
+        .join(reconcile_items, its.call_id == of.id)
+        # Run by run: that is how the items are indexed.
+        .where(its.run_id.in_(select(reconcile_runs.c.id)), its.line_id == line_id)
+        .where(func.starts_with(of.client_number, ERASED))
+        .limit(1)
+    )
 
 
 def key_of(row: Row[Any], name: str) -> tuple[Any, ...]:

@@ -759,9 +759,9 @@ MUTANTS = (
     ),
     Mutant(
         "a replay brings an erased number back",
-        "pipeline/calls/normalize.py",
-        "    if key_id is None:\n",
-        "    if key_id is not None:\n",
+        "pipeline/calls/erased.py",
+        "    if not known:\n",
+        "    if known:\n",
         f"{ERASURE}::test_the_day_is_replayed",
     ),
     Mutant(

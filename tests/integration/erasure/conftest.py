@@ -68,6 +68,12 @@ VALUES (1, 1, '+27831234567', now(), 1, 0.5, 'ZAR', '083 123 4567;1;0.5');
 INSERT INTO provider_bad_lines VALUES (1, 2, '0831234567;x', 'must be a number, got 0831234567');
 INSERT INTO provider_skipped_lines VALUES (1, 3, 'total of 0831234567', 'a total');
 INSERT INTO reconcile_items (run_id, item, item_class, cause) VALUES (1, 1, 'unread', :said);
+INSERT INTO reconcile_runs (provider, since, until, zone, state, rules, inputs, offsets, totals, problems, created_by)
+VALUES ('acme', now(), now(), 'UTC', 'done', '{}', '{}', '{}', '{}', '{}', 'ann');
+INSERT INTO reconcile_items (run_id, item, item_class, call_id, line_id)
+SELECT r.id, 2, 'equal', c.id, l.id FROM reconcile_runs AS r, calls AS c, provider_lines AS l
+WHERE c.call_ref = '7000000';
+UPDATE reconcile_runs SET state = 'locked';
 INSERT INTO ported_numbers VALUES ('27831234567', 'Blue', now(), NULL);
 INSERT INTO holds (number, because, held_by, released_at) VALUES ('+27831234567', :said, 'ann', now())"""
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -14,6 +16,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import compare
 from pipeline.billing.tariff_cache import TariffCache
+from pipeline.calls.normalize import normalize
 from pipeline.calls.rules.erasure_key import ErasureKey, ErasureKeyError
 from pipeline.erasure import erase as erasing
 from pipeline.erasure import holds
@@ -21,6 +24,9 @@ from pipeline.erasure.erase import DownloadingError, ElsewhereError, HeldError, 
 from pipeline.erasure.held import counted, held_of
 from pipeline.erasure.runs import NamesTheNumberError
 from pipeline.failures.operator import accept
+from pipeline.lookup.history import histories_of
+from pipeline.lookup.rules.plain import plain
+from pipeline.lookup.told import as_dict
 from pipeline.recordings import operator
 from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.retention import expire
@@ -41,7 +47,8 @@ from tests.integration.erasure.conftest import (
     run,
     walk,
 )
-from tests.integration.flow import TARIFF, load, receive, rows, sheet
+from tests.integration.flow import NOW, TARIFF, load, receive, rows, sheet
+from tests.patience import eventually
 
 EVERYTHING = Selection(AT - timedelta(days=9), AT + timedelta(days=9))
 
@@ -166,6 +173,18 @@ def test_a_name_stays_within_a_call_and_leads_to_no_other(person):
     assert {row[0].split(":")[1] for row in found} == {"27831"}
 
 
+def test_a_line_that_was_matched_matches_again(person):
+    """It has its call's name: a month that is reconciled anew comes to the same, also where a run of it is locked."""
+    person.erase()
+    [(line, call)] = rows(
+        person.engine,
+        "SELECT number, client_number FROM reconcile_items JOIN provider_lines AS l ON l.id = line_id "
+        "JOIN calls AS c ON c.id = call_id",
+    )
+    assert line == call
+    assert line.startswith("erased:27831:")
+
+
 def test_subscribers_are_told_of_each_call_without_it(person):
     """By `call.corrected`, whose history says what happened."""
     run(person.engine, "DELETE FROM feed")
@@ -178,6 +197,25 @@ def test_subscribers_are_told_of_each_call_without_it(person):
         "AND actions.record_id = feed.call_id",
     )
     assert detail == [("number erased", "erased")]
+    [(call_id,)] = rows(person.engine, f"SELECT id FROM calls WHERE call_ref = '{CALL_REFS + 4}'")
+    with person.engine.connect() as connection:
+        told = as_dict(histories_of(connection, [call_id])[call_id])
+    assert "number erased" in {event["event"] for event in told["history"]}
+    assert not SPELLED.is_in(json.dumps(told, default=plain))
+
+
+def test_a_step_that_has_not_seen_the_mark_is_waited_for(person):
+    """Its call is there to be found then; a step that begins later waits, and knows the mark."""
+    batch = receive(person.engine, make_record(call_ref=7, number="083 123 4567"))
+    with ThreadPoolExecutor() as pool:
+        with person.engine.begin() as connection:
+            normalize(connection, batch.span, region="ZA", now=NOW)
+            erased = pool.submit(person.erase)
+            waiting = "SELECT FROM pg_locks WHERE relation = 'erased_numbers'::regclass AND NOT granted"
+            eventually(lambda: rows(person.engine, waiting))
+            assert not erased.done()
+        assert erased.result().counts["calls"] == 25
+    assert nowhere(person) == []
 
 
 def test_a_new_call_to_it_is_charged_by_what_is_left_and_not_recorded(person):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.calls.rules.erasure_key import ErasureKey, ErasureKeyError
-from pipeline.erasure.marks import all_marks, load, marked_numbers
+from pipeline.erasure import marks as marks_module
+from pipeline.erasure.marks import InUseError, all_marks, load, marked_numbers
 from pipeline.erasure.rules.marks_file import MarksFileError, read, written
 from tests.integration.erasure.conftest import KEY, NUMBER, SECRET, nowhere, run
 from tests.integration.flow import rows
@@ -70,6 +71,16 @@ def test_marks_of_another_key_are_refused(engine):
     with engine.begin() as connection, pytest.raises(ErasureKeyError, match="not the key"):
         load(connection, marks, ErasureKey(SECRET + "x"))
     assert rows(engine, "SELECT count(*) FROM erased_numbers") == [(0,)]
+
+
+def test_a_backup_that_runs_is_not_waited_for_without_end(person, engine, monkeypatch):
+    """It reads the table of marks until it is done, and steps would wait behind."""
+    monkeypatch.setattr(marks_module, "LOCK_SECONDS", 0.1)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("LOCK TABLE erased_numbers IN ACCESS SHARE MODE")
+        with pytest.raises(InUseError, match="nothing was begun"):
+            person.erase()
+    assert rows(engine, "SELECT count(*) FROM erasures") == [(0,)]
 
 
 @pytest.mark.parametrize("content", [b"x", b"{}", b"[]", b'{"mark": "00", "key_id": "a", "erased_at": "b"}', b"\xff"])
