@@ -110,20 +110,20 @@ def _rows_of(table: Any, spelled: Spelled) -> int:
     if not any(_may_hold(array, spelled) for array in arrays):
         return 0
     is_own = arrow().compute.equal(table["client_number"], spelled.number)
-    own = table.filter(is_own).num_rows
+    own: int = table.filter(is_own).num_rows
     others = table.filter(arrow().compute.invert(is_own)).to_pylist()
     return own + sum(_is_in(row, spelled) for row in others)
 
 
 def _may_hold(array: Any, spelled: Spelled) -> bool:
     """Whether any text of an array, however deep, may hold the number; whatever this leaves out does not."""
-    types, compute = arrow().types, arrow().compute
-    kind = array.type
+    types, kind = arrow().types.types, array.type
     if types.is_struct(kind):
         return any(_may_hold(each, spelled) for each in array.flatten())
     if types.is_list(kind):
         return _may_hold(array.flatten(), spelled)
     if types.is_string(kind) or types.is_binary(kind):
+        compute = arrow().compute
         return bool(compute.any(compute.match_substring_regex(array, spelled.sql)).as_py())
     return False
 

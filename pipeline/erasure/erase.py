@@ -1,8 +1,8 @@
 """A number taken out of all there is, in committed parts and a fixed order: a run that was killed is gone on with.
 
 First the mark, so that nothing brings the number back meanwhile; then the calls, each with its files; then records that
-never became calls; then the tables that are looked through as a whole; at last the archive, which says what the database
-says by then. What is done is not found again, so going on is beginning anew.
+never became calls; then the tables that are looked through as a whole; at last the archive, which says what the
+database says by then. What is done is not found again, so going on is beginning anew.
 """
 
 from __future__ import annotations
