@@ -65,7 +65,7 @@ def _group(table: Table, *left_out: str) -> Group:
 
 
 CALL: Final = _group(calls)
-DISPOSITION: Final = _group(dispositions, "call_id", "dialed_at")  # that is the call's, beside what is seldom
+DISPOSITION: Final = _group(dispositions, "call_id", "call_dialed_at")  # that is the call's, beside what is seldom
 RECORDING: Final = _group(recordings, "call_id", "source", "call_ref")
 LINES: Final = _group(ledger, "call_id")
 UNCHARGED: Final = _group(uncharged, "call_id")

@@ -54,7 +54,7 @@ RESTORED: Final = (inbox, calls, dispositions, uncharged, ledger, recordings, du
 """The tables that rows go back to, in this order."""
 _OF_CALLS: Final = {table.name for table in (dispositions, uncharged, ledger, recordings, duplicates, revisions)}
 _BESIDE: Final = "restoring_"
-_MAY_DIFFER: Final = {recordings.name: LOOKED_AT, dispositions.name: {"dialed_at"}}
+_MAY_DIFFER: Final = {recordings.name: LOOKED_AT, dispositions.name: {"call_dialed_at"}}
 """Columns in which a row that is there need not be as it is archived; code of a version before gave no instant."""
 
 
@@ -77,7 +77,7 @@ class Restoring:
         ids = table["id"].to_pylist()
         self._copy(calls, CALL.names, _columns(CALL, table))
         ended = [ids, *_columns(DISPOSITION, table), _beside_what_is_seldom(table)]
-        self._copy(dispositions, ("call_id", *DISPOSITION.names, "dialed_at"), ended, needs=1)
+        self._copy(dispositions, ("call_id", *DISPOSITION.names, "call_dialed_at"), ended, needs=1)
         own = table.select(["source", "call_ref"])
         recording = _columns(RECORDING, _struct(table["recording"].combine_chunks()))
         keys = [ids, *(column.to_pylist() for column in own.columns)]

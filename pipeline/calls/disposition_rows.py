@@ -56,7 +56,7 @@ _COLUMNS = (
     "contact_done",
     "can_be_billed",
     "can_have_audio",
-    "dialed_at",
+    "call_dialed_at",
 )
 
 

@@ -194,14 +194,15 @@ dispositions = Table(
     Column("can_be_billed", Boolean, nullable=False),
     Column("can_have_audio", Boolean, nullable=False),
     Column("classified_at", AWARE, nullable=False, server_default=NOW),
-    # Of the call, where the disposition is seldom. Null too in rows that code older than this column made.
-    Column("dialed_at", AWARE),
+    # Where the disposition is seldom. Null too in rows that code older than this column made. Not called as in `calls`,
+    # for who joins the two need not say which.
+    Column("call_dialed_at", AWARE),
     PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
     # Of those that are seldom everywhere: there is no lack of the others wherever one looks.
     Index(
         "dispositions_seldom_dialed_idx",
         "disposition",
-        "dialed_at",
+        "call_dialed_at",
         "call_id",
         postgresql_where=text("disposition NOT IN ('answered', 'no_answer', 'busy', 'voicemail')"),
     ),

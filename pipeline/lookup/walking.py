@@ -147,16 +147,18 @@ _ON_ITS_WAY: Final = union(
 )
 
 
-def _seldom_disposition(wanted: CallFilter) -> tuple[Any, ColumnElement[bool]] | None:
+def _seldom_disposition(wanted: CallFilter) -> tuple[ColumnElement[bool], Any] | None:
     """Where the calls of a disposition are that an index has together (``dispositions_seldom_dialed_idx``)."""
     seldom = {wanted.disposition, _NOT_BILLED.get(wanted.why_not or "")} - {None, *COMMON}
     # As a word of the statement, or the planner cannot see that the index has it.
-    return (dispositions, dispositions.c.disposition == word(str(min(seldom, key=str)))) if seldom else None
+    of = dispositions.c
+    return (of.disposition == word(str(min(seldom, key=str))), of.call_dialed_at) if seldom else None
 
 
-def _missing_recording(wanted: CallFilter) -> tuple[Any, ColumnElement[bool]] | None:
+def _missing_recording(wanted: CallFilter) -> tuple[ColumnElement[bool], Any] | None:
     """Likewise of a recording that nobody has (``recordings_missing_dialed_idx``)."""
-    return (recordings, recordings.c.state == word(wanted.recording)) if wanted.recording in _MISSING else None
+    of = recordings.c
+    return (of.state == word(wanted.recording), of.dialed_at) if wanted.recording in _MISSING else None
 
 
 class Arm(NamedTuple):
@@ -239,11 +241,11 @@ def _begun_with(connection: Connection, wanted: CallFilter) -> list[Arm]:
     return []
 
 
-def _beside_its_call(table: Any, which: ColumnElement[bool]) -> Iterator[Arm]:
+def _beside_its_call(which: ColumnElement[bool], dialed_at: Any) -> Iterator[Arm]:
     """By an index of another table, in which what code of a version before wrote may have no instant."""
-    undated = select(table.c.call_id).where(which, table.c.dialed_at.is_(None))
-    yield Arm(and_(which, table.c.call_id == calls.c.id), (table.c.dialed_at, table.c.call_id))
-    yield Arm(_is_one_of(undated))
+    call_id = dialed_at.table.c.call_id
+    yield Arm(and_(which, call_id == calls.c.id), (dialed_at, call_id))
+    yield Arm(_is_one_of(select(call_id).where(which, dialed_at.is_(None))))
 
 
 class Slice(NamedTuple):

@@ -24,7 +24,7 @@ FROM generate_series(1, 20000) AS n
 """
 WRONG = """
 SELECT count(*) FROM dispositions AS d JOIN calls AS c ON c.id = d.call_id
-WHERE d.dialed_at IS DISTINCT FROM CASE WHEN disposition IN ('busy', 'answered') THEN NULL ELSE c.dialed_at END
+WHERE d.call_dialed_at IS DISTINCT FROM CASE WHEN disposition IN ('busy', 'answered') THEN NULL ELSE c.dialed_at END
 """
 
 
@@ -45,7 +45,7 @@ def value(engine, query):
 
 def test_all_of_them_in_pieces_and_no_other(old):
     upgrade(old, "0029")
-    assert value(old, "SELECT count(*) FROM dispositions WHERE dialed_at IS NOT NULL") == 12_000
+    assert value(old, "SELECT count(*) FROM dispositions WHERE call_dialed_at IS NOT NULL") == 12_000
     assert value(old, WRONG) == 0
 
 
@@ -56,11 +56,11 @@ def test_one_that_was_cut_off_goes_on(old):
         connection.execute(text(f"ALTER TABLE dispositions ADD {stops}"))
     with pytest.raises(DBAPIError):
         upgrade(old, "0029")
-    assert value(old, "SELECT count(*) FROM dispositions WHERE dialed_at IS NOT NULL") == 5_000
+    assert value(old, "SELECT count(*) FROM dispositions WHERE call_dialed_at IS NOT NULL") == 5_000
     with old.begin() as connection:
         connection.execute(text("ALTER TABLE dispositions DROP CONSTRAINT stops"))
         connection.execute(text("CREATE INDEX dispositions_seldom_dialed_idx ON dispositions (call_id)"))
     upgrade(old, "0029")
     assert value(old, WRONG) == 0
     indexed = "SELECT indexdef FROM pg_indexes WHERE indexname = 'dispositions_seldom_dialed_idx'"
-    assert "(disposition, dialed_at, call_id)" in value(old, indexed)
+    assert "(disposition, call_dialed_at, call_id)" in value(old, indexed)

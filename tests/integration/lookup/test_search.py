@@ -63,8 +63,8 @@ def called(engine):
             )
         )
         # As code of the version before classified them.
-        for table in ("dispositions", "recordings"):
-            connection.execute(text(f"UPDATE {table} SET dialed_at = NULL WHERE call_id % 2 = 0"))
+        for column in ("dispositions SET call_dialed_at", "recordings SET dialed_at"):
+            connection.execute(text(f"UPDATE {column} = NULL WHERE call_id % 2 = 0"))
     return engine
 
 

@@ -23,8 +23,8 @@ FILL = sa.text(
         WHERE {SELDOM} AND (disposition, call_id) > (:disposition, :call_id)
         ORDER BY disposition, call_id LIMIT {AT_ONCE}
     ), filled AS (
-        UPDATE dispositions SET dialed_at = calls.dialed_at FROM calls, part
-        WHERE part.call_id = dispositions.call_id AND calls.id = part.call_id AND dispositions.dialed_at IS NULL
+        UPDATE dispositions SET call_dialed_at = calls.dialed_at FROM calls, part
+        WHERE part.call_id = dispositions.call_id AND calls.id = part.call_id AND call_dialed_at IS NULL
     )
     SELECT disposition, call_id FROM part ORDER BY disposition DESC, call_id DESC LIMIT 1
     """
@@ -51,7 +51,7 @@ def _pairs() -> list[tuple[str, str, str]]:
 
 def upgrade() -> None:
     # Without a default no row is written. Whatever was cut off is taken up where it ended.
-    op.execute("ALTER TABLE dispositions ADD COLUMN IF NOT EXISTS dialed_at TIMESTAMP WITH TIME ZONE")
+    op.execute("ALTER TABLE dispositions ADD COLUMN IF NOT EXISTS call_dialed_at TIMESTAMP WITH TIME ZONE")
     for function, before, after in _pairs():
         _change(function, after, before)  # of an upgrade that was cut off
         _change(function, before, after)
@@ -62,7 +62,9 @@ def upgrade() -> None:
             last = tuple(row)
         op.execute("SET lock_timeout = '30min'")
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {NEW}")
-        op.execute(f"CREATE INDEX CONCURRENTLY {NEW} ON dispositions (disposition, dialed_at, call_id) WHERE {SELDOM}")
+        op.execute(
+            f"CREATE INDEX CONCURRENTLY {NEW} ON dispositions (disposition, call_dialed_at, call_id) WHERE {SELDOM}"
+        )
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {OLD}")
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {MISSING_IDX}")
         op.execute(f"CREATE INDEX CONCURRENTLY {MISSING_IDX} ON recordings (state, dialed_at, call_id) WHERE {MISSING}")
@@ -77,4 +79,4 @@ def downgrade() -> None:
         op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {MISSING_IDX}")
     for function, before, after in _pairs():
         _change(function, after, before)
-    op.execute("ALTER TABLE dispositions DROP COLUMN dialed_at")
+    op.execute("ALTER TABLE dispositions DROP COLUMN call_dialed_at")
