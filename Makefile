@@ -80,9 +80,9 @@ format: setup ## Format and mend what can be
 
 .PHONY: lock
 lock: ## Pin the newest versions the project allows
-	uv pip compile pyproject.toml --extra dev --extra sandbox --extra s3 --extra build --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra dev --extra sandbox --extra s3 --extra archive --extra build --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --generate-hashes --upgrade --quiet --output-file requirements.lock
-	uv pip compile pyproject.toml --extra s3 --extra build --constraint requirements.lock --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra s3 --extra archive --extra build --constraint requirements.lock --universal --python-version 3.11 \
 		--no-emit-index-url --no-annotate --no-header --generate-hashes --quiet --output-file deploy/requirements.lock
 
 .PHONY: clean

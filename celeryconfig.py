@@ -112,6 +112,8 @@ task_routes = {
     "feed.deliver": {"queue": "feed"},
     "feed.replay": {"queue": "feed"},
     "feed.keep": {"queue": "pipeline"},
+    "archive.run": {"queue": "pipeline"},
+    "archive.go_on": {"queue": "pipeline"},
     "completeness.watch": {"queue": "pipeline"},
     "completeness.read_counters": {"queue": _completeness},
     "completeness.compare": {"queue": _completeness},
@@ -127,6 +129,8 @@ beat_schedule = {
         "schedule": timedelta(hours=1),  # not once a day: an interval begins anew with every restart of beat
     },
     "look at each dialler's other witnesses": {"task": "completeness.watch", "schedule": timedelta(minutes=1)},
+    # It does nothing within a day of having looked at every month.
+    "archive closed months and what has changed": {"task": "archive.run", "schedule": timedelta(hours=1)},
     "drop what is past the feed's retention": {"task": "feed.keep", "schedule": timedelta(hours=1)},
 }
 # A hundred thousand ticks a day would be all that Flower remembers.

@@ -35,7 +35,9 @@ wait_for_login()
 app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
-    include=[f"pipeline.tasks.{name}" for name in ("flow", "recordings", "failures", "feed", "completeness")],
+    include=[
+        f"pipeline.tasks.{name}" for name in ("flow", "recordings", "failures", "feed", "completeness", "archive")
+    ],
 )
 app.clock = Clock()
 app.config_from_object("celeryconfig")

@@ -15,7 +15,7 @@ _SCHEME: Final = re.compile("[a-z][a-z0-9+.-]*", re.IGNORECASE)
 _HOST: Final = re.compile(r"(?:\[[0-9a-f:.]+\]|[^:\[\]]+)(?::\d+)?", re.IGNORECASE)
 ENCODED: Final = "in a password @ is written as %40, / as %2F, : as %3A, ? as %3F, # as %23 and % as %25"
 
-OURS: Final = ("ENIGMA_", "RECORDINGS_", "PIPELINE_", "CELERY_BROKER_")
+OURS: Final = ("ENIGMA_", "RECORDINGS_", "ARCHIVE_", "PIPELINE_", "CELERY_BROKER_")
 """What begins like this is meant for us."""
 
 OTHERS: Final = frozenset({"CELERY_BROKER_READ_URL", "CELERY_BROKER_WRITE_URL"})

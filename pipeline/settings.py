@@ -15,11 +15,12 @@ import zoneinfo
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import phonenumbers
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, RedisDsn, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, RedisDsn, SecretStr, TypeAdapter, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from pipeline.calls.rules.erasure_key import check_key
 from pipeline.errors import PipelineError
 from pipeline.feed.sinks.base import Ours
 from pipeline.logs.setup import configure_logging, get_logger
@@ -130,6 +131,18 @@ def _fsspec_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _archive_url(value: str) -> str:
+    """Any that fsspec knows, for nothing there is written over but the manifest; its text is never quoted."""
+    if not value:
+        return ""
+    from fsspec.registry import known_implementations  # noqa: PLC0415 - where there is an archive
+
+    scheme, separator, place = value.partition("://")
+    if not separator or scheme not in known_implementations or not place.strip("/"):
+        raise ValueError(f"must be a URL such as file:///srv/archive or s3://bucket/folder, got {scheme_of(value)}")
+    return value.rstrip("/")
+
+
 def _json_object(value: Any) -> Any:
     """Its text is never quoted: there are credentials in it."""
     try:
@@ -139,6 +152,10 @@ def _json_object(value: Any) -> Any:
     if not isinstance(decoded, dict):
         raise ValueError("must be a JSON object such as {}")  # noqa: TRY004 - pydantic reports ValueError only
     return decoded
+
+
+def _erasure_key(value: SecretStr) -> SecretStr:
+    return SecretStr(check_key(value.get_secret_value())) if value.get_secret_value() else value
 
 
 def _empty_is_none(value: Any) -> Any:
@@ -218,6 +235,12 @@ class Settings(BaseSettings):
         "optional"
     )
     """Whether whoever listens to a recording must say why."""
+    archive_url: Annotated[str, AfterValidator(_archive_url)] = ""
+    """Where calls are archived as Parquet, any URL that fsspec knows; empty: the archive is off."""
+    archive_storage_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)] = {}
+    """What fsspec is told about that store, as JSON: credentials, endpoint, server-side encryption."""
+    erasure_key: Annotated[SecretStr, AfterValidator(_erasure_key)] = SecretStr("")
+    """By which numbers that were erased are known again; kept outside the database, the same for every process."""
     feed_retention_days: Annotated[int, Field(ge=1, le=3_650)] = 30
     """How long the feed is kept for subscribers that lag; who falls behind is told which positions are gone."""
     feed_webhook_allowed_hosts: Annotated[str, AfterValidator(_hosts)] = ""

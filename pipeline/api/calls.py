@@ -15,9 +15,10 @@ from pipeline.api.audio import AudioResponse
 from pipeline.api.means import means_of
 from pipeline.api.problems import COMMON, ProblemError, away, bad_parameter, described, not_logged
 from pipeline.api.query import PARAMETER, CallQuery
-from pipeline.api.shapes import CallPage, ToldCall, answer
+from pipeline.api.shapes import ArchivedDays, CallPage, ToldCall, answer
 from pipeline.batches.completeness import complete_through
 from pipeline.database.access_log import NoReasonError, NotLoggedError, note_search
+from pipeline.lookup.archived import only_archived
 from pipeline.lookup.history import call_id_of, histories_of
 from pipeline.lookup.rules.call_filter import FilterRefusedError, check_filter
 from pipeline.lookup.search import search_calls
@@ -63,6 +64,7 @@ def many(
         with means.engine.connect() as connection:
             complete = complete_through(connection, sources=grant.only_sources)
             page = search_calls(connection, wanted, wall_of(grant), limit=asked.limit, after=after, before=before)
+            archived = only_archived(connection, wanted, wall_of(grant))
     except FilterRefusedError as error:
         raise bad_parameter(*((PARAMETER.get(name, name), says) for name, says in error.problems.items())) from None
     found = [{name: value for name, value in each._asdict().items() if name != "call_id"} for each in page.calls]
@@ -72,6 +74,8 @@ def many(
             "older": page.older and page.older.text,
             "newer": page.newer and page.newer.text,
             "complete_through": complete,
+            # How many, and where, may be of campaigns that this token sees nothing of.
+            "archived": [{name: getattr(each, name) for name in ArchivedDays.model_fields} for each in archived],
         }
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, get_type_hints
 
@@ -75,6 +75,17 @@ _InboundCall: Any = shape("InboundCall", InboundCall)
 _FoundCall: Any = shape("FoundCall", FoundCall, call_id=None)
 
 
+class ArchivedDays(BaseModel):
+    """Days of a month of which calls are in the archive, and not in the database any more."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str
+    month: str = Field(description="Of UTC, as its days.")
+    first_day: date
+    last_day: date
+
+
 class CallPage(BaseModel):
     """Some calls, the newest dialled first."""
 
@@ -87,6 +98,10 @@ class CallPage(BaseModel):
     )
     newer: str | None = Field(description="Give it as `before` to go on to newer calls.")
     complete_through: datetime = Field(description=COMPLETE)
+    archived: list[ArchivedDays] = Field(
+        description="Days of the time asked for of which not every call can be found: the others are in the archive. "
+        "Without `since` all such days are listed."
+    )
 
 
 class Contact(BaseModel):

@@ -9,6 +9,7 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError, SQLAlche
 
 from pipeline.batches.rules.failure import Failure
 from pipeline.database.engine import is_outage
+from pipeline.errors import AwayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ def may_be_a_records(error: Exception) -> bool:
         return isinstance(error, DataError | IntegrityError) and not is_outage(error)
     if type(error).__name__ == "SoftTimeLimitExceeded":  # Celery's: steps do not know it
         return False
-    return not isinstance(error, OSError | MemoryError)
+    return not isinstance(error, OSError | MemoryError | AwayError)
 
 
 def bug(record_id: int, error: Exception) -> Failure:

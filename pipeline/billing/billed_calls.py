@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import BigInteger, Interval, delete, func, literal, literal_column, select, text
+from sqlalchemy import BigInteger, Boolean, Interval, delete, func, literal, literal_column, not_, select, text
 
 from pipeline.billing.ledger import UNBILLED_COLUMNS_OF
 from pipeline.billing.rules.difference import Outcome
 from pipeline.billing.rules.pricing import LineKind, Unbilled
 from pipeline.billing.rules.sides import Side
+from pipeline.calls.rules.erased import ERASED
 from pipeline.database.audit import telling
 from pipeline.database.narrowing import among, narrow
 from pipeline.database.tables import calls, uncharged
@@ -91,7 +93,9 @@ def _selected(selection: Selection, dialed_at: ColumnElement[datetime]) -> Itera
         "campaign": lambda value: calls.c.campaign_ref == value,
         "source": lambda value: calls.c.source == value,
     }
-    return narrow(selection._asdict(), conditions)
+    # What a call of an erased number was charged stays: its whole number is not there to be rated again.
+    of_erased = func.coalesce(func.starts_with(calls.c.client_number, ERASED), literal(value=False), type_=Boolean)
+    return chain(narrow(selection._asdict(), conditions), [not_(of_erased)])
 
 
 def outcomes_of(connection: Connection, call_ids: Sequence[int], side: Side = Side.CLIENT) -> list[Outcome]:

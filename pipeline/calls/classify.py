@@ -12,6 +12,8 @@ from pipeline.calls.rules.disposition import classify as classify_call
 from pipeline.calls.rules.disposition import classify_pulled
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from sqlalchemy import Connection
 
     from pipeline.batches.rules.batch import Span
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 def classify(connection: Connection, span: Span) -> list[Failure]:
     """Classify calls; returns those that could not be."""
-    results: list[tuple[int, Classification]] = []
+    results: list[tuple[int, datetime, Classification]] = []
     failures: list[Failure] = []
     for call in unclassified_calls(connection, span):
         try:
@@ -33,6 +35,6 @@ def classify(connection: Connection, span: Span) -> list[Failure]:
         if result.can_have_audio and not call.recording_promised:
             # The dialler sent `recording_url: null`: it has none of this call (contract section 8.5).
             result = msgspec.structs.replace(result, can_have_audio=False)
-        results.append((call.call_id, result))
+        results.append((call.call_id, call.dialed_at, result))
     insert_dispositions(connection, results)
     return failures

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import not_set_aside
+from pipeline.calls.rules.disposition import COMMON
 from pipeline.database.engine import copy_rows, execute
 from pipeline.database.tables import dispositions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from sqlalchemy import Connection
 
@@ -27,12 +29,13 @@ class Unclassified(NamedTuple):
     extension: str | None
     hold_seconds: int | None
     talk_seconds: int
+    dialed_at: datetime
     recording_promised: bool
     is_pulled: bool
 
 
 _UNCLASSIFIED = f"""
-SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds, c.talk_seconds,
+SELECT c.id, c.end_reason, c.end_code, c.extension, c.hold_seconds, c.talk_seconds, c.dialed_at,
        (c.recording_url IS NOT NULL OR NOT c.recording_url_sent) AS recording_promised,
        c.record_kind IS NOT NULL AS is_pulled
 FROM calls AS c
@@ -53,6 +56,7 @@ _COLUMNS = (
     "contact_done",
     "can_be_billed",
     "can_have_audio",
+    "call_dialed_at",
 )
 
 
@@ -61,8 +65,13 @@ def unclassified_calls(connection: Connection, span: Span) -> list[Unclassified]
     return list(map(Unclassified._make, execute(connection, _UNCLASSIFIED, span.bounds).fetchall()))
 
 
-def insert_dispositions(connection: Connection, results: Sequence[tuple[int, Classification]]) -> None:
-    """Store the disposition of each call."""
+def insert_dispositions(connection: Connection, results: Sequence[tuple[int, datetime, Classification]]) -> None:
+    """Store the disposition of each call.
+
+    Args:
+        connection: the step's transaction.
+        results: of each call its key, when it was dialled, and what it came to.
+    """
     if not results:
         return
     rows = (
@@ -76,7 +85,8 @@ def insert_dispositions(connection: Connection, results: Sequence[tuple[int, Cla
             result.contact_done,
             result.can_be_billed,
             result.can_have_audio,
+            None if result.disposition in COMMON else dialed_at,
         )
-        for call_id, result in results
+        for call_id, dialed_at, result in results
     )
     copy_rows(connection, dispositions, _COLUMNS, rows)

@@ -16,6 +16,7 @@ from pipeline.calls.call_rows import (
     unread_records,
 )
 from pipeline.calls.columns import NewCall
+from pipeline.calls.erased import keyed, known_by, redact
 from pipeline.calls.rules.cdr import names_in, read_cdr
 from pipeline.errors import DataError
 
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
     from pipeline.calls.call_rows import RawRecord, StoredCall
 
 
-def normalize(connection: Connection, span: Span, *, region: str, now: datetime) -> list[Failure]:
+def normalize(
+    connection: Connection, span: Span, *, region: str, now: datetime, erasure_key: str = ""
+) -> list[Failure]:
     """Turn unread records into calls.
 
     Args:
@@ -37,11 +40,15 @@ def normalize(connection: Connection, span: Span, *, region: str, now: datetime)
         span: the records.
         region: where national numbers belong, e.g. ``ZA``.
         now: the present instant, aware; a call dialled after it (and a day) is refused.
+        erasure_key: by which numbers that were erased are known again; needed once there are any.
 
     Returns:
         The records that could not become calls.
+
+    Raises:
+        ErasureKeyError: numbers were erased, with another key or with one that is not set here.
     """
-    new, failures = _read(unread_records(connection, span), region=region, now=now)
+    new, failures = _read_unread(connection, span, region=region, now=now, erasure_key=erasure_key)
     if not new or copy_calls(connection, span.source, new):
         return failures
     stored: set[int] = set()
@@ -64,6 +71,24 @@ def normalize(connection: Connection, span: Span, *, region: str, now: datetime)
         keep_conflicts(connection, span.source, [call for call in known if call.record_id in in_conflict])
         failures += conflicts
     return failures
+
+
+def _read_unread(
+    connection: Connection, span: Span, *, region: str, now: datetime, erasure_key: str
+) -> tuple[list[NewCall], list[Failure]]:
+    """What a span's records say; one with a number that was erased is read anew when that is out of it."""
+    records, key_id = unread_records(connection, span)
+    new, failures = _read(records, region=region, now=now)
+    if key_id is None:
+        return new, failures
+    redacted = redact(connection, records, new, keyed(erasure_key, key_id), region=region)
+    if not redacted:
+        return new, failures
+    new = [call for call in new if call.record_id not in redacted]
+    failures = [failure for failure in failures if failure.record_id not in redacted]
+    anew, refused = _read([each.record for each in redacted.values()], region=region, now=now)
+    new += [known_by(call, read_cdr(redacted[call.record_id].hashed, region=region, now=now)) for call in anew]
+    return new, failures + refused
 
 
 def _read(records: Sequence[RawRecord], *, region: str, now: datetime) -> tuple[list[NewCall], list[Failure]]:

@@ -10,6 +10,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from pipeline.cli import (
     api,
+    archive,
     balance,
     batches,
     calls,
@@ -26,6 +27,7 @@ from pipeline.cli import (
     recordings,
     report,
     stops,
+    subject,
     subscriber,
     tariffs,
     token,
@@ -115,6 +117,7 @@ app.command("quote")(quote)
 app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
+app.add_typer(archive.app, name="archive")
 app.add_typer(batches.app, name="batches")
 app.add_typer(contact.app, name="contacts")
 app.add_typer(completeness.app, name="completeness")
@@ -125,6 +128,7 @@ app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(recordings.app, name="recordings")
 app.add_typer(report.app, name="report")
 app.add_typer(stops.app, name="stops")
+app.add_typer(subject.app, name="subject")
 app.add_typer(subscriber.app, name="subscriber")
 app.add_typer(tariffs.app, name="tariff")
 app.add_typer(token.app, name="token")

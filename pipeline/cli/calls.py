@@ -10,9 +10,11 @@ import typer
 
 from pipeline.batches.completeness import complete_through
 from pipeline.calls.rules.disposition import Disposition
+from pipeline.cli import calls_archived
 from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, Utc, chosen, clock, database, time_option
 from pipeline.cli.output import console, errors, print_csv, print_json, remark
 from pipeline.cli.tables import Format, Table, counted
+from pipeline.lookup.archived import only_archived
 from pipeline.lookup.calls_csv import MOST_LINES, call_lines, heading
 from pipeline.lookup.rules.call_filter import (
     CallFilter,
@@ -132,7 +134,14 @@ class _Answer:
         pages = self._pages(after, limit)
         if format_ is Format.JSON:
             found = [_as_json(call) for page in pages for call in page.calls]
-            print_json({"calls": found, "after": self._ends and self._ends.text, "complete_through": through})
+            print_json(
+                {
+                    "calls": found,
+                    "after": self._ends and self._ends.text,
+                    "complete_through": through,
+                    "archived": calls_archived.as_json(only_archived(self._connection, self._wanted)),
+                }
+            )
             return
         if format_ is Format.CSV:
             print_csv(self._csv(pages))
@@ -142,6 +151,8 @@ class _Answer:
             said = remark
         more = f"; more there are with --after {self._ends.text}" if self._ends is not None else ""
         said(f"{counted(self._found, 'call')}, complete through {self._times.show(through)}{more}")
+        for sentence in calls_archived.sentences(only_archived(self._connection, self._wanted)):
+            said(sentence)
 
     def _pages(self, after: Cursor | None, limit: int) -> Iterator[CallPage]:
         try:

@@ -10,6 +10,7 @@ import typer
 from pipeline.cli.common import AsJson, Utc, clock, database
 from pipeline.cli.contact import explain_contact
 from pipeline.cli.exits import FOUND
+from pipeline.cli.explain_archived import archived, explain_from_archive, show_archived
 from pipeline.cli.explain_missing import no_such_call
 from pipeline.cli.explained import parts_of
 from pipeline.cli.output import complain, console, print_heading, print_json
@@ -38,8 +39,9 @@ def explain(
 ) -> None:
     """Show what a call came to, then what it was, its charges, its recording and its history.
 
-    Exit code 1 when there is no such call: then what else the reference is. With --contact, show what a contact came
-    to and why, each of its calls, and who called in from its numbers.
+    A call that only the archive has is told from there. Exit code 1 when there is no such call: then what else the
+    reference is. With --contact, show what a contact came to and why, each of its calls, and who called in from its
+    numbers.
     """
     if (call_ref is None) == (contact is None):
         raise typer.BadParameter("say which call, or with --contact which contact, and not both", param_hint="CALL_REF")
@@ -50,6 +52,8 @@ def explain(
     with database() as engine, engine.connect() as connection:
         sources = sources_of(connection, call_ref)
         ours = sources if source is None else [each for each in sources if each == source]
+        if not ours and explain_from_archive(connection, call_ref, source, clock(utc=utc), as_json=as_json):
+            return
         if not ours:
             no_such_call(connection, call_ref, source, sources)
         if len(ours) > 1:
@@ -60,10 +64,12 @@ def explain(
             raise typer.Exit(FOUND)
         history = history_of(connection, call_ref, ours[0])
         provider = providers_side_of(connection, history.record_id)
+        where = archived(connection, history.record_id, history.call.source)
     if as_json:
-        print_json(as_dict(history) | {"provider": provider_as_dict(provider)})
+        print_json(as_dict(history) | {"provider": provider_as_dict(provider), "archived": where})
     else:
         _show(history, provider, clock(utc=utc))
+        show_archived(where, clock(utc=utc))
 
 
 def _page(history: History) -> str | None:

@@ -19,7 +19,7 @@ from pipeline.billing.rules.months import month_in
 from pipeline.cli import progress as bars
 from pipeline.cli.common import AsJson, Who, database, read_file
 from pipeline.cli.exits import FOUND, WRONG
-from pipeline.cli.output import complain, console, operator_name, print_json
+from pipeline.cli.output import complain, console, operator_name, print_json, remark
 from pipeline.cli.provider_files_shown import entry_as_dict, loaded_as_dict, preview_table, show_loaded
 from pipeline.cli.tables import counted
 from pipeline.errors import DataError
@@ -116,7 +116,7 @@ def preview(
 ) -> None:
     """Show the first lines of a file as they would be read, beside how they came; needs no database.
 
-    Exit code 1 when one of them cannot be read.
+    Exit code 1 when one of them cannot be read, or there is none.
     """
     with _mistakes_told(mapping):
         read_by = _read_mapping(mapping)
@@ -129,7 +129,9 @@ def preview(
     else:
         console.print(preview_table(found, Clock(name)))
         console.print(f"Times are of {name}.", highlight=False)
-    if any(entry.bad for entry in found):
+    if not found:
+        remark(f"{file} has no lines of calls.")
+    if not found or any(entry.bad for entry in found):
         raise typer.Exit(FOUND)
 
 

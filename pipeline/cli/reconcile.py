@@ -80,7 +80,7 @@ def run(
             result = compare(engine, wanted, who=who or operator_name(), progress=progress)
     except (NotReconcilableError, rows.LockedRunError) as error:
         complain(str(error))
-        raise typer.Exit(WRONG) from None
+        raise typer.Exit(FOUND) from None
     except AmbiguousOffsetError as error:
         complain(str(error), "Look at a line that you know; then say how far its time is ahead with --offset SECONDS.")
         raise typer.Exit(FOUND) from None
@@ -173,7 +173,7 @@ def lock(
             locked = rows.lock_run(connection, run_id, who=who or operator_name(), because=reason)
     except rows.LockedRunError as error:
         complain(str(error))
-        raise typer.Exit(WRONG) from None
+        raise typer.Exit(FOUND) from None
     console.print(f"Run {locked.id} of {locked.provider} is locked.", highlight=False)
 
 

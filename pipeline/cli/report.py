@@ -1,4 +1,4 @@
-"""``pipeline report``: statements for accountants."""
+"""``pipeline report``: statements for accountants, and what calls came to."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pipeline.billing.statements import GroupBy, charges_by, not_charged, totals
 from pipeline.cli.common import AsJson, FormatOption, SideOption, Source, chosen, clock, database
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
+from pipeline.cli.report_fallen import fallen
 from pipeline.cli.report_itemised import itemised_charges
 from pipeline.cli.report_margin import margin
+from pipeline.cli.report_traffic import traffic
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.errors import DataError
 from pipeline.lookup.rules.csv_cells import csv_lines
@@ -23,15 +25,17 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from pipeline.billing.statements import Entry
 
-app = typer.Typer(help="Statements.", no_args_is_help=True)
+app = typer.Typer(help="Statements and traffic.", no_args_is_help=True)
 app.command("calls")(calls)
 app.command("itemised")(itemised_charges)
 app.command("margin")(margin)
+app.command("traffic")(traffic)
+app.command("fallen")(fallen)
 
 
 @app.callback()
 def _report() -> None:
-    """Statements."""
+    """Statements and traffic."""
 
 
 @app.command("charges")

@@ -147,3 +147,12 @@ def counted(number: int, thing: str, things: str = "") -> str:
     ('1 call', '1,050 calls', '0 replies')
     """
     return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
+
+
+def percent(rate: Decimal | None) -> str:
+    """A part of a whole as people read it, and a dash where there is no whole.
+
+    >>> percent(Decimal("0.2346")), percent(None)
+    ('23.5 %', '-')
+    """
+    return "-" if rate is None else f"{rate * 100:.1f} %"

@@ -1,7 +1,8 @@
 """The rows of contacts: locked in the order of their keys, then made anew from all calls that name them.
 
 SQL: a few statements a batch, whatever it holds. What they count is `contacts/rules/outcome.py`, in the words of the
-database. Rows are never deleted: where there is none, no call of that contact has come to this step before.
+database. Rows are never deleted but where a number is erased: where there is none, no call of that contact has come to
+this step before, or none is left.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pipeline.contacts.rules.outcome import MOST_CALLS, RANKING, Outcome
 from pipeline.database.engine import execute
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import LiteralString
 
     from sqlalchemy import Connection
@@ -243,6 +245,18 @@ _LOCK_REFERENCES: Final = _lock(_IN_REFERENCES)
 _RECOUNT_REFERENCES: Final = _recount(_IN_REFERENCES)
 
 
+_GIVEN: Final[LiteralString] = (
+    'SELECT contact_ref COLLATE "C" AS contact_ref, campaign_ref COLLATE "C" AS campaign_ref, '
+    'source COLLATE "C" AS source, NULL::bigint AS cause, NULL::bigint AS replaced_by '
+    f"FROM unnest(%(refs)s::text[], %(campaigns)s::text[], %(sources)s::text[]) AS given ({_KEY})"
+)
+_LOCK_KEYS: Final = _lock(_GIVEN)
+_RECOUNT_KEYS: Final = _recount(_GIVEN)
+_DROP_KEYS: Final[LiteralString] = (
+    f"DELETE FROM contacts WHERE attempts = 0 AND ({_KEY}) IN (SELECT {_KEY} FROM ({_GIVEN}) AS given)"
+)
+
+
 def look_and_make(connection: Connection, span: Span) -> Looked:
     """Lock the contacts that a span's calls name, and make those that are new."""
     row = execute(connection, _LOOK_AND_MAKE, span.bounds).fetchone()
@@ -267,6 +281,19 @@ def recount_references(connection: Connection, after: str, upto: str) -> list[Ch
     values = {"after": after, "upto": upto}
     execute(connection, _LOCK_REFERENCES, values)
     return [Change(*row) for row in execute(connection, _RECOUNT_REFERENCES, values)]
+
+
+def recount_keys(connection: Connection, keys: Sequence[tuple[str, str, str]]) -> int:
+    """Lock and count anew these contacts, and drop those whose last call is no longer of them; returns how many.
+
+    Args:
+        connection: the transaction in which calls were taken from them.
+        keys: the reference, the campaign and the dialler of each.
+    """
+    values = dict(zip(("refs", "campaigns", "sources"), map(list, zip(*keys, strict=True)), strict=True))
+    execute(connection, _LOCK_KEYS, values)
+    execute(connection, _RECOUNT_KEYS, values)
+    return execute(connection, _DROP_KEYS, values).rowcount
 
 
 def differences(connection: Connection, after: str, upto: str) -> list[Difference]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sqlalchemy import text
 
 from pipeline.batches.rules.steps import MARK
-from pipeline.database.tables import ledger, metadata
+from pipeline.database.tables import archive_parts, ledger, metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -59,6 +59,7 @@ _COUNTED = "counted_from, counted_from_place, counted_before, missed"
 _LINE = ", ".join(column.name for column in ledger.columns if column.name != "entered_at")
 _SAID = "who, action, record_id, detail"
 _HEARD = "who, via, action, address, reason, call_id, source, call_ref, detail"
+_PART = ", ".join(column.name for column in archive_parts.columns if column.name != "replaced_at")
 _SIGN = {"INSERT (name, source, who)": SIGNS_OF_LIFE, "UPDATE (who, at)": SIGNS_OF_LIFE}
 
 # Where it can be, a right is one on columns: what the database fills in by itself, such as an instant or who is logged
@@ -95,15 +96,19 @@ ROLES = {
             ),
             f"UPDATE ({_REOPENED})": ("batches",),
             "UPDATE (looked_at, done, last_id, moved_at, ended_at)": ("bulk_actions",),
+            # What was archived stays written down: a part that another took the place of is marked.
+            f"INSERT ({_PART})": ("archive_parts",),
+            "UPDATE (replaced_at)": ("archive_parts",),
             "DELETE": ("probes", "recording_pauses", "feed", "feed_refusals", "counted_batches", "counter_readings"),
             **_SIGN,
         },
         # Both look for somebody who has asked for it.
-        # The last looks whether the call was pulled.
+        # The third looks whether the call was pulled, the last whether there is no call yet and a number was erased.
         functions=(
             "accept_conflict_in_bulk(bigint, bigint)",
             "edit_in_bulk(bigint, bigint, bytea)",
             "replace_pulled(bigint, jsonb)",
+            "redact_records(bigint[], integer[], bytea[])",
         ),
         sequences=("failures_id_seq",),
         waits_for_steps=True,
@@ -132,6 +137,7 @@ ROLES = {
             "SELECT": (
                 *("calls", "dispositions", "ledger", "uncharged", "recordings", "failures", "duplicates", "revisions"),
                 *("batches", "actions", "tariffs", "tariff_versions", "api_tokens", "contacts", "feed", "inbox"),
+                "archive_parts",
             ),
             # It may not read who else heard what.
             f"INSERT ({_HEARD})": ("access_log",),
@@ -145,6 +151,7 @@ FUNCTIONS = (
     "accept_conflict_in_bulk(bigint, bigint)",
     "edit_in_bulk(bigint, bigint, bytea)",
     "replace_pulled(bigint, jsonb)",
+    "redact_records(bigint[], integer[], bytea[])",
     "reverse_charge_of_conflict(bigint, bigint, text)",
 )
 """What acts with the owner's rights. The last is of a version before, and nobody's any more."""

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    Date,
     DateTime,
     ForeignKey,
     Identity,
@@ -193,11 +194,15 @@ dispositions = Table(
     Column("can_be_billed", Boolean, nullable=False),
     Column("can_have_audio", Boolean, nullable=False),
     Column("classified_at", AWARE, nullable=False, server_default=NOW),
+    # Where the disposition is seldom. Null too in rows that code older than this column made. Not called as in `calls`,
+    # for who joins the two need not say which.
+    Column("call_dialed_at", AWARE),
     PrimaryKeyConstraint("call_id", postgresql_include=["can_have_audio"]),
     # Of those that are seldom everywhere: there is no lack of the others wherever one looks.
     Index(
-        "dispositions_seldom_idx",
+        "dispositions_seldom_dialed_idx",
         "disposition",
+        "call_dialed_at",
         "call_id",
         postgresql_where=text("disposition NOT IN ('answered', 'no_answer', 'busy', 'voicemail')"),
     ),
@@ -281,6 +286,13 @@ recordings = Table(
         postgresql_where=text("state = 'downloading' OR released_at IS NOT NULL"),
     ),
     Index("recordings_kept_idx", "dialed_at", postgresql_where=text("state = 'stored' AND deleted_at IS NULL")),
+    Index(
+        "recordings_missing_dialed_idx",
+        "state",
+        "dialed_at",
+        "call_id",
+        postgresql_where=text("state IN ('absent', 'expired', 'failed')"),
+    ),
     Index(None, "state", "call_id"),
     postgresql_with={"fillfactor": "80"},
 )
@@ -916,6 +928,68 @@ reconcile_items = Table(
         "item",
         postgresql_where=text("item_class <> 'equal'"),
     ),
+)
+
+# The files of the archive of calls: a day of a dialler each. The manifests beside the files are the truth; by this a
+# call's file is found without asking the store. A part that another has taken the place of stays as a row.
+archive_parts = Table(
+    "archive_parts",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("first_record", BigInteger, nullable=False),
+    Column("last_record", BigInteger, nullable=False),
+    Column("rows", BigInteger, CheckConstraint("rows > 0", name="rows"), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("written_at", AWARE, nullable=False),
+    # When the manifest named it no longer; null: it is what is archived of that day.
+    Column("replaced_at", AWARE),
+    Index("archive_parts_day_idx", "source", "day", unique=True, postgresql_where=text("replaced_at IS NULL")),
+)
+
+# Numbers that were erased, each as a mark that only a key outside the database can make of it: by it a record that
+# comes again is known.
+erased_numbers = Table(
+    "erased_numbers",
+    metadata,
+    Column("mark", LargeBinary, primary_key=True),
+    # Of all the same: which key made them.
+    Column("key_id", Text, nullable=False),
+    Column("erased_at", AWARE, nullable=False, server_default=NOW),
+)
+
+# That a number was erased, who did it and why, and how much it was; nothing that leads back to it once it is done.
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("state", Text, one_of("state", "underway", "done"), nullable=False),
+    # While it is under way: by it the run is found again when the number is given once more.
+    Column("mark", LargeBinary, CheckConstraint("(state = 'underway') = (mark IS NOT NULL)", name="mark"), unique=True),
+    Column("who", Text, nullable=False),
+    Column("because", Text, nullable=False),
+    Column("began_at", AWARE, nullable=False, server_default=NOW),
+    Column("ended_at", AWARE),
+    # What was rewritten or deleted, by place.
+    Column("counts", JSONB, nullable=False, server_default=text("'{}'")),
+)
+
+# Numbers, E.164, that are not to be erased, and whose recordings retention leaves alone.
+holds = Table(
+    "holds",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("number", Text, nullable=False),
+    Column("because", Text, nullable=False),
+    Column("held_at", AWARE, nullable=False, server_default=NOW),
+    Column("held_by", Text, nullable=False),
+    Column("released_at", AWARE),
+    Column("released_by", Text),
+    Column("released_because", Text),
+    Index("holds_standing_idx", "number", unique=True, postgresql_where=text("released_at IS NULL")),
 )
 
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.

@@ -80,6 +80,10 @@ class Received:
         return Fetched(self.size, self._digest.digest(), self._extension)
 
 
+EXTENSIONS: Final = (".wav", ".ogg", ".flac", ".mp3")
+"""Every one that `audio_extension` knows."""
+
+
 def audio_extension(head: bytes) -> str | None:
     """The file extension for audio that begins so; None when it is none we know.
 

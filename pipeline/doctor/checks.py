@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import pipeline
 from pipeline.batches.sources import known_sources
 from pipeline.billing.tariff_rows import zones_in_force
+from pipeline.calls.rules.erasure_key import ErasureKey
 from pipeline.completeness.findings import open_findings
 from pipeline.completeness.missing_lines import open_lines
 from pipeline.completeness.witnesses import heard
@@ -38,6 +39,7 @@ from pipeline.doctor.rules import (
     variables,
 )
 from pipeline.doctor.rules.verdict import Verdict, first_line, problem, unknown
+from pipeline.erasure.marks import key_of_marks
 from pipeline.feed.subscribers import all_subscribers
 from pipeline.ingest.stops import standing_stops
 from pipeline.instants import Clock
@@ -166,6 +168,8 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
     yield from _completeness(connection)
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
     yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
+    secret = settings.erasure_key.get_secret_value()
+    yield from variables.judge_erasure_key(key_of_marks(connection), ErasureKey(secret).id if secret else None)
 
 
 def _standing(each: Subscriber) -> subscribers.Standing:
@@ -304,7 +308,11 @@ def secrets_in(settings: Settings) -> frozenset[str]:
         settings.celery_broker_url,
         settings.database_url,
         settings.recordings_url,
+        settings.archive_url,
     )
     logins = [login.partition(":")[2] for login in settings.flower_basic_auth.split(",")]
-    options = secret_values(settings.recordings_storage_options)
+    options = [
+        *secret_values(settings.recordings_storage_options),
+        *secret_values(settings.archive_storage_options),
+    ]
     return frozenset(secret for secret in (*secrets_of(*urls), *logins, *options) if is_unmistakable(secret))

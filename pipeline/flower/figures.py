@@ -13,12 +13,16 @@ from pipeline.balance.sheet import balance_sheet
 from pipeline.batches.backlog import BUCKET_SECONDS, backlog, count_standing, standing_batches, throughput
 from pipeline.batches.rules.failure import FailureClass
 from pipeline.batches.sources import known_sources
+from pipeline.billing.billed_calls import Selection
 from pipeline.completeness.report import report
 from pipeline.doctor.rules.processes import PAUSED, remedy_of
 from pipeline.failures.both import DELIVERY
 from pipeline.failures.listing import FailureFilter, count_failures
 from pipeline.flower.handlers import engine
 from pipeline.ingest.stops import standing_stops
+from pipeline.lookup.rules.hours import hourly
+from pipeline.lookup.rules.traffic import NO_TRAFFIC, Kind
+from pipeline.lookup.traffic_report import TrafficBy, traffic_by
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
 from pipeline.recordings.listing import queue_status
 from pipeline.recordings.pauses import standing
@@ -214,6 +218,21 @@ def completeness(source: str | None, since: datetime | None) -> dict[str, Any]:
             for each in found.witnesses
         ],
         "billed": [{"provider": each.provider, "calls": each.lines} for each in found.billed],
+    }
+
+
+def traffic(source: str | None, since: datetime, until: datetime, timezone: str) -> dict[str, Any]:
+    """How many calls were dialled in each hour of a zone, and how many of them were answered."""
+    with engine().begin() as connection:
+        _take_time(connection)
+        selection = Selection(since, until, source=source)
+        found = {each.group: each.traffic for each in traffic_by(connection, selection, TrafficBy.HOUR, timezone)}
+    hours = hourly(since, until, timezone)
+    counted = [found.get(name, NO_TRAFFIC) for name in hours.names]
+    return {
+        "hours": [at.isoformat() for at in hours.begins],
+        "attempts": [each.attempts for each in counted],
+        "answered": [each.calls.get(Kind.ANSWERED, 0) for each in counted],
     }
 
 

@@ -47,6 +47,9 @@ BALANCES: dict[tuple[str, str], SharedAnswer] = defaultdict(lambda: SharedAnswer
 """Each by its dialler, of which there are few; empty is all of them."""
 COMPLETE: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(15.0))
 COMPLETE_OVER = timedelta(days=7)
+TRAFFIC: dict[str, SharedAnswer] = defaultdict(lambda: SharedAnswer(60.0))
+TRAFFIC_OVER = timedelta(hours=47)
+"""And the hour under way."""
 RECORDINGS = SharedAnswer(15.0)
 
 
@@ -97,8 +100,16 @@ class FiguresHandler(TabHandler):
             since = datetime.now(tz=UTC) - COMPLETE_OVER
             answer = await COMPLETE[source].get(lambda: self.in_a_thread(lambda: figures.completeness(one, since)))
             self.write(visible_values(answer))
+        elif part == "traffic":
+            self.write(await TRAFFIC[source].get(lambda: self.in_a_thread(lambda: self._traffic(one))))
         else:
-            raise RefusalError(400, "of is waiting, recordings or completeness.")
+            raise RefusalError(400, "of is waiting, recordings, completeness or traffic.")
+
+    @staticmethod
+    def _traffic(source: str | None) -> dict[str, Any]:
+        now = datetime.now(tz=UTC)
+        since = now.replace(minute=0, second=0, microsecond=0) - TRAFFIC_OVER
+        return figures.traffic(source, since, now, current_settings().pipeline_timezone)
 
     def _moving(self, connection: Connection, source: str | None) -> dict[str, Any]:
         answer = figures.moving(connection, source)

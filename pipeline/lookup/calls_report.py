@@ -6,12 +6,11 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import ARRAY, DateTime, func, literal, select, text
+from sqlalchemy import ARRAY, DateTime, func, literal, text
 
-from pipeline.billing.billed_calls import extent_of
 from pipeline.calls.rules.disposition import Disposition
-from pipeline.database.narrowing import narrow
 from pipeline.database.tables import calls, dispositions
+from pipeline.lookup.dialled_calls import dialled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
     from pipeline.billing.billed_calls import Selection
     from pipeline.billing.rules.months import Days
-    from pipeline.database.narrowing import Conditions
 
 HOUR_SECONDS: Final = 3_600
 
@@ -56,15 +54,6 @@ class CallsEntry(NamedTuple):
         return round(Decimal(self.talk_seconds) / HOUR_SECONDS, 2)
 
 
-_CONDITIONS: Conditions = {
-    "since": lambda instant: calls.c.dialed_at >= instant,
-    "until": lambda instant: calls.c.dialed_at < instant,
-    "campaign": lambda value: calls.c.campaign_ref == value,
-    "source": lambda value: calls.c.source == value,
-    "direction": lambda value: calls.c.direction == value,
-}
-
-
 def calls_by(
     connection: Connection, selection: Selection, by: CallsBy, days: Days, *, direction: str | None = None
 ) -> list[CallsEntry]:
@@ -85,27 +74,17 @@ def calls_by(
         CallsBy.AGENT: func.coalesce(calls.c.extension, ""),
         CallsBy.DISPOSITION: func.coalesce(dispositions.c.disposition, ""),
     }
-    extent = extent_of(connection, selection)
-    rows = connection.execute(
-        select(
-            groups[by],
-            func.count(),
-            func.count().filter(dispositions.c.disposition == Disposition.ANSWERED.value),
-            func.coalesce(func.sum(calls.c.talk_seconds), 0),
-        )
-        .select_from(calls)
-        .outerjoin(
-            dispositions,
-            (dispositions.c.call_id == calls.c.id) & dispositions.c.call_id.between(extent.first, extent.last),
-        )
-        .where(
-            calls.c.id.between(extent.first, extent.last),
-            *narrow({**selection._asdict(), "direction": direction}, _CONDITIONS),
-        )
-        # By its place: the server does not see that an expression with a parameter is the one it selects.
-        .group_by(text("1"))
-        .order_by(text("1"))
+    counted = dialled(
+        connection,
+        selection,
+        direction,
+        groups[by],
+        func.count(),
+        func.count().filter(dispositions.c.disposition == Disposition.ANSWERED.value),
+        func.coalesce(func.sum(calls.c.talk_seconds), 0),
     )
+    # By its place: the server does not see that an expression with a parameter is the one it selects.
+    rows = connection.execute(counted.group_by(text("1")).order_by(text("1")))
     name = (lambda place: days.days[place - 1].isoformat()) if by is CallsBy.DAY else str
     return [
         CallsEntry(name(group), int(attempts), int(answered), int(talk)) for group, attempts, answered, talk in rows

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from pipeline.batches.sources import known_sources
 from pipeline.billing.rules.pricing import LineKind
 from pipeline.billing.rules.sides import Side
-from pipeline.calls.rules.disposition import Disposition, not_billed
+from pipeline.calls.rules.disposition import COMMON, Disposition, not_billed
 from pipeline.database.narrowing import among, narrow, word
 from pipeline.database.tables import batches, calls, dispositions, failures, ledger, recordings, uncharged
 from pipeline.lookup.rules.call_filter import NARROW, Cursor
@@ -32,6 +32,7 @@ from pipeline.record_ids import PLACES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from sqlalchemy import CTE, ColumnElement, Connection, Select
 
@@ -39,7 +40,10 @@ if TYPE_CHECKING:
     from pipeline.lookup.rules.call_filter import CallFilter, Wall
 
 FEW: Final = 10_000
-"""So many calls are begun with, rather than looked for among all; reading them costs what looking at as many does."""
+"""So many recordings under way are begun with, rather than looked for among all calls."""
+
+_MISSING: Final = frozenset({"absent", "expired", "failed"})
+_UNDER_WAY: Final = frozenset({"scheduled", "downloading"})
 
 _BACKWARDS: Final = func.reverse(calls.c.client_number, type_=Text)
 _END_OF_NUMBER: Final = func.left(_BACKWARDS, 7, type_=Text).collate("C")
@@ -72,18 +76,13 @@ _OF_THE_CALL: Conditions = {
     "agent": lambda value: _by_bytes(calls.c.extension) == value,
     "campaign": lambda value: _by_bytes(calls.c.campaign_ref) == value,
     "direction": lambda value: calls.c.direction == (word(value) if value == "inbound" else value),
-    "since": lambda instant: calls.c.dialed_at >= instant,
-    "until": lambda instant: calls.c.dialed_at < instant,
 }
-_NAMED: Final = frozenset({*_OF_THE_CALL, "dial_numbers", "source"})
+_SPAN: Final = ("since", "until")
+_NAMED: Final = frozenset({*_OF_THE_CALL, *_SPAN, "dial_numbers", "source"})
 """The fields of a filter that are about the call itself."""
 
 _ORDERED: Final = ("agent", "campaign")
 """What has an index of its calls in the order in which they were dialled; the first that is asked for is walked."""
-_SPAN: Final = ("since", "until")
-
-_COMMON: Final = frozenset({"answered", "no_answer", "busy", "voicemail"})
-"""Dispositions that no index has together (``dispositions_seldom_idx``)."""
 _NOT_BILLED: Final = {not_billed(each): each.value for each in Disposition}
 
 
@@ -148,21 +147,35 @@ _ON_ITS_WAY: Final = union(
 )
 
 
-def _rarities(wanted: CallFilter) -> Iterator[Select[tuple[int]]]:
-    """The calls that have what is asked for in another table, where an index has them together."""
-    for disposition in {wanted.disposition, _NOT_BILLED.get(wanted.why_not or "")} - {None, *_COMMON}:
-        # As a word of the statement, or the planner cannot see that the index has it.
-        yield select(dispositions.c.call_id).where(dispositions.c.disposition == word(str(disposition)))
-    if wanted.recording not in (None, "none", "deleted"):
-        yield select(recordings.c.call_id).where(recordings.c.state == wanted.recording)
+def _seldom_disposition(wanted: CallFilter) -> tuple[ColumnElement[bool], Any] | None:
+    """Where the calls of a disposition are that an index has together (``dispositions_seldom_dialed_idx``)."""
+    seldom = {wanted.disposition, _NOT_BILLED.get(wanted.why_not or "")} - {None, *COMMON}
+    # As a word of the statement, or the planner cannot see that the index has it.
+    of = dispositions.c
+    return (of.disposition == word(str(min(seldom, key=str))), of.call_dialed_at) if seldom else None
+
+
+def _missing_recording(wanted: CallFilter) -> tuple[ColumnElement[bool], Any] | None:
+    """Likewise of a recording that nobody has (``recordings_missing_dialed_idx``)."""
+    of = recordings.c
+    return (of.state == word(wanted.recording), of.dialed_at) if wanted.recording in _MISSING else None
+
+
+class Arm(NamedTuple):
+    """Calls in the order in which they were dialled, by one index."""
+
+    which: ColumnElement[bool]
+    at: tuple[ColumnElement[Any], ColumnElement[Any]] = (calls.c.dialed_at, calls.c.id)
+    """When each was dialled, and its key, as the index that is walked has them."""
 
 
 class Plan(NamedTuple):
     """How a search goes."""
 
-    arms: Sequence[ColumnElement[bool]]
+    arms: Sequence[Arm]
     """Each an index that is walked; together they are all that can match."""
-    span: Sequence[ColumnElement[bool]]
+    span: Mapping[str, datetime]
+    """From when to when."""
     besides: Mapping[str, Any]
     """What else is asked for of the call itself, by the names of the conditions."""
     wanted: CallFilter
@@ -179,7 +192,7 @@ def plan_of(connection: Connection, wanted: CallFilter, wall: Wall) -> Plan:
         wall: what the reader may see.
     """
     asked = {name: value for name, value in wanted._asdict().items() if value is not None and name in _NAMED}
-    span = list(narrow({name: asked.pop(name, None) for name in _SPAN}, _OF_THE_CALL))
+    span: dict[str, datetime] = {name: asked.pop(name) for name in _SPAN if name in asked}
     if wall.campaigns is not None:
         asked["campaigns"] = sorted(wall.campaigns)
     if wall.sources is not None:
@@ -195,26 +208,44 @@ def _is_one_of(ids: Select[tuple[int]]) -> ColumnElement[bool]:
     return calls.c.id == any_(func.array(ids.scalar_subquery(), type_=ARRAY(BigInteger)))
 
 
-def _arms(connection: Connection, asked: dict[str, Any], wanted: CallFilter) -> list[ColumnElement[bool]]:
+def _arms(connection: Connection, asked: dict[str, Any], wanted: CallFilter) -> list[Arm]:
     """What is walked; it is taken out of what was asked for."""
     if NARROW & asked.keys():
-        return [and_(*(_OF_THE_CALL[name](asked.pop(name)) for name in sorted(NARROW & asked.keys())))]
+        return [Arm(and_(*(_OF_THE_CALL[name](asked.pop(name)) for name in sorted(NARROW & asked.keys()))))]
     if wanted.charged == "not_yet":
-        return [_is_one_of(select(_ON_ITS_WAY.subquery().c.id))]
-    for rarity in _rarities(wanted):
-        if connection.scalars(select(func.count()).select_from(rarity.limit(FEW + 1).subquery())).one() <= FEW:
-            return [_is_one_of(rarity)]
+        return [Arm(_is_one_of(select(_ON_ITS_WAY.subquery().c.id)))]
+    if beside := _begun_with(connection, wanted):
+        return beside
     for name in _ORDERED:
         if name in asked:
-            return [_OF_THE_CALL[name](asked.pop(name))]
+            return [Arm(_OF_THE_CALL[name](asked.pop(name)))]
     if "campaigns" in asked:
-        return [_OF_THE_CALL["campaign"](each) for each in asked.pop("campaigns")]
+        return [Arm(_OF_THE_CALL["campaign"](each)) for each in asked.pop("campaigns")]
     if asked.get("direction") == "inbound":
-        return [_OF_THE_CALL["direction"](asked.pop("direction"))]
+        return [Arm(_OF_THE_CALL["direction"](asked.pop("direction")))]
     only = asked.pop("source", None)
     seen = asked.pop("sources", None)
     sources = known_sources(connection) if only is None else [only]
-    return [calls.c.source == each for each in sources if seen is None or each in seen]
+    return [Arm(calls.c.source == each) for each in sources if seen is None or each in seen]
+
+
+def _begun_with(connection: Connection, wanted: CallFilter) -> list[Arm]:
+    """What another table has an index of, where that is narrower than what the calls have one of."""
+    for seldom in (_seldom_disposition(wanted), _missing_recording(wanted)):
+        if seldom is not None and wanted.agent is None:  # an agent has fewer calls
+            return list(_beside_its_call(*seldom))
+    if wanted.recording in _UNDER_WAY:
+        state = select(recordings.c.call_id).where(recordings.c.state == wanted.recording)
+        if connection.scalars(select(func.count()).select_from(state.limit(FEW + 1).subquery())).one() <= FEW:
+            return [Arm(_is_one_of(state))]
+    return []
+
+
+def _beside_its_call(which: ColumnElement[bool], dialed_at: Any) -> Iterator[Arm]:
+    """By an index of another table, in which what code of a version before wrote may have no instant."""
+    call_id = dialed_at.table.c.call_id
+    yield Arm(and_(which, call_id == calls.c.id), (dialed_at, call_id))
+    yield Arm(_is_one_of(select(call_id).where(which, dialed_at.is_(None))))
 
 
 class Slice(NamedTuple):
@@ -278,13 +309,18 @@ def _walked(plan: Plan, place: Cursor | None, size: int, *, newer: bool) -> CTE:
 _LOOKED_AT: Final = ("id", "dialed_at", "source", "campaign_ref", "extension", "dial_number", "direction")
 
 
-def _arm(plan: Plan, arm: ColumnElement[bool], place: Cursor | None, size: int, *, newer: bool) -> Select[Any]:
+def _arm(plan: Plan, arm: Arm, place: Cursor | None, size: int, *, newer: bool) -> Select[Any]:
     # Looking at more columns than the key costs nothing: the row is read anyway.
-    walked = select(*(calls.c[name] for name in _LOOKED_AT)).where(arm, *plan.span)
+    dialed_at, call_id = arm.at
+    walked = select(*(calls.c[name] for name in _LOOKED_AT)).where(arm.which)
+    if "since" in plan.span:
+        walked = walked.where(dialed_at >= plan.span["since"])
+    if "until" in plan.span:
+        walked = walked.where(dialed_at < plan.span["until"])
     if place is not None:
-        key, here = tuple_(calls.c.dialed_at, calls.c.id), tuple_(place.dialed_at, place.call_id)
+        key, here = tuple_(dialed_at, call_id), tuple_(place.dialed_at, place.call_id)
         walked = walked.where(key > here if newer else key < here)
-    return walked.order_by(*_order(calls.c, newer=newer)).limit(size)
+    return walked.order_by(*_in_order(dialed_at, call_id, newer=newer)).limit(size)
 
 
 def _residual(plan: Plan, walked: CTE) -> Iterator[ColumnElement[bool]]:
@@ -304,8 +340,11 @@ def _residual(plan: Plan, walked: CTE) -> Iterator[ColumnElement[bool]]:
 
 
 def _order(columns: Any, *, newer: bool) -> tuple[Any, Any]:
-    keys = (columns.dialed_at, columns.id)
-    return keys if newer else (keys[0].desc(), keys[1].desc())
+    return _in_order(columns.dialed_at, columns.id, newer=newer)
+
+
+def _in_order(dialed_at: Any, call_id: Any, *, newer: bool) -> tuple[Any, Any]:
+    return (dialed_at, call_id) if newer else (dialed_at.desc(), call_id.desc())
 
 
 def _end(walked: CTE, *, newer: bool) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.logs.setup import get_logger
-from pipeline.monitoring.gauges import QUERIES, read_gauges
+from pipeline.monitoring.gauges import KEEP_SECONDS, QUERIES, read_gauges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,11 +21,8 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
-KEEP_SECONDS: Final = 10.0
 SHARE: Final = 20
 """What a query took is kept this many times as long: however large the tables, it costs a twentieth of a core."""
-
-TIMEOUT_SECONDS: Final = 10.0
 
 
 class StateCollector:
@@ -42,6 +40,7 @@ class StateCollector:
         self._kept: dict[str, list[Reading]] = {}
         self._next: dict[str, float] = {}
         self._failed = dict.fromkeys((query.name for query in QUERIES), 0)
+        self._beside: dict[str, threading.Thread] = {}
 
     def collect(self) -> Iterator[Any]:
         """Every gauge, as Prometheus' library asks for them."""
@@ -63,17 +62,35 @@ class StateCollector:
                 failed.add_metric((name,), count)
             yield failed
 
+    def wait(self) -> None:
+        """Until nothing is being read any more, for whoever is about to close the engine."""
+        for thread in list(self._beside.values()):
+            thread.join()
+
     def _readings(self, query: GaugeQuery) -> list[Reading]:
         began = self._clock()
         if began >= self._next.get(query.name, began):
-            try:
-                with self._engine.begin() as connection:
-                    self._kept[query.name] = read_gauges(connection, query, timeout_seconds=TIMEOUT_SECONDS)
-            except SQLAlchemyError as error:
-                # Old values would look like new ones: better none at all.
-                self._kept[query.name] = []
-                self._failed[query.name] += 1
-                log.warning("state_query_failed", query=query.name, error=str(getattr(error, "orig", error))[:200])
-            ended = self._clock()
-            self._next[query.name] = ended + max(KEEP_SECONDS, SHARE * (ended - began))
+            self._next[query.name] = math.inf  # until it is read
+            if query.beside:
+                self._beside[query.name] = threading.Thread(target=self._read, args=(query,), daemon=True)
+                self._beside[query.name].start()
+            else:
+                self._read(query)
         return self._kept.get(query.name, [])
+
+    def _read(self, query: GaugeQuery) -> None:
+        began, keep = self._clock(), KEEP_SECONDS
+        found: list[Reading] = []  # where it fails: old values would look like new ones, better none at all
+        failed = 0
+        try:
+            with self._engine.begin() as connection:
+                found = read_gauges(connection, query)
+            keep = query.keep_seconds
+        except SQLAlchemyError as error:
+            found, failed = [], 1
+            log.warning("state_query_failed", query=query.name, error=str(getattr(error, "orig", error))[:200])
+        finally:
+            ended = self._clock()
+            self._next[query.name] = ended + max(keep, SHARE * (ended - began))
+            self._kept[query.name] = found
+            self._failed[query.name] += failed

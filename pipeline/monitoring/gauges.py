@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.monitoring.fallen import count_fallen
+from pipeline.monitoring.known_sources import KNOWN_SOURCES
 from pipeline.monitoring.pending import PENDING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
     from sqlalchemy import Connection
+
+KEEP_SECONDS: Final = 10.0
+TIMEOUT_SECONDS: Final = 10.0
 
 
 class StateMetric(NamedTuple):
@@ -25,17 +32,19 @@ class GaugeQuery(NamedTuple):
 
     name: str
     metrics: tuple[StateMetric, ...]
-    statement: str
+    statement: str | Callable[[Connection], Iterable[Sequence[Any]]]
+    """SQL, or what finds such rows by more than one statement."""
+    keep_seconds: float = KEEP_SECONDS
+    """For how long a reading is good."""
+    timeout_seconds: float = TIMEOUT_SECONDS
+    """After which the server gives up."""
+    beside: bool = False
+    """It may take longer than Prometheus waits: nobody waits for it, and what was read last is told meanwhile."""
 
 
-# The newest batch of each source by an index, however many there are: the sources are hopped through one by one.
-_RECEIVED_AGE: Final = """
-WITH RECURSIVE known AS (
-    (SELECT source FROM batches ORDER BY source LIMIT 1)
-    UNION ALL
-    SELECT (SELECT source FROM batches WHERE source > known.source ORDER BY source LIMIT 1)
-    FROM known WHERE known.source IS NOT NULL
-)
+# The newest batch of each source by an index, however many there are.
+_RECEIVED_AGE: Final = f"""
+{KNOWN_SOURCES}
 SELECT source, extract(epoch FROM clock_timestamp() - newest)
 FROM known, LATERAL (SELECT max(received_at) AS newest FROM batches WHERE batches.source = known.source) AS of_it
 WHERE source IS NOT NULL
@@ -176,6 +185,22 @@ QUERIES: Final = (
         ),
         "SELECT source, level, CASE state WHEN 'available' THEN 1 ELSE 0 END FROM witnesses WHERE state <> 'off'",
     ),
+    # Fifteen days of calls are read for it, and a number that fell an hour ago is still early to know of.
+    GaugeQuery(
+        "fallen numbers",
+        (
+            StateMetric(
+                "cdr_dial_numbers_fallen",
+                (),
+                "Dial numbers of outbound calls whose answer rate of the last day is at least 40 % below that of the "
+                "14 days before; looked for once an hour.",
+            ),
+        ),
+        count_fallen,
+        keep_seconds=3_600.0,
+        timeout_seconds=120.0,
+        beside=True,
+    ),
     GaugeQuery(
         "database",
         (StateMetric("cdr_database_bytes", (), "Size of the database."),),
@@ -192,18 +217,18 @@ class Reading(NamedTuple):
     value: float
 
 
-def read_gauges(connection: Connection, query: GaugeQuery, *, timeout_seconds: float) -> list[Reading]:
+def read_gauges(connection: Connection, query: GaugeQuery) -> list[Reading]:
     """The values of one query's gauges.
 
     Args:
         connection: the caller's transaction.
         query: one of ``QUERIES``.
-        timeout_seconds: the server gives up after that.
     """
-    connection.execute(text(f"SET LOCAL statement_timeout = {int(timeout_seconds * 1000)}"))
+    connection.execute(text(f"SET LOCAL statement_timeout = {int(query.timeout_seconds * 1000)}"))
     many = len(query.metrics[0].labels)
+    asked = query.statement
     return [
         Reading(metric, tuple(str(label) for label in row[:many]), float(row[many + place]))
-        for row in connection.execute(text(query.statement))
+        for row in (connection.execute(text(asked)) if isinstance(asked, str) else asked(connection))
         for place, metric in enumerate(query.metrics)
     ]

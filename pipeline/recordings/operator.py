@@ -103,7 +103,8 @@ def _chosen(conditions: Iterator[ColumnElement[bool]]) -> CTE:
     nameless = func.starts_with(of.call_ref, NAMELESS, type_=Boolean).label("nameless")
     return (
         select(of.call_id, of.state, of.reason, of.attempts, nameless)
-        .where(of.state.in_(ENDED_WITHOUT_FILE), *conditions)
+        # Of a number that was erased nothing is fetched again.
+        .where(of.state.in_(ENDED_WITHOUT_FILE), of.deleted_at.is_(None), *conditions)
         .with_for_update()
         .cte("chosen")
         .prefix_with("MATERIALIZED")

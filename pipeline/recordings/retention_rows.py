@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import exists, func, not_, select, text, update
 
 from pipeline.database.narrowing import among, narrow, word
-from pipeline.database.tables import recordings
+from pipeline.database.tables import calls, holds, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +35,10 @@ def now(connection: Connection) -> datetime:
     """The database's clock."""
     return connection.scalars(select(func.now())).one()
 
+
+_OF_A_HELD_NUMBER = exists().where(
+    calls.c.id == recordings.c.call_id, calls.c.client_number == holds.c.number, holds.c.released_at.is_(None)
+)
 
 # SQL: it fills in what the hot path of older code left out, and reads the partial index of kept files alone.
 _FILL_IN_DIALED_AT = text(
@@ -72,6 +76,7 @@ def take_expired(
             of.state == word("stored"),
             of.deleted_at.is_(None),
             of.held_at.is_(None),
+            not_(_OF_A_HELD_NUMBER),
             of.dialed_at < func.now() - func.make_interval(0, 0, 0, older_than_days),
             tried,
             *narrow({"source": source}, {"source": lambda value: of.source == value}),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from sqlalchemy import Double, and_, case, cast, exists, extract, func, not_, or_, select, text, update
 
 from pipeline.calls.rules.cdr import NAMELESS
+from pipeline.calls.rules.erased import ERASED
 from pipeline.database.engine import execute
 from pipeline.database.feed_log import tell
 from pipeline.database.narrowing import narrow
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pipeline.recordings.rules.outcome import Decision
 
 NO_CALL_REF = "The dialler sent no call_ref with this call, so there is nothing to ask for its recording by."
+OF_ERASED = "The number was erased: nothing of it is fetched or kept."
 TAKEN_BACK = "The worker that was downloading it stopped before it was done; it is tried again."
 LOST_TOO_OFTEN = (
     f"{LOST_AT_MOST} workers in a row stopped while they were downloading it; it is taken for the cause, and not tried "
@@ -108,22 +110,27 @@ class StoredFile(NamedTuple):
 def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int:
     """Enter a row for each call that can have a recording; returns how many are new.
 
-    A call that came without a call_ref ends here: nothing can be asked.
+    A call that came without a call_ref ends here: nothing can be asked. So does one of a number that was erased.
     """
-    values = {**span.bounds, "delay": delay_seconds, "no_call_ref": NO_CALL_REF, "nameless": NAMELESS}
+    words = {"no_call_ref": NO_CALL_REF, "nameless": NAMELESS, "erased": ERASED, "of_erased": OF_ERASED}
+    values = {**span.bounds, "delay": delay_seconds, **words}
     return execute(connection, _SCHEDULE, values).rowcount
 
 
 _SCHEDULE: Final = """
-INSERT INTO recordings (call_id, source, call_ref, dialed_at, state, reason, due_at, counts_from, ended_at)
+INSERT INTO recordings (call_id, source, call_ref, dialed_at, state, reason, due_at, counts_from, ended_at, deleted_at,
+                        deleted_reason)
 SELECT calls.id, calls.source, calls.call_ref, calls.dialed_at,
-       CASE WHEN nameless THEN 'absent' ELSE 'scheduled' END,
-       CASE WHEN nameless THEN %(no_call_ref)s::text END,
-       CASE WHEN NOT nameless THEN now() + make_interval(secs => %(delay)s::float8) END,
-       CASE WHEN NOT nameless THEN now() + make_interval(secs => %(delay)s::float8) END,
-       CASE WHEN nameless THEN now() END
+       CASE WHEN nameless OR erased THEN 'absent' ELSE 'scheduled' END,
+       CASE WHEN erased THEN %(of_erased)s::text WHEN nameless THEN %(no_call_ref)s::text END,
+       CASE WHEN NOT (nameless OR erased) THEN now() + make_interval(secs => %(delay)s::float8) END,
+       CASE WHEN NOT (nameless OR erased) THEN now() + make_interval(secs => %(delay)s::float8) END,
+       CASE WHEN nameless OR erased THEN now() END,
+       CASE WHEN erased THEN now() END,
+       CASE WHEN erased THEN %(of_erased)s::text END
 FROM calls JOIN dispositions ON dispositions.call_id = calls.id,
-     LATERAL (SELECT starts_with(calls.call_ref, %(nameless)s::text) AS nameless) AS named
+     LATERAL (SELECT starts_with(calls.call_ref, %(nameless)s::text) AS nameless,
+                     coalesce(starts_with(calls.client_number, %(erased)s::text), false) AS erased) AS named
 WHERE calls.id BETWEEN %(first)s AND %(last)s AND dispositions.call_id BETWEEN %(first)s AND %(last)s
   AND dispositions.can_have_audio
   AND NOT EXISTS (SELECT FROM recordings AS known WHERE known.call_id = calls.id

@@ -151,7 +151,10 @@ class Stack:
         return seconds
 
 
-OWN_PREFIXES = ("ENIGMA_", "CELERY_", "DATABASE_URL", "RECORDINGS_", "PIPELINE_", "FEED_", "FLOWER_", "HONCHO_")
+OWN_PREFIXES = (
+    *("ENIGMA_", "CELERY_", "DATABASE_URL", "RECORDINGS_", "ARCHIVE_", "PIPELINE_", "FEED_", "ERASURE_"),
+    *("FLOWER_", "HONCHO_"),
+)
 """Settings a test must not inherit from whoever runs it."""
 
 __all__ = ["ROOT", "ServerError", "Stack", "StackError"]

@@ -98,8 +98,14 @@ def update_contacts(batch_id: int, source: str, records: int) -> str:
 
 
 def _normalize(connection: Connection, span: Span) -> list[Failure]:
-    region = current_settings().pipeline_region
-    return normalization.normalize(connection, span, region=region, now=datetime.now(tz=UTC))
+    settings = current_settings()
+    return normalization.normalize(
+        connection,
+        span,
+        region=settings.pipeline_region,
+        now=datetime.now(tz=UTC),
+        erasure_key=settings.erasure_key.get_secret_value(),
+    )
 
 
 def _bill(connection: Connection, span: Span) -> list[Failure]:

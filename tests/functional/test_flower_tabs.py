@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import re
+import time
 from pathlib import Path
 
 import httpx
@@ -23,6 +24,7 @@ from tests.receiver import Receiver
 
 expect.set_options(timeout=30_000)
 
+UNANSWERED = {"extension": None, "call_time": 0, "end_reason": "timeout", "end_code": "18"}
 HEADER = TARIFF.splitlines()[0]
 NARROW = f"{HEADER}\n1,0.60,0.20,60,1\n"
 """A tariff somebody broke: no prefix in it fits a South African number."""
@@ -320,6 +322,30 @@ def test_the_pipeline_tab_moves_by_itself(everything, engine, page, push):
     expect(standing).to_be_empty()
 
 
+def test_the_traffic_of_two_days_is_drawn(everything, engine, page, push):
+    """By hour, of all diallers or of one; hours without a call break the line of rates, and one alone is a dot."""
+    now = int(time.time())
+    calls = [(now - 7_200, {}), (now - 7_200, UNANSWERED), (now - 30 * 3_600, {}), (now - 60 * 3_600, {})]
+    push(*(make_record(call_ref=ref, dialed_at=at, **more) for ref, (at, more) in enumerate(calls)))
+    eventually(lambda: balance(everything)["processed"]["records"] == 4, check=everything.check)
+    with engine.begin() as connection:  # nobody was told of its calls yet, as of all for a minute
+        for table in ("batches", "calls"):
+            connection.execute(text(f"UPDATE {table} SET source = 'north'"))
+    eventually(lambda: page.request.get(f"{everything.flower_url}/pipeline/figures?source=north").ok)
+    open_tab(page, everything, "/pipeline?source=north")
+    expect(page.locator("#dialled-now")).to_have_text("3 calls, at most 2 an hour")
+    expect(page.locator("#answered-now")).to_have_text("66.7 % of all")
+    expect(page.locator("#dialled rect")).to_have_count(2)
+    expect(page.locator("#answered polyline")).to_have_count(2)
+    expect(page.get_by_role("img", name=re.compile("^Calls dialled an hour from .*: 3 calls"))).to_be_visible()
+    with engine.begin() as connection:
+        raise_stop(connection, "other", "fuse", "bad")
+    page.reload()
+    page.get_by_label("dialler").select_option("other")
+    expect(page.locator("#answered-now")).to_have_text("there were no calls")
+    expect(page.locator("#answered polyline")).to_have_count(0)
+
+
 def test_a_count_leads_to_the_failed_calls_it_counts(everything, engine, page, push):
     """By class, with the dialler that is looked at; and from the balance."""
     push(make_record(call_ref=1, call_time=-1), make_record(call_ref=2), make_record(call_ref=3, call_time=-1))
@@ -520,6 +546,7 @@ def test_the_tabs_are_for_everybody(everything, engine, page, push, a_batch_that
         if name == "pipeline":
             expect(page.locator("#standing-batches")).to_be_visible()
             expect(page.locator("#recordings")).to_contain_text("scheduled")
+            expect(page.locator("#dialled text")).to_have_count(6)
         found += looking.problems(page, name)
         found += [f"{name}: {each}" for each in looking.lost_on_the_way(page)]
     assert not found, "\n".join(found)

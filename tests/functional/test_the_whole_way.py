@@ -26,7 +26,7 @@ def test_a_call_pushed_by_hand_is_explained(stack, push):
     explanation = eventually(lambda: (found := explained(stack, 845)) and found["charges"] and found, check=stack.check)
     assert set(explanation) == {
         "call", "net", "not_charged", "disposition", "charges", "recording", "failures", "versions", "history",
-        "provider",
+        "provider", "archived",
     }  # fmt: skip
     call = explanation["call"]
     assert (call["source"], call["call_ref"], call["client_number"], call["talk_seconds"]) == (

@@ -41,7 +41,10 @@ PROVIDER_FILES = "tests/integration/accounts/test_load.py"
 RECONCILED = "tests/integration/accounts/test_runs.py"
 MATCHED = "tests/unit/accounts/test_matching.py"
 ZONES = "tests/integration/billing/test_tariffs.py::TestTimeZone"
+ERASURE = "tests/integration/erasure/test_erase.py"
 PROVIDER = "tests/integration/billing/test_provider.py"
+ARCHIVED = "tests/integration/archive/test_run.py"
+RESTORED = "tests/integration/archive/test_restore.py"
 
 MUTANTS = (
     Mutant(
@@ -704,5 +707,75 @@ MUTANTS = (
         "found.runner_up_agreeing > RUNNER_UP_AT_MOST * found.agreeing",
         "found.runner_up_agreeing > found.agreeing",
         "tests/unit/accounts/test_offset.py::test_what_is_ambiguous_is_refused",
+    ),
+    Mutant(
+        "what may have been answered makes the least abandoned part no smaller",
+        "pipeline/lookup/rules/traffic.py",
+        "self.calls.get(Kind.ANSWERED, 0) + undecided + abandoned)",
+        "self.calls.get(Kind.ANSWERED, 0) + abandoned)",
+        "tests/unit/lookup/test_traffic.py::test_whatever_became_of_them_the_truth_is_between_the_bounds",
+    ),
+    Mutant(
+        "a rate that fell by just as much as counts has not fallen",
+        "pipeline/monitoring/rules/fallen.py",
+        "return kept <= (100",
+        "return kept < (100",
+        "tests/unit/monitoring/test_fallen.py::test_it_is_as_deep_as_it_counts_with_enough_calls",
+    ),
+    Mutant(
+        "calls that came in count as answered less",
+        "pipeline/monitoring/fallen.py",
+        "c.direction = 'outbound' AND ",
+        "",
+        "tests/integration/monitoring/test_fallen.py::test_only_calls_that_went_out_and_are_classified_count",
+    ),
+    Mutant(
+        "a day that was dropped is written without what it had",
+        "pipeline/archive/day.py",
+        "kept = set() if before is None else gone_from(connection, before, ids)",
+        "kept: set[int] = set()",
+        f"{ARCHIVED}::TestWhatTheDatabaseHasNoLonger::test_a_late_record_of_a_day_that_was_dropped",
+    ),
+    Mutant(
+        "the manifest names a part that is not there yet",
+        "pipeline/archive/run.py",
+        """                self._store.put(file, self._place, new.name)
+                self.rows += new.sums.rows
+            self._swap(self.manifest.with_part(day, new, now=datetime.now(tz=UTC)))
+""",
+        """                self.rows += new.sums.rows
+            self._swap(self.manifest.with_part(day, new, now=datetime.now(tz=UTC)))
+            if new is not None:
+                self._store.put(file, self._place, new.name)
+""",
+        f"{ARCHIVED}::test_killed_at_every_step_and_run_again_it_ends_the_same",
+    ),
+    Mutant(
+        "what differs is restored over",
+        "pipeline/archive/restore.py",
+        "            if differing:\n",
+        "            if differing and not manifest.parts:\n",
+        f"{RESTORED}::TestRestoring::test_what_differs_is_refused_and_nothing_is_changed",
+    ),
+    Mutant(
+        "a replay brings an erased number back",
+        "pipeline/calls/erased.py",
+        "    if not known:\n",
+        "    if known:\n",
+        f"{ERASURE}::test_the_day_is_replayed",
+    ),
+    Mutant(
+        "what was deleted is not looked for again",
+        "pipeline/recordings/erasing.py",
+        "    if store.size(path) is not None:\n",
+        "    if False:\n",
+        "tests/integration/recordings/test_erasing.py::test_a_file_that_is_there_all_the_same_is_an_error",
+    ),
+    Mutant(
+        "an erased call is known by a hash of its number",
+        "pipeline/erasure/records.py",
+        "    done.hashes[old.content_hash] = new.content_hash\n",
+        "    done.hashes[old.content_hash] = old.content_hash\n",
+        f"{ERASURE}::test_the_day_is_replayed",
     ),
 )

@@ -44,6 +44,16 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _MOST_COLUMNS: Final = 1_000
 
 
+_WORDS: Final = {
+    "str": "a text in quotes",
+    "int": "a whole number",
+    "float": "a number with a point",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
+"""What the library calls a kind of value, in TOML's words."""
+
 _PARTS: Final[dict[str, type[msgspec.Struct]]] = {
     "file": File, "columns": Columns, "formats": Formats, "constants": Constants, "skip": Skip, "totals": Totals,
 }  # fmt: skip
@@ -123,14 +133,15 @@ def _said(error: str) -> str:
     >>> _said("Object missing required field `numbers` - at `$.file`")
     'file.numbers: is missing'
     >>> _said("Expected `str`, got `int` - at `$.file.zone`")
-    'file.zone: must be str, not int'
+    'file.zone: must be a text in quotes, not a whole number'
     """
     what, _, where = error.partition(" - at ")
     path = where.strip("`").removeprefix("$").removeprefix(".")
     if missing := re.fullmatch(r"Object missing required field `(\w+)`", what):
         return f"{path}.{missing[1]}: is missing".removeprefix(".")
     if wrong := re.fullmatch(r"Expected `([^`]+)`, got `(\w+)`", what):
-        return f"{path}: must be {wrong[1].replace(' | ', ' or ').replace('object', 'table')}, not {wrong[2]}"
+        wanted = " or ".join(_WORDS.get(each, each) for each in wrong[1].split(" | ") if each != "null")
+        return f"{path}: must be {wanted}, not {_WORDS.get(wrong[2], wrong[2])}"
     return f"{path}: {what}"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.billing.rules.rating import ChargeReason, rate_attempt, rate_call
 from pipeline.calls.rules.disposition import ATTEMPTED, BILLABLE_BY_DEFAULT, INBOUND_NOT_BILLED, not_billed
+from pipeline.calls.rules.erased import kept_digits
 from pipeline.errors import NoRateError, NoSecondsError, cut
 
 if TYPE_CHECKING:
@@ -173,12 +174,15 @@ def price(call: Unbilled, tariff: LoadedTariff | None) -> Priced:
 
 
 def rated_number(call: Unbilled) -> tuple[str, str]:
-    """The number called and its digits: of an inbound call, the dialler's own; no digits where it is not E.164."""
+    """The number called and its digits: of an inbound call, the dialler's own; no digits where it is not E.164.
+
+    Of a number that was erased the first digits are there, which say what it is charged by.
+    """
     if call.direction == "inbound":
         number, is_e164 = call.dial_number or "", call.dial_number_is_e164
     else:
         number, is_e164 = call.client_number or "", call.client_number_is_e164
-    return number, number.removeprefix("+") if is_e164 else ""
+    return number, number.removeprefix("+") if is_e164 else kept_digits(number)
 
 
 def _direction_is_rated(call: Unbilled, tariff: LoadedTariff | None) -> bool:

@@ -34,6 +34,10 @@ class Disposition(StrEnum):
     UNKNOWN = "unknown"
 
 
+COMMON: Final = frozenset({Disposition.ANSWERED, Disposition.NO_ANSWER, Disposition.BUSY, Disposition.VOICEMAIL})
+"""Those of which there is no lack anywhere; each of the others has an index of its calls as they were dialled."""
+
+
 class Consequences(NamedTuple):
     """What a disposition means for the contact, the bill and the recording."""
 

@@ -40,6 +40,22 @@ def judge_copies(ours: Path, folder: Path) -> Iterator[Verdict]:
         )
 
 
+def judge_erasure_key(key_of_marks: str | None, ours: str | None) -> Iterator[Verdict]:
+    """Only where it is wrong: numbers were erased, and this environment could not tell when one comes again.
+
+    Args:
+        key_of_marks: the id of the key that they were erased with; None: none was.
+        ours: the id of the key that is set; None: none is.
+    """
+    if key_of_marks is not None and key_of_marks != ours:
+        what = "is not set" if ours is None else f"is another one ({ours})"
+        yield problem(
+            "erasure key",
+            f"numbers were erased with the key {key_of_marks}, and ERASURE_KEY {what}: records wait to be normalized",
+            "Set the one they were erased with, the same for every worker.",
+        )
+
+
 def judge_flowers_api(*, is_open: bool) -> Iterator[Verdict]:
     """Only where it is set: what would open Flower's API to everybody.
 

@@ -14,6 +14,7 @@ from pipeline.batches.sources import known_sources
 from pipeline.flower.calls import filters
 from pipeline.flower.calls.reader import CallsHandler
 from pipeline.flower.handlers import RefusalError
+from pipeline.lookup.archived import only_archived
 from pipeline.lookup.calls_csv import MOST_LINES, call_lines, heading
 from pipeline.lookup.rules.call_filter import CHOICES, CallFilter, FilterRefusedError, Wall
 from pipeline.lookup.search import MOST, STREAMED, CallPage, Count, count_calls, search_calls
@@ -22,6 +23,7 @@ from pipeline.settings import current_settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from pipeline.lookup.archived import OnlyArchived
     from pipeline.lookup.rules.call_filter import Cursor
 
 PAGE = 50
@@ -34,6 +36,8 @@ class Listed(NamedTuple):
     counted: Count
     through: datetime
     sources: list[str]
+    archived: list[OnlyArchived]
+    """What it cannot show, for the database has it no longer."""
 
 
 class ListHandler(CallsHandler):
@@ -87,9 +91,10 @@ def _find(
 ) -> Listed:
     through, sources = complete_through(connection), known_sources(connection)
     if wanted is None:
-        return Listed(CallPage([], None, None), Count(0, and_more=False), through, sources)
+        return Listed(CallPage([], None, None), Count(0, and_more=False), through, sources, [])
     page = search_calls(connection, wanted, wall, limit=PAGE, after=after, before=before)
-    return Listed(page, count_calls(connection, wanted, wall, seconds=1), through, sources)
+    counted = count_calls(connection, wanted, wall, seconds=1)
+    return Listed(page, counted, through, sources, only_archived(connection, wanted, wall))
 
 
 class FileHandler(ListHandler):

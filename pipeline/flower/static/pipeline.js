@@ -214,6 +214,20 @@
       `Level ${each.level} of ${each.source}: ${each.state}, ${each.says}.`, "cdr-advice")));
   };
 
+  const weekday = new Intl.DateTimeFormat("en-GB", {timeZone: zone, weekday: "short", hour: "2-digit", minute: "2-digit"});
+  const showTraffic = ({hours, attempts, answered, as_of}) => {
+    const sum = (counts) => counts.reduce((a, b) => a + b, 0);
+    const times = [hours[0], hours[Math.floor(hours.length / 2)], as_of].map((each) => weekday.format(new Date(each)));
+    const span = `an hour from ${times[0]} to ${times[2]}`;
+    const dialled = `${many(sum(attempts), "call", "calls")}, at most ${number.format(Math.max(...attempts))} an hour`;
+    const rate = sum(attempts) ? `${number.format(100 * sum(answered) / sum(attempts))} % of all` : "there were no calls";
+    setText(at("dialled-now"), dialled);
+    setText(at("answered-now"), rate);
+    cdrPlots.bars(at("dialled"), attempts, times, `Calls dialled ${span}: ${dialled}`);
+    cdrPlots.line(at("answered"), attempts.map((calls, place) => calls ? 100 * answered[place] / calls : null), times,
+      `Per cent of the calls that an agent talked in, ${span}: ${rate}`);
+  };
+
   const say = (sentence) => {
     setText(at("problem"), sentence);
     at("problem").hidden = !sentence;
@@ -267,4 +281,5 @@
   });
   repeat(10, async () => showRecordings(await ask({of: "recordings"})));
   repeat(10, async () => showCompleteness(await ask({of: "completeness"})));
+  repeat(30, async () => showTraffic(await ask({of: "traffic"})));
 })();

@@ -44,10 +44,18 @@ window.cdrPlots = (() => {
     plot.setAttribute("aria-label", says);
   };
 
+  // Where a value is null there is none, and the line is broken; one that stands alone is a dot.
   const line = (plot, values, times, says) => {
-    const {parts, y, right} = frame(plot, values, 4, times);
+    const {parts, y, right} = frame(plot, values.filter((value) => value !== null), 4, times);
     const step = (right - LEFT) / Math.max(values.length - 1, 1);
-    parts.push(svg("polyline", {points: values.map((value, place) => `${LEFT + place * step},${y(value)}`).join(" ")}));
+    const pieces = values.reduce((found, value, place) => {
+      if (value !== null) (values[place - 1] ?? null) === null ? found.push([place]) : found.at(-1).push(place);
+      return found;
+    }, []);
+    for (const piece of pieces) {
+      const places = piece.length === 1 ? [piece[0], piece[0]] : piece;
+      parts.push(svg("polyline", {points: places.map((place) => `${LEFT + place * step},${y(values[place])}`).join(" ")}));
+    }
     plot.replaceChildren(...parts);
     plot.setAttribute("aria-label", says);
   };

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
 
 def plain(value: Any) -> Any:
-    """An amount, an id and bytes as text, an instant as ISO-8601; for ``json.dumps(default=...)``.
+    """An amount, an id and bytes as text, an instant or a day as ISO-8601; for ``json.dumps(default=...)``.
 
     Raises:
         TypeError: it is of another type.
@@ -21,7 +21,7 @@ def plain(value: Any) -> Any:
         return f"{value:f}"
     if isinstance(value, UUID):
         return str(value)
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # an instant too
         return value.isoformat()
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()

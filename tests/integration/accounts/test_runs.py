@@ -334,15 +334,15 @@ class TestCommands:
         assert acme.command("reconcile", "lock", str(listed["id"]), "--because", " ").returncode == 2
         assert acme.command("reconcile", "lock", str(listed["id"]), "--because", "agreed").returncode == 0
         refused = acme.command(*self.RUN)
-        assert (refused.returncode, "is locked by" in refused.stderr) == (2, True)
+        assert (refused.returncode, "is locked by" in refused.stderr) == (1, True)
         actions = acme.rows("SELECT action FROM actions ORDER BY id")
         assert actions == [("reconciled",), ("reconciliation locked",)]
 
     @pytest.mark.parametrize(
         ("words", "code", "said"),
         [
-            (("run", "--provider", "Acme", "--month", "2026-11"), 2, "there is no provider Acme: there is acme"),
-            (("run", "--provider", "acme", "--month", "2026-10"), 2, "no file of acme"),
+            (("run", "--provider", "Acme", "--month", "2026-11"), 1, "there is no provider Acme: there is acme"),
+            (("run", "--provider", "acme", "--month", "2026-10"), 1, "no file of acme"),
             (("run", "--provider", "acme", "--month", "2026-13"), 2, "must be a month"),
             (("run", "--provider", "acme", "--month", "2026-11", "--zone", "Mars"), 2, "must be a zone"),
             (("run", "--provider", "acme", "--month", "2026-11", "--offset", "99999999999999"), 2, "'--offset'"),

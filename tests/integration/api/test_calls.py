@@ -6,6 +6,7 @@ import json
 from datetime import datetime
 
 import pytest
+from sqlalchemy import text
 
 from pipeline.lookup.history import history_of
 from pipeline.lookup.rules.plain import plain
@@ -137,3 +138,37 @@ def test_looking_for_a_number_is_written_down(world):
         ("all", "api", "search", {"number_ends": "5678"}, "cdr_api"),
     ]
     assert rows[0].address == "127.0.0.1"
+
+
+@pytest.fixture
+def dropped(world):
+    """Days of two diallers that are archived, and whose first call the database has no longer."""
+    with world.owner.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO archive_parts (source, month, name, day, first_record, last_record, rows, size_bytes, "
+                "  sha256, written_at) "
+                "SELECT source, '2026-02', 'part-' || day || '.parquet', date '2026-02-01' + day, 1, 2, 2, 9, 'x', "
+                "  now() "
+                "FROM unnest(array['enigma', 'north']) AS source, generate_series(1, 3) AS day"
+            )
+        )
+    yield
+    with world.owner.begin() as connection:
+        connection.execute(text("DELETE FROM archive_parts"))
+
+
+@pytest.mark.parametrize(
+    ("token", "asked", "named"),
+    [
+        ("all", SINCE, ["enigma", "north"]),
+        ("all", SINCE | {"source": "north"}, ["north"]),
+        ("all", {"since": "2026-03-01T00:00:00Z"}, []),
+        ("spring", SINCE, ["enigma"]),
+        ("nothing-here", SINCE, []),
+    ],
+)
+def test_days_that_are_in_the_archive_alone_are_named(world, dropped, token, asked, named):
+    """Of the diallers that the token sees; neither how many calls, nor where."""
+    days = {"month": "2026-02", "first_day": "2026-02-02", "last_day": "2026-02-04"}
+    assert world.get("/v1/calls", token, params=asked).json()["archived"] == [{"source": each} | days for each in named]

@@ -31,8 +31,10 @@ OWN_SAMPLES = {
     "until": "2026-12-01",
     "names": "c t",
     "process": "worker",
+    "source": "enigma",
     "sink": "redis-list",
     "mapping": str(EXAMPLES / "acme.toml"),
+    "number": "+27831234567",
 }
 BESIDES = {
     "pipeline explain": ["1"],
@@ -46,6 +48,7 @@ BESIDES = {
     "pipeline subscriber rotate": ["--secret-file", "url={file}"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
     "pipeline report calls": ["--month", "2026-11"],
+    "pipeline report traffic": ["--month", "2026-11"],
     "pipeline tariff unassign": ["--everything"],
     "pipeline subscriber add": [
         *("--source", "*", "--campaign", "*", "--kind", "call.received"),
@@ -76,6 +79,7 @@ def words(name: str, folder: Path) -> list[str]:
     return found + [each.replace("{file}", str(file)) for each in BESIDES.get(name, [])]
 
 
+KEY = {"ERASURE_KEY": "correct-horse-battery-staple-12345"}
 AWAY = "postgresql+psycopg://postgres@127.0.0.1:1/none"
 
 
@@ -84,7 +88,8 @@ def run(tmp_path):
     """Runs a command with what it must be given; in this process where that can be."""
 
     def run(name, *more, **settings):
-        env = {**os.environ, "DATABASE_URL": AWAY, "RECORDINGS_URL": tmp_path.as_uri(), **settings}
+        env = {**os.environ, "DATABASE_URL": AWAY, "RECORDINGS_URL": tmp_path.as_uri(), **KEY, **settings}
+        env.setdefault("ARCHIVE_URL", (tmp_path / "archive").as_uri())
         run_it = warm().pipeline if name.split()[1] in NEEDS_A_PROCESS else call
         return run_it(*words(name, tmp_path), *more, env=env)
 

@@ -38,6 +38,8 @@ PEOPLE = [
     ["report", "charges", "--month", "2026-09"],
     ["report", "calls", "--month", "2026-09", "--by", "campaign"],
     ["report", "calls", "--month", "2026-09", "--by", "agent"],
+    ["report", "traffic", "--month", "2026-09", "--by", "campaign"],
+    ["report", "traffic", "--month", "2026-09", "--by", "agent"],
     ["rerate", "--since", "2026-09-01", "--until", "2026-10-01", "--dry-run"],
     ["stops", "list"],
     ["stops", "release", "--source", HOSTILE],

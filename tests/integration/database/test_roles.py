@@ -434,6 +434,23 @@ def test_flower_restores_by_name_only(charged):
     refused(flower, "UPDATE failures SET state = 'open' WHERE state = 'discarded'", MUST_NOT)
 
 
+def test_a_worker_redacts_what_is_no_call_yet(charged):
+    """Once a number was erased, and for nobody else."""
+    owner, work = charged["owner"], charged["cdr_work"]
+    [(call, record)] = rows(
+        owner, "SELECT min(calls.id), max(record_id) FROM calls, failures WHERE failures.class = 'data'"
+    )
+    redact = "SELECT redact_records('{{{0}}}', '{{0}}', ARRAY['x'::bytea])"
+    refused(work, redact.format(record), "no number was erased")
+    with owner.begin() as connection:
+        connection.execute(text("INSERT INTO erased_numbers (mark, key_id) VALUES ('x', 'y')"))
+    refused(work, redact.format(call), "a call already")
+    refused(charged["cdr_ingest"], redact.format(record))
+    with work.begin() as connection:
+        connection.execute(text(redact.format(record)))
+    assert rows(owner, f"SELECT raw FROM inbox WHERE record_id = {record}") == [(b"x",)]
+
+
 def test_a_worker_accepts_and_edits_what_somebody_asked_for(charged):
     """In bulk, in the name of whoever asked, while it is asked for; not of itself."""
     flower, work = charged["cdr_flower"], charged["cdr_work"]

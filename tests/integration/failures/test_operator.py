@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -15,7 +16,7 @@ from pipeline.errors import DataError
 from pipeline.failures.listing import FailureFilter, count_failures, list_failures, read_failure
 from pipeline.failures.operator import RefusedError, accept, discard, edit, restore, retry
 from pipeline.failures.stats import failure_stats
-from tests.factories import make_record
+from tests.factories import DIALED_AT, make_record
 from tests.integration.flow import NOW, load, receive, rows, sheet, walk, walk_overdue
 
 EVERYTHING = FailureFilter()
@@ -46,6 +47,20 @@ def test_an_accepted_conflict_is_a_reversal_and_a_new_charge(engine):
     assert (closed.received.records, closed.processed.records, closed.duplicate.records) == (2, 1, 1)
     assert closed.charged == {"ZAR": Decimal("6.20")}
     assert closed.processed.talk_seconds == 600
+
+
+def test_a_recording_is_of_the_time_that_an_accepted_record_says(engine):
+    """It is kept for so long from then on, and found in the place where its call is."""
+    load(engine)
+    walk(engine, receive(engine, make_record(call_ref=7, call_time=61, dialed_at=DIALED_AT)))
+    walk(engine, receive(engine, make_record(call_ref=7, call_time=61, dialed_at=DIALED_AT - 86_400)))
+    (conflict,) = failure_ids(engine)
+    accept(engine, conflict, who="thandi")
+    walk_overdue(engine)
+    ((call, recording),) = rows(
+        engine, "SELECT c.dialed_at, r.dialed_at FROM calls AS c JOIN recordings AS r ON r.call_id = c.id"
+    )
+    assert call == recording == datetime.fromtimestamp(DIALED_AT - 86_400, tz=UTC)
 
 
 def test_both_versions_of_an_accepted_call_are_duplicates_from_then_on(engine):

@@ -11,8 +11,8 @@ from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import release
 from pipeline.ingest.stops import raise_stop
-from pipeline.monitoring.exporter import KEEP_SECONDS, StateCollector
-from pipeline.monitoring.gauges import QUERIES
+from pipeline.monitoring.exporter import StateCollector
+from pipeline.monitoring.gauges import KEEP_SECONDS, QUERIES
 from pipeline.record_ids import first_record, last_record
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, walk
@@ -34,9 +34,10 @@ def clock():
 
 @pytest.fixture
 def registry(engine, clock):
-    registry = CollectorRegistry()
-    registry.register(StateCollector(engine, clock=clock))
-    return registry
+    registry, collector = CollectorRegistry(), StateCollector(engine, clock=clock)
+    registry.register(collector)
+    yield registry
+    collector.wait()
 
 
 def test_states_are_those_of_the_rows(engine, registry):

@@ -20,7 +20,10 @@ TICKS = (
     "(__import__('pipeline.worker.liveness', fromlist=['x']).LivingScheduler(app=tasks.app))"
 )
 EVERYTHING = Filter(("*",), ("*",), KINDS, None)
-SENT = {"pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep", "completeness.watch"}
+SENT = {
+    *("pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep", "completeness.watch"),
+    "archive.run",
+}
 
 
 def test_ticks_do_not_pile_up_while_nobody_reads_them(broker):

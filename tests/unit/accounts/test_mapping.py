@@ -52,7 +52,7 @@ def test_the_mapping_on_the_accountants_page_is_one():
         ('number = "to"', 'nummer = "to"', "columns.nummer: is no key; there are number, started_at"),
         ('number = "to"', "", "columns.number: is missing"),
         ("[constants]", "[konstanten]", "konstanten: is no key; there are file, columns"),
-        ("[file]", "[file]\nzone = 2", "file.zone: must be str or null, not int"),
+        ("[file]", "[file]\nzone = 2", "file.zone: must be a text in quotes, not a whole number"),
         ('"1.234,56"', '"1,23"', "file.numbers: must be one of 1234.56, 1234,56"),
         ("[file]", '[file]\ndelimiter = "x"', "file.delimiter: must be one of"),
         ("[file]", '[file]\nquote = "xx"', "file.quote: must be one of"),

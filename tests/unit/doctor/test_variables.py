@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.doctor.rules.variables import judge_copies
+from pipeline.doctor.rules.variables import judge_copies, judge_erasure_key
 from pipeline.doctor.rules.verdict import Level
 
 
@@ -17,3 +17,12 @@ def test_a_second_copy_of_the_code_is_told(tmp_path):
     assert str(checkout) in verdict.says
     assert not [*judge_copies(checkout, checkout.parent)], "a checkout with an editable install is the one copy"
     assert not [*judge_copies(installed, tmp_path)]
+
+
+def test_a_key_that_cannot_tell_what_was_erased_is_told():
+    """Missing, or another; where nothing was erased none is needed."""
+    for ours in (None, "b" * 16):
+        (verdict,) = judge_erasure_key("a" * 16, ours)
+        assert verdict.level is Level.PROBLEM
+        assert "a" * 16 in verdict.says
+    assert not [*judge_erasure_key(None, None), *judge_erasure_key(None, "a"), *judge_erasure_key("a", "a")]

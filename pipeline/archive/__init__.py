@@ -1,0 +1,1 @@
+"""Calls as Parquet, a month a folder: written, verified, restored, looked up."""

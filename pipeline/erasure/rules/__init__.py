@@ -1,0 +1,1 @@
+"""Which columns can hold a number, and which cannot."""
