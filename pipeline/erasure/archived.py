@@ -13,6 +13,7 @@ from pipeline.archive.arrow import arrow
 from pipeline.archive.part_file import PartFile
 from pipeline.archive.part_rows import known_parts
 from pipeline.archive.run import archive_month
+from pipeline.archive.state import still_there
 from pipeline.calls.rules.rewriting import rewrite_record
 from pipeline.database.engine import reading
 from pipeline.errors import PipelineError
@@ -36,8 +37,13 @@ class Holding(NamedTuple):
     """A part that holds a number."""
 
     part: KnownPart
-    rows: int
-    """Calls of it that do."""
+    call_ids: list[int]
+    """Its calls that do."""
+
+    @property
+    def rows(self) -> int:
+        """How many those are."""
+        return len(self.call_ids)
 
 
 def check_archive(engine: Engine, store: ArchiveStore | None) -> None:
@@ -64,8 +70,8 @@ def holding(engine: Engine, store: ArchiveStore, spelled: Spelled, *, of: Iterab
     with reading(engine) as connection:
         parts = [part for part in known_parts(connection) if not wanted or part.place in wanted]
     for part in parts:
-        if rows := _rows_in(store, part, spelled):
-            yield Holding(part, rows)
+        if call_ids := _calls_in(store, part, spelled):
+            yield Holding(part, call_ids)
 
 
 def erase_archived(engine: Engine, store: ArchiveStore, spelled: Spelled) -> Counter[str]:
@@ -76,6 +82,8 @@ def erase_archived(engine: Engine, store: ArchiveStore, spelled: Spelled) -> Cou
         store: the archive.
         spelled: the number.
 
+    What of another number's call quotes it stays, as it does in the database.
+
     Raises:
         ArchivedError: it holds it still, for the database has those calls no longer.
         BusyError: an archiving is under way.
@@ -85,34 +93,37 @@ def erase_archived(engine: Engine, store: ArchiveStore, spelled: Spelled) -> Cou
     places = sorted({each.part.place for each in found})
     for place in places:
         archive_month(engine, store, place)
-    left = list(holding(engine, store, spelled, of=places)) if places else []
-    if left:
-        month = left[0].part
-        raise ArchivedError(
-            f"{sum(each.rows for each in left)} archived calls hold it, and the database has them no longer: bring "
-            f"them back with `pipeline archive restore {month.month} --source {month.source}`, and run this again"
-        )
+    left = holding(engine, store, spelled, of=places) if places else ()
+    for each in left:
+        with reading(engine) as connection:
+            gone = set(each.call_ids) - still_there(connection, each.call_ids)
+        if gone:
+            month = each.part
+            raise ArchivedError(
+                f"archived calls of {month.day} hold it, {len(gone)} of which the database has no longer: bring them "
+                f"back with `pipeline archive restore {month.month} --source {month.source}`, and run this again"
+            )
     return Counter({"archive": sum(each.rows for each in found), "archive files": len(found)} if found else {})
 
 
-def _rows_in(store: ArchiveStore, part: KnownPart, spelled: Spelled) -> int:
+def _calls_in(store: ArchiveStore, part: KnownPart, spelled: Spelled) -> list[int]:
     with store.fetched(part.place, part.name, sha256=part.sha256) as file:
         stored = PartFile(file, f"{part.place.folder}/{part.name}")
         try:
-            return sum(_rows_of(table, spelled) for table in stored.tables())
+            return [call_id for table in stored.tables() for call_id in _calls_of(table, spelled)]
         finally:
             stored.close()
 
 
-def _rows_of(table: Any, spelled: Spelled) -> int:
-    """Rows of a table with the number in any cell. Only rows that may hold it are looked at closely."""
+def _calls_of(table: Any, spelled: Spelled) -> Iterator[int]:
+    """The calls of a table with the number in any cell. Only rows that may hold it are looked at closely."""
     arrays = (array for column in table.columns for array in column.chunks)
     if not any(_may_hold(array, spelled) for array in arrays):
-        return 0
+        return
     is_own = arrow().compute.equal(table["client_number"], spelled.number)
-    own: int = table.filter(is_own).num_rows
+    yield from table.filter(is_own)["id"].to_pylist()
     others = table.filter(arrow().compute.invert(is_own)).to_pylist()
-    return own + sum(_is_in(row, spelled) for row in others)
+    yield from (row["id"] for row in others if _is_in(row, spelled))
 
 
 def _may_hold(array: Any, spelled: Spelled) -> bool:

@@ -13,9 +13,10 @@ from pipeline.archive.run import archive_month
 from pipeline.archive.store import ArchiveStore
 from pipeline.archive.verify import verify_month
 from pipeline.erasure.archived import ArchivedError, holding
+from tests.factories import DIALED_AT, make_record
 from tests.integration.archive.conftest import DROPPED
-from tests.integration.erasure.conftest import FORMS, SPELLED, make_person, money, nowhere
-from tests.integration.flow import rows
+from tests.integration.erasure.conftest import FORMS, SPELLED, make_person, money, nowhere, walk
+from tests.integration.flow import receive, rows
 
 MONTH = Place("enigma", "2026-09")
 
@@ -110,3 +111,13 @@ def test_what_is_nowhere_but_in_the_archive_is_brought_back_first(archived):
     archived.erase()
     assert archived.left() == []
     assert archived.sums() == before
+
+
+def test_what_another_numbers_call_quotes_keeps_nobody_from_an_end(archived):
+    """It stays in the archive as it stays in the database."""
+    other = make_record(call_ref=9, number="0719998888", dialed_at=DIALED_AT, note="ask for 0831234567")
+    walk(archived.engine, receive(archived.engine, other))
+    archive_month(archived.engine, archived.store, MONTH)
+    archived.erase()
+    assert rows(archived.engine, "SELECT state FROM erasures") == [("done",)]
+    assert len({call_id for _, call_id, _ in archived.left()}) == 1
