@@ -77,12 +77,12 @@ def holding(engine: Engine, store: ArchiveStore, spelled: Spelled, *, of: Iterab
 def erase_archived(engine: Engine, store: ArchiveStore, spelled: Spelled) -> Counter[str]:
     """Have the archive say what the database says by now, wherever it holds a number; returns what was written anew.
 
+    What of another number's call quotes it stays, as it does in the database.
+
     Args:
         engine: the database, in which the number is erased.
         store: the archive.
         spelled: the number.
-
-    What of another number's call quotes it stays, as it does in the database.
 
     Raises:
         ArchivedError: it holds it still, for the database has those calls no longer.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 
 from pipeline.batches.counting import duplicates_noticed_now, receipt_to_charge_seconds
@@ -11,33 +10,12 @@ from pipeline.batches.reconcile import reconcile
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import release
 from pipeline.ingest.stops import raise_stop
-from pipeline.monitoring.exporter import StateCollector
 from pipeline.monitoring.gauges import KEEP_SECONDS, QUERIES
 from pipeline.record_ids import first_record, last_record
 from tests.factories import make_record
 from tests.integration.flow import load, receive, rows, walk
 
 STORED = "UPDATE recordings SET verify_problem = 'gone'"
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def registry(engine, clock):
-    registry, collector = CollectorRegistry(), StateCollector(engine, clock=clock)
-    registry.register(collector)
-    yield registry
-    collector.wait()
 
 
 def test_states_are_those_of_the_rows(engine, registry):

@@ -8,12 +8,10 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from prometheus_client import CollectorRegistry
 from sqlalchemy import text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.monitoring.exporter import StateCollector
 from pipeline.monitoring.fallen import fallen_numbers
 from pipeline.record_ids import first_record
 from tests.patience import eventually
@@ -122,26 +120,6 @@ def test_a_number_of_several_diallers_is_one(engine):
 
 def test_an_empty_database_has_none(engine):
     assert found(engine) == []
-
-
-class Clock:
-    now = 1_000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def registry(engine, clock):
-    registry, collector = CollectorRegistry(), StateCollector(engine, clock=clock)
-    registry.register(collector)
-    yield registry
-    collector.wait()
 
 
 def test_the_gauge_counts_them_once_an_hour(engine, registry, clock):
