@@ -69,10 +69,13 @@ def wake_feed() -> None:
 
 
 def feed_is_due(connection: Connection) -> bool:
-    """Whether there is anything for the reconciler to look after; what nobody reads can wait."""
-    if not cursors.anybody(connection):
-        return False
-    return any_unplaced(connection) or bool(cursors.due(connection) or due_replays(connection))
+    """Whether there is anything for the reconciler to look after; what nobody reads can wait.
+
+    A replay goes on by itself: also one of a subscriber that has expired, and is to nobody else.
+    """
+    if due_replays(connection) or cursors.due(connection):
+        return True
+    return cursors.anybody(connection) and any_unplaced(connection)
 
 
 def look_after_feed() -> int:

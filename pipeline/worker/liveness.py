@@ -14,7 +14,7 @@ from celery.beat import Scheduler, SchedulingError
 from celery.worker.consumer import Consumer
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.database.engine import is_outage, make_engine
+from pipeline.database.engine import make_engine
 from pipeline.logs.setup import OutageLog, get_logger
 from pipeline.monitoring import metrics
 from pipeline.monitoring.exporter import StateCollector
@@ -206,11 +206,13 @@ class LivingScheduler(Scheduler):  # type: ignore[misc]
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
         """Send one tick, unless those before it still wait: without a worker they would fill the broker."""
+        if not self._is_worth(entry):
+            return
         try:
             waiting = count_messages(producer.connection, self.app.conf.task_routes[entry.task]["queue"])
         except Exception:  # noqa: BLE001 - each transport has errors of its own, and sending says which it is
             waiting = 0
-        if waiting < TICKS_WAIT_AT_MOST and self._is_worth(entry):
+        if waiting < TICKS_WAIT_AT_MOST:
             self._send(entry, producer)
         held_back = waiting >= TICKS_WAIT_AT_MOST
         if held_back != self._held_back:
@@ -222,9 +224,7 @@ class LivingScheduler(Scheduler):  # type: ignore[misc]
         only_when = getattr(self.app.tasks.get(entry.task), "only_when", None)
         try:
             return only_when is None or only_when()
-        except SQLAlchemyError as error:
-            if not is_outage(error):
-                raise
+        except SQLAlchemyError:  # whatever it is, the worker that runs the tick says so, and beat goes on
             return True
 
     def _send(self, entry: Any, producer: Any) -> None:

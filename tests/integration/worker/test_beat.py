@@ -105,6 +105,31 @@ def test_a_database_that_is_away_holds_no_tick_back(broker):
     assert broker.llen("cdr:pipeline") == len(SENT)
 
 
+def test_a_database_without_tables_ends_no_beat(broker, empty):
+    """Beat may start before the release has made them."""
+    broker.delete("cdr:pipeline")
+    ask(TICKS.format(times=1), DATABASE_URL=empty.url.render_as_string(hide_password=False))
+    assert broker.llen("cdr:pipeline") == len(SENT)
+
+
+def test_a_replay_goes_on_though_nobody_else_reads(broker, engine):
+    """Of a subscriber that has expired, which is to get nothing else."""
+    ask("flow.reconcile()")
+    with engine.begin() as connection:
+        add(connection, NewSubscriber("late", "redis-list", {}, {}, EVERYTHING, "thin", "none"), who="test")
+        connection.execute(text("UPDATE subscribers SET state = 'expired'"))
+    assert _reconciler_ticks(broker) == 0
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO replays (subscriber, since, until, state, position, place, last_position, last_place, "
+                "rate, events, created_by) "
+                "VALUES ('late', now() - interval '1 day', now(), 'active', 0, 0, 1, 0, 100, 1, 'test')"
+            )
+        )
+    assert _reconciler_ticks(broker) == 1
+
+
 def _reconciler_ticks(broker):
     """How many ticks of the reconciler one turn of beat sends."""
     broker.delete("cdr:pipeline")
