@@ -23,6 +23,7 @@ from pipeline.cli import (
     import_,
     ingest,
     provider,
+    ranges,
     reconcile,
     recordings,
     report,
@@ -118,6 +119,7 @@ app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(archive.app, name="archive")
+app.add_typer(ranges.app, name="ranges")
 app.add_typer(batches.app, name="batches")
 app.add_typer(contact.app, name="contacts")
 app.add_typer(completeness.app, name="completeness")

@@ -80,7 +80,17 @@ ROLES = {
         {
             "SELECT": (*ALL, *HUSHED),
             "INSERT": (
-                *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
+                *(
+                    "calls",
+                    "call_keys",
+                    "duplicates",
+                    "dispositions",
+                    "uncharged",
+                    "recordings",
+                    "failures",
+                    "probes",
+                    "conflicts",
+                ),
                 *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals", "contacts"),
                 *("replay_refusals", *COMPLETENESS),
             ),
@@ -109,6 +119,7 @@ ROLES = {
             "edit_in_bulk(bigint, bigint, bytea)",
             "replace_pulled(bigint, jsonb)",
             "redact_records(bigint[], integer[], bytea[])",
+            "make_ranges(integer)",
         ),
         sequences=("failures_id_seq",),
         waits_for_steps=True,
@@ -152,6 +163,7 @@ FUNCTIONS = (
     "edit_in_bulk(bigint, bigint, bytea)",
     "replace_pulled(bigint, jsonb)",
     "redact_records(bigint[], integer[], bytea[])",
+    "make_ranges(integer)",
     "reverse_charge_of_conflict(bigint, bigint, text)",
 )
 """What acts with the owner's rights. The last is of a version before, and nobody's any more."""
