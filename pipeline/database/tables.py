@@ -108,6 +108,8 @@ ranges = Table(
     # The first record of the next.
     Column("end_record", BigInteger, nullable=False),
     Column("made_at", AWARE, nullable=False, server_default=NOW),
+    # When records began to be numbered into it; null: they were from the beginning, or are not yet.
+    Column("began_at", AWARE),
     # From then on its records are counted by `sums` alone, whatever is left of them.
     Column("drop_began_at", AWARE),
     Column("dropped_at", AWARE),

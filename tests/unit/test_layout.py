@@ -110,7 +110,7 @@ READERS = {
         "recordings",
         "feed",
     },
-    "ranges": {"calls"},
+    "ranges": {"calls", "contacts"},
     "call_keys": set(),
     "duplicates": {"archive", "batches", "calls", "completeness"},
     "dispositions": {"archive", "accounts", "billing", "calls", "contacts", "recordings", "feed"},

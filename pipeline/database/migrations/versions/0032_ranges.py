@@ -61,6 +61,7 @@ CREATE TABLE ranges (
     first_record BIGINT NOT NULL,
     end_record BIGINT NOT NULL,
     made_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
+    began_at TIMESTAMP WITH TIME ZONE,
     drop_began_at TIMESTAMP WITH TIME ZONE,
     dropped_at TIMESTAMP WITH TIME ZONE,
     dropped_by TEXT,
@@ -179,6 +180,7 @@ BEGIN
         made := made + 1;
     END LOOP;
     IF last_batch < present << {month} - 16 AND EXISTS (SELECT FROM ranges WHERE first_record = present << {month}) THEN
+        UPDATE ranges SET began_at = now() WHERE first_record = present << {month};
         PERFORM setval(numbers, present << {month} - 16, false);
     END IF;
     RETURN made;
