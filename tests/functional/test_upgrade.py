@@ -20,6 +20,7 @@ from pipeline.sandbox.stack import ROOT, Stack
 from tests.factories import make_record
 from tests.functional.conftest import TARIFF, balance, eventually
 from tests.functional.test_roles import ROLE_OF
+from tests.warm import warm
 
 MIGRATIONS = ("pipeline/database/migrations/versions", "pipeline/storage/migrations/versions")
 """Where they are, and where they were."""
@@ -102,6 +103,18 @@ def start_as_roles(stack, *processes):
     stack.env["DATABASE_URL"] = owner
 
 
+def move_tables(stack):
+    """Into ranges, if they are none yet, while all is at work."""
+    done = warm().pipeline("ranges", "move", env=stack.env)
+    assert done.returncode == 0, done.stderr
+
+
+def repeated(engine):
+    """How many records are counted as duplicates."""
+    with engine.connect() as connection:
+        return connection.scalar(text("SELECT count(*) FROM duplicates"))
+
+
 def contacts_are_whole(engine, calls):
     """Also those of calls in batches that old code finished, which knows nothing of contacts."""
     with engine.connect() as connection:
@@ -158,6 +171,13 @@ def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, 
             assert revisions(engine)[0] == newest
             some_calls()
             eventually(all_charged, check=old.check)
+
+            some_calls()
+            move_tables(new)
+            some_calls()
+            push(*(make_record(call_ref=number, call_time=61) for number in range(EACH)))
+            eventually(all_charged, check=old.check)
+            eventually(lambda: repeated(engine) == EACH, check=old.check)
 
             new.commands["worker"] = new.commands["worker"].replace("worker@%h", "newer@%h")
             start_as_roles(new, "worker", "ingestor", "beat")
