@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline.database import tables
 from pipeline.database.audit import record_action
-from pipeline.database.engine import is_lock_timeout, reading
+from pipeline.database.engine import each_by_itself, is_lock_timeout
 from pipeline.database.ranges import KEYS, all_ranges, part_of
 from pipeline.errors import PipelineError
 from pipeline.ranges.alone import alone
@@ -128,8 +128,8 @@ def drop(
     with alone(engine, DropError("another run is moving or dropping ranges: wait until it is done")):
         _begin(engine, looked, who=who, because=because)
         try:
-            with reading(engine) as connection:
-                _go_on(engine, connection, looked.range, hook, progress)
+            with each_by_itself(engine) as connection:
+                _go_on(connection, looked.range, hook, progress)
         except DropError as error:
             _stopped(engine, looked.range, str(error))
             raise
@@ -160,7 +160,7 @@ def _stopped(engine: Engine, one: Range, trouble: str) -> None:
         connection.execute(update(tables.ranges).where(tables.ranges.c.name == one.name).values(trouble=trouble))
 
 
-def _go_on(engine: Engine, connection: Connection, one: Range, hook: str | None, progress: Progress) -> None:
+def _go_on(connection: Connection, one: Range, hook: str | None, progress: Progress) -> None:
     for table in KEYS:
         progress(f"taking out of {table}")
         _take_out(connection, table, part_of(table, one.name))
@@ -173,8 +173,8 @@ def _go_on(engine: Engine, connection: Connection, one: Range, hook: str | None,
         connection.execute(text(f"DROP TABLE IF EXISTS {part}"))
     for table, key in BESIDE.items():
         progress(f"clearing {table}")
-        _clear(engine, one, table, key)
-    _clear(engine, one, "failures", "record_id", "AND state NOT IN ('open', 'retrying')")
+        _clear(connection, one, table, key)
+    _clear(connection, one, "failures", "record_id", "AND state NOT IN ('open', 'retrying')")
 
 
 def _is_there(connection: Connection, part: str) -> bool:
@@ -219,12 +219,10 @@ def _run_hook(hook: str, one: Range, parts: list[str]) -> None:
         raise DropError(f"the hook ended with {done.returncode}, so nothing was dropped: {said[0][:200]}")
 
 
-def _clear(engine: Engine, one: Range, table: str, key: str, more: str = "") -> None:
+def _clear(connection: Connection, one: Range, table: str, key: str, more: str = "") -> None:
     query = text(
         f"DELETE FROM {table} WHERE {key} IN (SELECT {key} FROM {table} WHERE {key} BETWEEN :first AND :last {more} "
         f"ORDER BY {key} LIMIT {ROWS_AT_ONCE}) {more}"
     )
-    while True:
-        with engine.begin() as connection:
-            if connection.execute(query, one.bounds).rowcount < ROWS_AT_ONCE:
-                return
+    while connection.execute(query, one.bounds).rowcount == ROWS_AT_ONCE:
+        pass

@@ -243,3 +243,44 @@ class TestTheHook:
         """A sentence."""
         with pytest.raises(DropError, match="could not be run"):
             drop_it(ready, hook="/no/such/program")
+
+
+@pytest.mark.parametrize("report", ["charges", "margin", "calls", "traffic", "itemised"])
+def test_a_report_says_what_it_cannot_count(ready, report):
+    """Of a month that was dropped, in part or whole: where it is, and what brings it back."""
+    asked = ["report", report, "--month", "2026-09"]
+    assert "archived in" not in ready.command(*asked).stderr
+    drop_it(ready)
+    done = ready.command(*asked)
+    assert done.returncode == 0, done.stderr
+    assert "`pipeline archive restore 2026-09 --source enigma` brings them back" in " ".join(done.stderr.split())
+
+
+class TestCommands:
+    """As an operator types them."""
+
+    def test_list_and_drop(self, ready):
+        """What is there, what stands against it, and what is gone."""
+        listed = ready.command("ranges", "list")
+        assert listed.stdout.splitlines()[1].split()[0] == "first", listed.stdout
+        tried = ready.command("ranges", "drop", "first", "--dry-run")
+        assert (tried.returncode, "Nothing stands against" in tried.stderr) == (0, True), tried.stderr
+        dropped = ready.command("ranges", "drop", "first", "--because", "old")
+        assert (dropped.returncode, "is dropped" in dropped.stdout) == (0, True), dropped.stderr
+        again = ready.command("ranges", "drop", "first", "--because", "old")
+        assert (again.returncode, "was dropped already" in again.stderr) == (1, True)
+        assert "first" in ready.command("balance").stdout
+        assert ready.command("ranges", "move").returncode == 0
+
+    def test_reasons(self, september):
+        """Each is said, and the code is 1."""
+        done = september.command("ranges", "drop", "first", "--because", "old")
+        said = " ".join(done.stderr.split())
+        assert done.returncode == 1
+        for reason in ("records are still numbered into it", "is not in the archive", "the feed has", "stays"):
+            assert reason in said
+
+    def test_why_must_be_said(self, ready):
+        """As everywhere where something goes for good."""
+        done = ready.command("ranges", "drop", "first")
+        assert (done.returncode, "--because" in done.stderr) == (2, True)
