@@ -16,7 +16,7 @@ from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, operator_name
 from pipeline.cli.tables import counted
 from pipeline.logs.rules.visible import visible
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, recording_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,15 +51,13 @@ def get(
     """
     # fsspec and what it opens stores with load slowly.
     from pipeline.recordings import fetching  # noqa: PLC0415
-    from pipeline.recordings.file_store import RecordingStore  # noqa: PLC0415
+    from pipeline.recordings.rules.encrypted import CannotDecryptError  # noqa: PLC0415
     from pipeline.recordings.store_trouble import NoSuchFileError  # noqa: PLC0415
 
     settings = current_settings()
     with database() as engine:
         file = _find(engine, call_ref, source)
-        store = RecordingStore(
-            settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-        )
+        store = recording_store(settings)
         parts = fetching.fetch(engine, store, file, who=who or operator_name(), because=because)
         try:
             if output == STANDARD_OUTPUT:
@@ -68,6 +66,9 @@ def get(
                 _to_file(parts, _target(file, output), file, force=force)
         except (NoSuchFileError, fetching.DiffersError) as error:
             complain(f"the recording of call {call_ref} is not in the store as it was stored: {error}", _remedy(file))
+            raise typer.Exit(FOUND) from None
+        except CannotDecryptError as error:
+            complain(f"the recording of call {call_ref} cannot be decrypted: {error}", _remedy(file))
             raise typer.Exit(FOUND) from None
 
 
