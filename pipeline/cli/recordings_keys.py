@@ -66,7 +66,7 @@ def list_(source: OfDialler = None, *, utc: Utc = False, as_json: AsJson = False
             table.add_row(each.month, each.state, *when, each.files, f"{each.size_bytes / 1e6:,.1f}", each.left)
         console.print(table)
         remark(f"{counted(len(found), 'key')} shown.")
-    wrong = [each for each in found if each.state in {"missing", "back"}]
+    wrong = [each for each in found if each.state == "back" or (each.state == "missing" and each.files)]
     for each in wrong:
         complain(*_WRONG[each.state](KeyName(each.source, each.month)))
     if wrong:

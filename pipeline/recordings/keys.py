@@ -81,7 +81,7 @@ class RecordingKeys:
             return found
         if (at := self._destroyed_at(name)) is not None:
             raise KeyDestroyedError(f"{name} was destroyed at {at:%Y-%m-%d %H:%M} UTC")
-        raise CannotDecryptError(f"{name} is not there: look whether RECORDINGS_KEYS_URL names the folder of keys")
+        raise CannotDecryptError(f"{name} is not there")
 
     def to_write(self, name: KeyName, *, needed: str | None = None) -> bytes:
         """The key, made if this is the first recording of its month; of two that make it, both have the same.
@@ -190,8 +190,7 @@ class RecordingKeys:
         with self._trouble("read"):
             self._check_root()
             try:
-                with self._files.open(path, "rb") as file:
-                    return bytes(file.read(1024))
+                return bytes(self._files.cat_file(path))
             except (FileNotFoundError, IsADirectoryError):
                 return None
 
