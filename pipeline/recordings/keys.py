@@ -176,7 +176,7 @@ class RecordingKeys:
 
     def _paths(self) -> Iterator[Path]:
         yield Path(self._root)
-        yield from Path(self._root).rglob(f"*{KEY}")
+        yield from Path(self._root).glob(f"*/*{KEY}")
 
     def _read(self, name: KeyName) -> bytes | None:
         found = self._content(self._path(name, KEY))

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/bench/encryption.py
 
-One thread, a folder of this machine, the two in turns; the median of the rounds. Each recording is written as a download
+One thread, a folder of this machine, the two in turns; the median of the rounds. A recording is written as a download
 writes it, synced and published, and read from end to end. A part is 64 KiB from the middle, as a player seeks.
 """
 

@@ -131,7 +131,6 @@ def encrypted(world, monkeypatch, tmp_path):
         partial.write(RECORDED)
         partial.seal()
         partial.path.replace(world.folder / "enigma/3.wav")
-        partial.path.touch()
     with world.owner.begin() as connection:
         month = "UPDATE recordings SET key_month = '2026-03' WHERE source = 'enigma' AND call_ref = '3'"
         connection.execute(text(month))
