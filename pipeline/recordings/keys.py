@@ -98,12 +98,8 @@ class RecordingKeys:
         self._refuse_destroyed(name)
         if (found := self._read(name)) is not None:
             return found
-        if needed is not None and self._read(KeyName(name.source, needed)) is None:
-            known = KeyName(name.source, needed)
-            raise StoreError(
-                f"the folder of keys (RECORDINGS_KEYS_URL) has not {known}, by which recordings are encrypted: is it "
-                "mounted, and is it the right one?"
-            )
+        if needed is not None:
+            self._check_folder(KeyName(name.source, needed))
         with self._trouble("write to"):
             self._put(self._path(name, KEY), AESGCM.generate_key(KEY_BITS))
         try:
@@ -112,6 +108,13 @@ class RecordingKeys:
             self._remove(name)
             raise
         return self.to_read(name)
+
+    def _check_folder(self, known: KeyName) -> None:
+        if self._read(known) is None and self._destroyed_at(known) is None:
+            raise StoreError(
+                f"the folder of keys (RECORDINGS_KEYS_URL) has not {known}, by which recordings are encrypted: is it "
+                "mounted, and is it the right one?"
+            )
 
     def is_there(self, name: KeyName) -> bool:
         """Whether the folder has a key.

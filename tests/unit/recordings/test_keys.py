@@ -173,6 +173,8 @@ def test_no_key_is_made_in_a_folder_without_those_that_are_needed(any_keys):
     assert any_keys.of("enigma") == []
     any_keys.to_write(KeyName("enigma", "2026-09"))
     assert any_keys.to_write(NAME, needed="2026-09")
+    any_keys.destroy(KeyName("enigma", "2026-09"))
+    assert any_keys.to_write(KeyName("enigma", "2026-11"), needed="2026-09"), "it knows what became of it"
 
 
 def test_a_damaged_key_is_nobodys(keys, folder):
