@@ -186,12 +186,13 @@ def test_a_key_of_kms_passes_through(make_store, options, request):
     """As docs/recordings.md writes it, for a recording in one part and for one in many."""
     page = (ROOT / "docs/recordings.md").read_text(encoding="utf-8")
     [written] = re.findall(r"with a key of KMS \| `(.*?)` \|", page)
-    store = make_store(**json.loads(written))
+    told = json.loads(written)
+    store, key = make_store(**told), told["s3_additional_kwargs"]["SSEKMSKeyId"]
     files = s3fs.S3FileSystem(**options)
     for call_ref, size in (("1", 3), ("2", 20 * 1024 * 1024)):
         published = keep(store, bytes(size), PLACE._replace(call_ref=call_ref))
         info = files.call_s3("head_object", Bucket="calls", Key=f"{request.node.name}/{published.path}")
-        assert (info["ServerSideEncryption"], info["SSEKMSKeyId"]) == ("aws:kms", "arn:aws:kms:…")
+        assert (info["ServerSideEncryption"], info["SSEKMSKeyId"]) == ("aws:kms", key)
 
 
 @pytest.fixture
