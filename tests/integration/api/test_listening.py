@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.api.app import make_app
+from pipeline.recordings.decoding import Decoder
 from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.keys import RecordingKeys
 from pipeline.recordings.rules.encrypted import KeyName
@@ -125,6 +126,7 @@ def encrypted(world, monkeypatch, tmp_path):
     (tmp_path / "keys").mkdir()
     store = RecordingStore(world.folder.as_uri(), keys=RecordingKeys((tmp_path / "keys").as_uri()))
     monkeypatch.setattr(world.means, "store", store)
+    monkeypatch.setattr(world.means, "decoder", Decoder())  # that has not decoded the same bytes just before
     keep_recording(world.owner, world.folder, "3")
     key = KeyName("enigma", "2026-03")
     with store.recording(key) as partial:
