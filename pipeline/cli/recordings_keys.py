@@ -68,18 +68,20 @@ def list_(source: OfDialler = None, *, utc: Utc = False, as_json: AsJson = False
         remark(f"{counted(len(found), 'key')} shown.")
     wrong = [each for each in found if each.state == "back" or (each.state == "missing" and each.files)]
     for each in wrong:
-        complain(*_WRONG[each.state](KeyName(each.source, each.month)))
+        complain(*_what_is_wrong(each))
     if wrong:
         raise typer.Exit(FOUND)
 
 
-_WRONG = {
-    "missing": lambda name: (f"{name} is not there, and files are encrypted with it", "Bring it back from its backup."),
-    "back": lambda name: (
+def _what_is_wrong(key: Key) -> tuple[str, str]:
+    name = KeyName(key.source, key.month)
+    if key.state == "missing":
+        return f"{name} is not there, and files are encrypted with it", "Bring it back from its backup."
+    again = f"pipeline recordings keys destroy {key.month}"
+    return (
         f"{name} was destroyed, and is there again",
-        f"Destroy it again, and in the backup that it came from: pipeline recordings keys destroy {name.month}",
-    ),
-}
+        f"Destroy it again, and in the backup that it came from: {again}",
+    )
 
 
 def _keys(engine: Engine, folder: RecordingKeys, source: str) -> list[Key]:

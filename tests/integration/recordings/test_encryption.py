@@ -125,7 +125,7 @@ def test_a_browser_plays_it(engine, fetch, store):
 def test_a_store_may_hold_both(engine, fetch, store, folder, run):
     """What was stored before there were keys is read as it is; each row says which."""
     plain = RecordingStore(folder.as_uri())
-    one, two = *fetch(1, into=plain), *fetch(2, batch=8)
+    [one], [two] = fetch(1, into=plain), fetch(2, batch=8)
     assert [row(engine, each).key_month for each in (one, two)] == [None, "2026-03"]
     assert hear(engine, store, 1)[1] == body(1)
     assert hear(engine, store, 2)[1] == body(2)
@@ -201,7 +201,7 @@ def test_where_the_needed_key_is_missing_none_is_made(engine, fetch, dialler, ap
 
 def test_retention_and_erasing_go_on(engine, fetch, store, folder):
     """A file that is encrypted is deleted like any other, and its row says no key any more."""
-    one, two = *fetch(1), *fetch(2, batch=8)
+    [one], [two] = fetch(1), fetch(2, batch=8)
     markers = stores_in_reach(engine, store)
     with engine.begin() as connection:
         assert erase_recordings(connection, store, [one], markers=markers) == Erased(1, len(body(1)), 0)

@@ -69,7 +69,7 @@ def test_a_month_is_shredded(engine, fetch, store, folder, keys, run):
 def test_what_was_stored_as_it_came_is_not_touched(engine, fetch, store, folder, keys):
     """Nor another month, nor another dialler."""
     plain = type(store)(folder.as_uri())
-    one, two = *fetch(1, into=plain), *fetch(2, batch=8)
+    [one], [two] = fetch(1, into=plain), fetch(2, batch=8)
     change(engine, f"key_month = '2026-04' WHERE call_id = {two}")
     keys.to_write(KEY)
     assert destroy(engine, keys, KEY, **WHY).files == 0
