@@ -318,6 +318,10 @@ recordings = Table(
     # When retention last tried to delete its file and could not, and why.
     Column("delete_tried_at", AWARE),
     Column("delete_problem", Text),
+    # By whose key the file is encrypted, each dialler having one a month; null: it is there as it came. It stays when
+    # the key is destroyed, until the file is gone, too.
+    Column("key_month", Text),
+    Index("recordings_key_month_idx", "source", "key_month", postgresql_where=text("key_month IS NOT NULL")),
     Index("recordings_waiting_idx", "source", "due_at", postgresql_where=text("state IN ('scheduled', 'downloading')")),
     Index(
         "recordings_in_flight_idx",

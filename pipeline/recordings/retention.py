@@ -9,6 +9,7 @@ from pipeline.recordings import marker as recording_marker
 from pipeline.recordings import retention_rows, verification_rows
 from pipeline.recordings import store_rows as recording_stores
 from pipeline.recordings.file_store import MARKER, Checksum
+from pipeline.recordings.rules.encrypted import CannotDecryptError, stored_bytes
 from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
@@ -222,7 +223,9 @@ def _read(store: RecordingStore, batch: list[KeptFile], unreadable: list[Verifie
     """Read files one by one. Those that cannot be read are held back: a few in a row, and it is the store's fault."""
     for file in batch:
         try:
-            problem = problem_of(file, store.checksum(file.path))
+            problem = problem_of(file, store.checksum(file.path, key=file.key))
+        except CannotDecryptError as error:
+            problem = f"The file cannot be decrypted: {error}."
         except StoreError as error:
             unreadable.append(Verified(file, f"The file cannot be read: {error}."))
             if len(unreadable) >= UNREADABLE_IN_A_ROW:
@@ -246,4 +249,14 @@ def problem_of(file: KeptFile, found: Checksum | None) -> str | None:
         return f"The file has {found.size} bytes; {file.size_bytes} were stored."
     if found != Checksum(file.size_bytes, bytes(file.sha256)):
         return "The file has the right size, but other bytes than were stored."
+    return None
+
+
+def size_problem_of(file: KeptFile, found: int | None) -> str | None:
+    """What is wrong with a file by its size alone, that of what a store holds; None when it has the right one."""
+    if found is None:
+        return "The file is missing."
+    wanted = stored_bytes(file.size_bytes, file.key)
+    if found != wanted:
+        return f"The file has {found} bytes; {wanted} were stored{', encrypted' if file.key else ''}."
     return None

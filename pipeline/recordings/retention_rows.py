@@ -8,6 +8,7 @@ from sqlalchemy import exists, func, not_, select, text, update
 
 from pipeline.database.narrowing import among, narrow, word
 from pipeline.database.tables import calls, holds, recordings
+from pipeline.recordings.rules.encrypted import KeyName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,6 +26,12 @@ class KeptFile(NamedTuple):
     path: str
     size_bytes: int
     sha256: bytes
+    key_month: str | None = None
+
+    @property
+    def key(self) -> KeyName | None:
+        """By which it is encrypted; None: it is there as it came."""
+        return None if self.key_month is None else KeyName(self.source, self.key_month)
 
 
 KEPT = [recordings.c[name] for name in KeptFile._fields]
@@ -36,7 +43,7 @@ def now(connection: Connection) -> datetime:
     return connection.scalars(select(func.now())).one()
 
 
-_OF_A_HELD_NUMBER = exists().where(
+OF_A_HELD_NUMBER = exists().where(
     calls.c.id == recordings.c.call_id, calls.c.client_number == holds.c.number, holds.c.released_at.is_(None)
 )
 
@@ -76,7 +83,7 @@ def take_expired(
             of.state == word("stored"),
             of.deleted_at.is_(None),
             of.held_at.is_(None),
-            not_(_OF_A_HELD_NUMBER),
+            not_(OF_A_HELD_NUMBER),
             of.dialed_at < func.now() - func.make_interval(0, 0, 0, older_than_days),
             tried,
             *narrow({"source": source}, {"source": lambda value: of.source == value}),
@@ -95,6 +102,7 @@ def mark_deleted(connection: Connection, call_ids: Sequence[int], *, reason: str
         .values(
             deleted_at=func.clock_timestamp(),
             deleted_reason=reason,
+            key_month=None,
             verify_problem=None,
             delete_tried_at=None,
             delete_problem=None,

@@ -778,4 +778,32 @@ MUTANTS = (
         "    done.hashes[old.content_hash] = old.content_hash\n",
         f"{ERASURE}::test_the_day_is_replayed",
     ),
+    Mutant(
+        "an encrypted recording can be cut off at a chunk",
+        "pipeline/recordings/rules/encrypted.py",
+        "+ bytes([last])",
+        '+ b"\\0"',
+        "tests/unit/recordings/test_encryption.py::test_what_was_changed_is_told[cut]",
+    ),
+    Mutant(
+        "a key is made again for a month that was shredded",
+        "pipeline/recordings/keys.py",
+        "        if self._destroyed_at(name) is not None:\n",
+        "        if False:\n",
+        "tests/unit/recordings/test_keys.py::test_a_destroyed_key_is_gone_and_stays_gone[file]",
+    ),
+    Mutant(
+        "a key is made in a folder where nothing is mounted",
+        "pipeline/recordings/keys.py",
+        "        if needed is not None:\n",
+        "        if False:\n",
+        "tests/integration/recordings/test_encryption.py::test_where_the_needed_key_is_missing_none_is_made",
+    ),
+    Mutant(
+        "a hold that is placed while a key is destroyed is not seen",
+        "pipeline/recordings/key_destroying.py",
+        "        _check(connection, name)  # what was held meanwhile is not marked, and is seen now\n",
+        "",
+        "tests/integration/recordings/test_key_destroying.py::test_a_hold_that_is_placed_meanwhile_is_seen",
+    ),
 )

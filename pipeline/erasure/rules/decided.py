@@ -55,7 +55,11 @@ NONE_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
         "dispositions": {"why": _SENTENCE, "end_code_meaning": _SENTENCE},
         "contacts": {"outcome": "one of a few words", "agent": "an agent's extension"},
-        "recordings": {"path": "made of the dialler's name, its reference and a day", "held_by": _STAFF},
+        "recordings": {
+            "path": "made of the dialler's name, its reference and a day",
+            "held_by": _STAFF,
+            "key_month": "a month",
+        },
         "recording_stores": {"marker": "random"},
         "tariffs": {"name": _OURS},
         "tariff_versions": {

@@ -47,6 +47,7 @@ BESIDES = {
     "pipeline subscriber replay": ["--since", "2026-11-01"],
     "pipeline subscriber rotate": ["--secret-file", "url={file}"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
+    "pipeline recordings keys destroy": ["--yes"],
     "pipeline report calls": ["--month", "2026-11"],
     "pipeline report traffic": ["--month", "2026-11"],
     "pipeline ranges drop": ["--because", "old"],
@@ -91,6 +92,7 @@ def run(tmp_path):
     def run(name, *more, **settings):
         env = {**os.environ, "DATABASE_URL": AWAY, "RECORDINGS_URL": tmp_path.as_uri(), **KEY, **settings}
         env.setdefault("ARCHIVE_URL", (tmp_path / "archive").as_uri())
+        env.setdefault("RECORDINGS_KEYS_URL", f"{tmp_path.as_uri()}-keys")
         run_it = warm().pipeline if name.split()[1] in NEEDS_A_PROCESS else call
         return run_it(*words(name, tmp_path), *more, env=env)
 

@@ -271,10 +271,10 @@ def test_verify_tells_a_bad_file_from_a_store_that_is_away(engine, folder, store
     bad = {f"enigma/{ids[1]}.wav"}
     checksum = store.checksum
 
-    def failing(path):
+    def failing(path, **key):
         if path in bad:
             raise StoreError("cannot read it")
-        return checksum(path)
+        return checksum(path, **key)
 
     monkeypatch.setattr(store, "checksum", failing)
     read = list(keeping.verify(engine, store, keeping.begin_verification(engine, who="ann", source="enigma")))
