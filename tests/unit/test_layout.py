@@ -68,7 +68,8 @@ WRITERS = {
     "archive_parts": {"archive"},
     "erased_numbers": {"erasure"},
     "erasures": {"erasure"},
-    "holds": {"erasure"},
+    "holds": {"keeping"},
+    "keeping": {"keeping"},
     "heartbeats": {"monitoring"},
     "actions": {"database"},  # pipeline/database/audit.py, for all
     "bulk_actions": {"failures"},
@@ -89,7 +90,7 @@ WRITERS = {
 """The rooms that write each table."""
 
 READERS = {
-    "batches": {"batches", "completeness", "contacts", "failures", "ingest", "feed"},
+    "batches": {"batches", "completeness", "contacts", "failures", "ingest", "feed", "keeping"},
     "inbox": {"archive", "calls", "completeness", "failures", "ingest", "feed"},
     "edits": {"calls", "failures"},
     "calls": {
@@ -103,11 +104,12 @@ READERS = {
         "failures",
         "recordings",
         "feed",
+        "keeping",
     },
-    "duplicates": {"archive", "batches", "calls", "completeness"},
+    "duplicates": {"archive", "batches", "calls", "completeness", "keeping"},
     "dispositions": {"archive", "accounts", "billing", "calls", "contacts", "recordings", "feed"},
     "contacts": {"contacts", "feed"},
-    "recordings": {"archive", "accounts", "recordings"},
+    "recordings": {"archive", "accounts", "recordings", "keeping"},
     "recording_pauses": {"recordings"},
     "recording_pace": {"recordings"},
     "recording_verifications": {"recordings"},
@@ -122,7 +124,7 @@ READERS = {
     "uncharged": {"archive", "accounts", "billing"},
     "failures": {"batches", "billing", "calls", "failures", "ingest", "completeness"},
     "probes": {"batches"},
-    "revisions": {"archive", "calls", "completeness", "contacts", "failures", "feed"},
+    "revisions": {"archive", "calls", "completeness", "contacts", "failures", "feed", "keeping"},
     "conflicts": {"calls", "failures"},
     "stops": {"ingest"},
     "imports": {"completeness"},
@@ -150,6 +152,7 @@ READERS = {
     "erased_numbers": {"calls"},  # whose record comes again is told at normalize
     "erasures": set(),
     "holds": {"recordings"},
+    "keeping": set(),
     "heartbeats": {"monitoring"},
     "actions": {"database", "failures"},
     "bulk_actions": {"failures"},
@@ -158,7 +161,7 @@ READERS = {
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed", "failures"},  # a refusal is listed among the failures
     "api_tokens": {"access"},
-    "access_log": {"database"},
+    "access_log": {"database", "keeping"},  # which says how much of it is due
     "replays": {"feed"},
     "replay_refusals": {"feed"},
 }
