@@ -11,7 +11,7 @@ from pipeline.cli.exits import FOUND
 from pipeline.cli.output import complain, console, operator_name, print_json, remark
 from pipeline.cli.tables import Table, counted
 from pipeline.keeping.held_where import all_held
-from pipeline.keeping.holds import hold_call, release_call
+from pipeline.keeping.holds import file_deleted_at, hold_call, release_call
 from pipeline.keeping.one_call import one_call
 
 CallRef = Annotated[str, typer.Argument(help="The dialler's internal call reference.")]
@@ -21,7 +21,9 @@ OneSource = Annotated[
 BecauseNeeded = Annotated[str, typer.Option("--because", help="Why, for the record.")]
 
 
-def hold(call_ref: CallRef, because: BecauseNeeded, source: OneSource = None, who: Who = None) -> None:
+def hold(
+    call_ref: CallRef, because: BecauseNeeded, source: OneSource = None, who: Who = None, *, utc: Utc = False
+) -> None:
     """Hold a call: it is not erased, its recording not deleted, nothing dropped that it is in, until it is released.
 
     Numbers are held by `pipeline subject hold`, the file of one recording by `pipeline recordings hold`. Exit code 1
@@ -31,7 +33,10 @@ def hold(call_ref: CallRef, because: BecauseNeeded, source: OneSource = None, wh
     with database() as engine, engine.begin() as connection:
         call = one_call(connection, call_ref, source)
         held = hold_call(connection, call.id, who=who or operator_name(), because=why)
+        deleted_at = file_deleted_at(connection, call.id)
     console.print(f"Call {call.call_ref} of {call.source} is held{'' if held else ' already'}.", highlight=False)
+    if deleted_at is not None:
+        remark(f"The file of its recording was deleted before, at {clock(utc=utc).show(deleted_at)}.")
 
 
 def release(call_ref: CallRef, because: BecauseNeeded, source: OneSource = None, who: Who = None) -> None:

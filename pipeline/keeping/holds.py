@@ -8,18 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import func, select, update
+from sqlalchemy import BigInteger, func, literal, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from pipeline.database.audit import record_action
 from pipeline.database.narrowing import among
-from pipeline.database.tables import calls, holds
+from pipeline.database.tables import calls, holds, recordings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from sqlalchemy import ColumnElement, Connection
+    from sqlalchemy import ColumnElement, Connection, Select
 
 _STANDS = holds.c.released_at.is_(None)
 
@@ -69,6 +69,12 @@ def held_calls(connection: Connection, call_ids: Sequence[int]) -> list[HeldCall
     return [HeldCall(source, call_ref, Hold(*hold)) for source, call_ref, *hold in rows]
 
 
+def file_deleted_at(connection: Connection, call_id: int) -> datetime | None:
+    """When the file of a call's recording was deleted; None: it was not, or there was none."""
+    of = recordings.c
+    return connection.scalar(select(of.deleted_at).where(of.call_id == call_id))
+
+
 def hold_number(connection: Connection, number: str, *, who: str, because: str) -> bool:
     """Hold a number; False when it was held already.
 
@@ -78,6 +84,9 @@ def hold_number(connection: Connection, number: str, *, who: str, because: str) 
         who: does it.
         because: why, for the record.
     """
+    of = calls.c
+    ends = func.left(func.reverse(of.client_number), 7) == func.left(func.reverse(number), 7)
+    _wait_for_retention(connection, select(of.id).where(ends, of.client_number == number))
     # Which number it is stands in the hold alone.
     return _hold(connection, holds.c.number, number, who, because, told="number held")
 
@@ -91,6 +100,7 @@ def hold_call(connection: Connection, call_id: int, *, who: str, because: str) -
         who: does it.
         because: why, for the record.
     """
+    _wait_for_retention(connection, select(literal(call_id, BigInteger)))
     return _hold(connection, holds.c.call_id, call_id, who, because, told="call held", record_id=call_id)
 
 
@@ -103,6 +113,12 @@ def release_call(connection: Connection, call_id: int, *, who: str, because: str
     """Let a call go again; False when it was not held itself. The arguments are those of `hold_call`."""
     released = holds.c.call_id == call_id
     return _release(connection, released, who, because, told="call hold released", record_id=call_id)
+
+
+def _wait_for_retention(connection: Connection, call_ids: Select[tuple[int]]) -> None:
+    """Let whoever deletes files of these calls end: what they take later they look at again (`held_by_now`)."""
+    of = recordings.c
+    connection.execute(select(of.call_id).where(of.call_id.in_(call_ids)).order_by(of.call_id).with_for_update())
 
 
 def _hold(

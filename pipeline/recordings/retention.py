@@ -80,8 +80,9 @@ def expire(engine: Engine, store: RecordingStore, ages_of: AgesOf, *, source: st
     """Delete the files of calls dialled longer ago than they are kept; each has its own outcome, and its row says it.
 
     A file goes before its row says so, under the row's lock: a crash between finds the row unchanged and the file gone,
-    and the next run takes that for done, if the store is the one that held it. A hold that is placed meanwhile waits
-    for the lock and then sees the deletion. The rules are read again for each part: one that is set meanwhile counts.
+    and the next run takes that for done, if the store is the one that held it. A hold that is placed meanwhile, on the
+    recording, its call or its number, waits for the lock and then sees the deletion. The rules are read again for each
+    part: one that is set meanwhile counts.
 
     Args:
         engine: the database.
@@ -137,7 +138,8 @@ class _Expiry:
                 tried_before=tried_before,
                 after=self._after if tried_before is None else None,
             )
-            away = self._delete(batch, deleted, problems)
+            held = retention_rows.held_by_now(connection, [each.file.call_id for each in batch])
+            away = self._delete([each for each in batch if each.file.call_id not in held], deleted, problems)
             for reason in sorted({each.reason for each in deleted}):
                 ids = [each.file.call_id for each in deleted if each.reason == reason]
                 retention_rows.mark_deleted(connection, ids, reason=reason)

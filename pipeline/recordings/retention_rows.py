@@ -116,6 +116,19 @@ def take_expired(
     return [DueFile(KeptFile(*file), dialed_at, ages[nth].reason) for *file, dialed_at, nth in rows]
 
 
+def held_by_now(connection: Connection, call_ids: Sequence[int]) -> set[int]:
+    """Those of some calls that are held, or whose number is, as of this moment.
+
+    Whoever holds one waits for the lock of its recording. So what is locked and not held by now is not held before the
+    lock is gone, though a statement that began before the hold was there has taken it.
+    """
+    by_call = select(holds.c.call_id).where(among(holds.c.call_id, call_ids), holds.c.released_at.is_(None))
+    by_number = select(calls.c.id).where(
+        among(calls.c.id, call_ids), calls.c.client_number == holds.c.number, holds.c.released_at.is_(None)
+    )
+    return set(connection.scalars(by_call.union(by_number)))
+
+
 def count_due(connection: Connection, ages: Sequence[Age]) -> tuple[int, int]:
     """How many files are past their age and not held, of all diallers, and of how many bytes.
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from sqlalchemy import event
 
 from pipeline.keeping import holds
 from pipeline.keeping.policies import recording_ages
 from pipeline.recordings import retention, retention_rows
+from tests.patience import eventually
 
+WAITS = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 OLD = [f"{source}-{campaign}" for source in ("north", "south") for campaign in ("autumn", "spring", "winter")]
 
 
@@ -145,6 +149,34 @@ def test_old_files_that_are_kept_are_passed_by_once(world, monkeypatch):
     assert len(world.expire(days=30)) == 4
     places = [each for each in seen if each is not None]
     assert (len(set(places)), places) == (4, sorted(places))
+
+
+def test_a_hold_that_comes_while_files_go_waits_or_is_seen(world, monkeypatch):
+    """What a statement from before it has taken is looked at again; what is taken is waited for."""
+    world.set("recordings", "--at-most", "30")
+    taken, waited = retention_rows.take_expired, []
+    [(early,)] = world.rows("SELECT id FROM calls WHERE call_ref = 'north-spring'")
+    [(late,)] = world.rows("SELECT id FROM calls WHERE call_ref = 'south-spring'")
+
+    def hold_late():
+        with world.engine.begin() as connection:
+            assert holds.hold_call(connection, late, who="counsel", because="case 10")
+            waited.append(holds.file_deleted_at(connection, late))
+
+    thread = threading.Thread(target=hold_late)
+
+    def taking(*arguments, **options):
+        found = taken(*arguments, **options)
+        if found and not thread.ident:
+            world.run("INSERT INTO holds (call_id, because, held_by) VALUES (:id, 'case 9', 'counsel')", id=early)
+            thread.start()
+            eventually(lambda: world.rows(WAITS))
+        return found
+
+    monkeypatch.setattr(retention_rows, "take_expired", taking)
+    assert world.expire() == [each for each in OLD if each != "north-spring"]
+    thread.join()
+    assert waited[0] is not None
 
 
 def test_a_recording_whose_call_is_gone_goes_by_its_dialler(world):
