@@ -45,6 +45,7 @@ ERASURE = "tests/integration/erasure/test_erase.py"
 PROVIDER = "tests/integration/billing/test_provider.py"
 ARCHIVED = "tests/integration/archive/test_run.py"
 RESTORED = "tests/integration/archive/test_restore.py"
+KEPT = "tests/integration/keeping/test_retention.py"
 
 MUTANTS = (
     Mutant(
@@ -372,7 +373,7 @@ MUTANTS = (
     Mutant(
         "two keepers take the same files",
         "pipeline/recordings/retention_rows.py",
-        ".with_for_update(skip_locked=True)",
+        ".with_for_update(skip_locked=True, of=recordings)",
         "",
         "tests/integration/cli/test_recordings.py::test_two_that_apply_retention_at_once_take_different_files",
     ),
@@ -777,5 +778,40 @@ MUTANTS = (
         "    done.hashes[old.content_hash] = new.content_hash\n",
         "    done.hashes[old.content_hash] = old.content_hash\n",
         f"{ERASURE}::test_the_day_is_replayed",
+    ),
+    Mutant(
+        "a minimum loses against the setting",
+        "pipeline/keeping/rules/policy.py",
+        "max(self.most.days, self.least.days or 0)",
+        "self.most.days",
+        f"{KEPT}::test_the_narrowest_rule_that_says_it_counts",
+    ),
+    Mutant(
+        "a dialler goes before its campaigns",
+        "pipeline/keeping/rules/policy.py",
+        "(scope, Scope(campaign_ref=scope.campaign_ref), Scope(source=scope.source), Scope())",
+        "(scope, Scope(source=scope.source), Scope(campaign_ref=scope.campaign_ref), Scope())",
+        "tests/unit/keeping/test_policy.py::test_a_campaign_goes_before_a_dialler",
+    ),
+    Mutant(
+        "a recording of a held call goes by its age",
+        "pipeline/recordings/retention_rows.py",
+        "        not_(_OF_A_HELD_CALL),\n",
+        "",
+        f"{KEPT}::test_a_recording_of_a_held_call_is_not_even_taken",
+    ),
+    Mutant(
+        "a hold that comes meanwhile is not looked for",
+        "pipeline/recordings/retention.py",
+        "[each for each in batch if each.file.call_id not in held]",
+        "batch",
+        f"{KEPT}::test_a_hold_that_comes_while_files_go_waits_or_is_seen",
+    ),
+    Mutant(
+        "what must be kept is erased",
+        "pipeline/keeping/minimum.py",
+        "if kept.until > now]",
+        "if kept.until < now]",
+        "tests/integration/erasure/test_minimum.py::test_a_minimum_that_is_not_over_is_named_with_its_day",
     ),
 )

@@ -96,6 +96,17 @@ def test_a_hold_wins_over_every_rule(world):
     assert world.expire() == ["north-autumn", "north-winter"]
 
 
+def test_a_recording_of_a_held_call_is_not_even_taken(world):
+    """So held ones hold up no others, and are not counted as due."""
+    world.set("recordings", "--at-most", "30")
+    assert world.keeping("hold", "north-winter").returncode == 0
+    with world.engine.begin() as connection:
+        ages = recording_ages(connection, default_days=None)
+        due = retention_rows.take_expired(connection, ages, limit=9)
+        assert retention_rows.count_due(connection, ages)[0] == len(due)
+    assert sorted(each.file.call_ref for each in due) == [each for each in OLD if each != "north-winter"]
+
+
 def test_killed_between_file_and_row_the_next_run_says_so(world, monkeypatch):
     """Under two rules at once: each row gets its own reason."""
     world.expire(days=90)  # from now on the store is known
