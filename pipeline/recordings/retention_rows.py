@@ -174,7 +174,7 @@ def _nth_of(ages: Sequence[Age]) -> ColumnElement[int]:
 def _first_fitting(ages: Sequence[Age], values: Sequence[int | None]) -> ColumnElement[int]:
     """The value of the first age that fits a recording; the last age fits all."""
     *some, last = [literal(value, Integer) for value in values]
-    return case(*zip(map(_fits, ages), some, strict=False), else_=last) if some else last
+    return case(*zip(map(_fits, ages[:-1]), some, strict=True), else_=last) if some else last
 
 
 def _fits(age: Age) -> ColumnElement[bool]:

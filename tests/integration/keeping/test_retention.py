@@ -72,11 +72,11 @@ def test_the_narrowest_rule_that_says_it_counts(world, rules, setting, gone):
 
 def test_a_row_says_by_which_rule_its_file_went(world):
     """To whoever asks for it years later."""
-    world.set("recordings", "--campaign", "spring", "--at-most", "30")
+    world.set("recordings", "--campaign", "spring", "--at-most", "36")
     world.set("recordings", "--source", "north", "--at-least", "35")
     world.expire(days=20)
     reasons = dict(world.rows("SELECT call_ref, deleted_reason FROM recordings WHERE deleted_at IS NOT NULL"))
-    assert reasons["south-spring"] == "Older than 30 days, the most that recordings of campaign spring are kept."
+    assert reasons["south-spring"] == "Older than 36 days, the most that recordings of campaign spring are kept."
     assert reasons["north-winter"] == "Older than 35 days, the least that recordings of dialler north are kept."
     assert reasons["south-winter"] == "Older than RECORDINGS_RETENTION_DAYS=20."
 
@@ -213,7 +213,7 @@ def test_the_index_of_kept_files_is_used(world):
     world.set("recordings", "--at-most", "30")
     world.run(
         "INSERT INTO recordings (call_id, source, call_ref, state, path, size_bytes, dialed_at) "
-        "SELECT 1000000 * n, 'north', 'x', 'stored', 'x', 1, now() - interval '1 day' FROM generate_series(1, 5000) n"
+        "SELECT 1000000::bigint * n, 'north', 'x', 'stored', 'x', 1, now() - interval '1 day' FROM generate_series(1, 5000) n"
     )
     world.run("ANALYZE recordings")
     statements = []
