@@ -65,8 +65,8 @@ def show_all(rules: Sequence[SetRule], due: Due, default: int | None, times: Clo
     print_heading("Today")
     table = Table("kind", "what", "number")
     for kind, found in due.items():
-        for each in found:
-            table.add_row(kind, each.what, str(each.many))
+        for effect in found:
+            table.add_row(kind, effect.what, str(effect.many))
     console.print(table)
 
 

@@ -213,7 +213,8 @@ def test_the_index_of_kept_files_is_used(world):
     world.set("recordings", "--at-most", "30")
     world.run(
         "INSERT INTO recordings (call_id, source, call_ref, state, path, size_bytes, dialed_at) "
-        "SELECT 1000000::bigint * n, 'north', 'x', 'stored', 'x', 1, now() - interval '1 day' FROM generate_series(1, 5000) n"
+        "SELECT 1000000::bigint * n, 'north', 'x', 'stored', 'x', 1, now() - interval '1 day' "
+        "FROM generate_series(1, 5000) AS n"
     )
     world.run("ANALYZE recordings")
     statements = []
