@@ -55,11 +55,10 @@ class DueFile(NamedTuple):
 
 
 _of_held = calls.alias("of_held")
-_OF_A_HELD_NUMBER = exists().where(
-    _of_held.c.id == recordings.c.call_id,
-    _of_held.c.client_number == holds.c.number,
-    holds.c.released_at.is_(None),
-)
+_HELD_NUMBERS = select(holds.c.number).where(holds.c.released_at.is_(None), holds.c.number.is_not(None))
+_ITS_NUMBER = select(_of_held.c.client_number).where(_of_held.c.id == recordings.c.call_id).scalar_subquery()
+# Its call is looked up, and only where any number is held: of a join all calls may be read, to find the numbers' own.
+_OF_A_HELD_NUMBER = and_(_HELD_NUMBERS.exists(), func.coalesce(_ITS_NUMBER, "").in_(_HELD_NUMBERS))
 _OF_A_HELD_CALL = exists().where(holds.c.call_id == recordings.c.call_id, holds.c.released_at.is_(None))
 
 # SQL: it fills in what the hot path of older code left out, and reads the partial index of kept files alone.
