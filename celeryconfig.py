@@ -115,6 +115,7 @@ task_routes = {
     "archive.run": {"queue": "pipeline"},
     "archive.go_on": {"queue": "pipeline"},
     "ranges.make": {"queue": "pipeline"},
+    "keeping.expire_access_log": {"queue": "pipeline"},
     "completeness.watch": {"queue": "pipeline"},
     "completeness.read_counters": {"queue": _completeness},
     "completeness.compare": {"queue": _completeness},
@@ -133,6 +134,10 @@ beat_schedule = {
     # It does nothing within a day of having looked at every month.
     "archive closed months and what has changed": {"task": "archive.run", "schedule": timedelta(hours=1)},
     "make the next month's ranges": {"task": "ranges.make", "schedule": timedelta(hours=1)},
+    "delete of the access log what is past its retention": {
+        "task": "keeping.expire_access_log",
+        "schedule": timedelta(hours=1),
+    },
     "drop what is past the feed's retention": {"task": "feed.keep", "schedule": timedelta(hours=1)},
 }
 # A hundred thousand ticks a day would be all that Flower remembers.

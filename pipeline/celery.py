@@ -37,7 +37,7 @@ app = Celery(
     amqp=GroupedAMQP,
     include=[
         f"pipeline.tasks.{name}"
-        for name in ("flow", "recordings", "failures", "feed", "completeness", "archive", "ranges")
+        for name in ("flow", "recordings", "failures", "feed", "completeness", "archive", "keeping", "ranges")
     ],
 )
 app.clock = Clock()

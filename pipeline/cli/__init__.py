@@ -22,6 +22,7 @@ from pipeline.cli import (
     failures,
     import_,
     ingest,
+    keeping,
     provider,
     ranges,
     reconcile,
@@ -125,6 +126,7 @@ app.add_typer(contact.app, name="contacts")
 app.add_typer(completeness.app, name="completeness")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
+app.add_typer(keeping.app, name="keeping")
 app.add_typer(provider.app, name="provider")
 app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(recordings.app, name="recordings")

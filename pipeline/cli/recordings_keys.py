@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -114,21 +115,23 @@ def destroy(
 ) -> None:
     """Destroy the key of a month: its recordings cannot be read any more, by anybody, and count as deleted.
 
-    Exit code 1 when something stands against it: a hold, a month that is not over, a download that is under way.
+    Exit code 1 when something stands against it: a hold, a minimum or a month that is not over, a download that is
+    under way.
     """
-    from pipeline.recordings import key_destroying  # noqa: PLC0415 - what it reads with loads slowly
+    from pipeline.keeping.minimum import against_shredding  # noqa: PLC0415 - what they read with loads slowly
+    from pipeline.recordings import key_destroying  # noqa: PLC0415
 
     name, why = KeyName(source or current_settings().enigma_source, month), said(because)
     if not (dry_run or yes):
         complain("this cannot be taken back", "Look with --dry-run what it comes to, then say --yes.")
         raise typer.Exit(WRONG)
-    folder, reasons = _folder(), list[str]()
+    folder, reasons, also = _folder(), list[str](), functools.partial(against_shredding, name=name)
     try:
         with database() as engine:
             if dry_run:
-                found, reasons = key_destroying.foresee(engine, folder, name)
+                found, reasons = key_destroying.foresee(engine, folder, name, also=also)
             else:
-                found = key_destroying.destroy(engine, folder, name, who=who or operator_name(), because=why)
+                found = key_destroying.destroy(engine, folder, name, who=who or operator_name(), because=why, also=also)
     except key_destroying.DestroyRefusedError as error:
         complain(str(error))
         raise typer.Exit(FOUND) from None

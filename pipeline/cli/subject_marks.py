@@ -53,7 +53,7 @@ def reapply(
 ) -> None:
     """Erase again whatever was erased before: after a backup was restored, or a provider's file was loaded.
 
-    Every call is looked at. Exit code 1 when a hold stands against one of them; the others are erased.
+    Every call is looked at. Exit code 1 when a hold or a minimum stands against one of them; the others are erased.
     """
     from pipeline.calls.rules.spellings import spell  # noqa: PLC0415 - the library of numbers loads slowly
     from pipeline.erasure import marks as rows  # noqa: PLC0415

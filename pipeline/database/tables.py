@@ -1023,12 +1023,55 @@ erasures = Table(
     Column("counts", JSONB, nullable=False, server_default=text("'{}'")),
 )
 
-# Numbers, E.164, that are not to be erased, and whose recordings retention leaves alone.
+# For how many days what is kept: of a dialler and a campaign, empty where it is each of them. What is null a wider rule
+# says (pipeline/keeping/rules/policy.py).
+keeping = Table(
+    "keeping",
+    metadata,
+    Column(
+        "kind",
+        Text,
+        one_of("kind", "raw_records", "calls", "charges", "recordings", "access_log"),
+        primary_key=True,
+    ),
+    # Who heard what is no campaign's, and who searched no dialler's.
+    Column(
+        "source",
+        Text,
+        CheckConstraint("kind <> 'access_log' OR (source = '' AND campaign_ref = '')", name="source"),
+        primary_key=True,
+        server_default="",
+    ),
+    Column("campaign_ref", Text, primary_key=True, server_default=""),
+    Column("keep_at_least", Integer, CheckConstraint("keep_at_least BETWEEN 1 AND 36500", name="keep_at_least")),
+    Column(
+        "keep_at_most",
+        Integer,
+        CheckConstraint("keep_at_most BETWEEN 1 AND 36500", name="keep_at_most"),
+        CheckConstraint("keep_at_least <= keep_at_most", name="order"),
+        CheckConstraint("keep_at_least IS NOT NULL OR keep_at_most IS NOT NULL OR forever", name="something"),
+    ),
+    # There is no maximum, whatever a wider rule or a setting says.
+    Column(
+        "forever",
+        Boolean,
+        CheckConstraint("NOT (forever AND keep_at_most IS NOT NULL)", name="forever"),
+        nullable=False,
+        server_default=text("false"),
+    ),
+    Column("set_at", AWARE, nullable=False, server_default=NOW),
+    Column("set_by", Text, nullable=False),
+    Column("because", Text, nullable=False),
+)
+
+# Numbers, E.164, and calls that are not to be erased, and whose recordings retention leaves alone.
 holds = Table(
     "holds",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("number", Text, nullable=False),
+    Column("number", Text),
+    # Without a foreign key: a call's row may be restored under a hold that was there before.
+    Column("call_id", BigInteger, CheckConstraint("(number IS NULL) <> (call_id IS NULL)", name="of_one")),
     Column("because", Text, nullable=False),
     Column("held_at", AWARE, nullable=False, server_default=NOW),
     Column("held_by", Text, nullable=False),
@@ -1036,6 +1079,7 @@ holds = Table(
     Column("released_by", Text),
     Column("released_because", Text),
     Index("holds_standing_idx", "number", unique=True, postgresql_where=text("released_at IS NULL")),
+    Index("holds_standing_call_idx", "call_id", unique=True, postgresql_where=text("released_at IS NULL")),
 )
 
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.

@@ -15,6 +15,8 @@ from pipeline.balance.sheet import balance_sheet
 from pipeline.batches.progress import OWING
 from pipeline.database.engine import reading
 from pipeline.database.ranges import all_ranges
+from pipeline.keeping.held_where import held_in
+from pipeline.keeping.spans import span_policies
 from pipeline.ranges.rules.against import Facts
 
 if TYPE_CHECKING:
@@ -60,6 +62,8 @@ def look(engine: Engine, store: ArchiveStore | None, one: Range, *, progress: Pr
             each.name for each in all_ranges(connection) if each.end_record <= one.first_record and each.is_there
         ]
         days = _days(connection, one)
+        held = held_in(connection, one.first_record, one.end_record - 1).calls
+        kept = list(_kept(connection, one))
     progress("reading the archive back")
     not_archived, unbelievable = _archived(engine, store, days)
     facts = Facts(
@@ -69,7 +73,8 @@ def look(engine: Engine, store: ArchiveStore | None, one: Range, *, progress: Pr
         not_archived=tuple(not_archived),
         unbelievable=tuple(unbelievable),
         violations=tuple(f"{each.rule} ({each.count:,})" for each in sheet.violations),
-        kept_until=None,
+        held=held,
+        kept=tuple(kept),
         **counts,
     )
     return Found(facts, sheet)
@@ -85,12 +90,6 @@ _COUNTS: Final = {
     "waiting": text(
         "SELECT count(*) FROM failures WHERE state IN ('open', 'retrying') AND record_id BETWEEN :first AND :last"
     ),
-    "held": text(
-        "SELECT count(*) FROM calls AS c WHERE c.id BETWEEN :first AND :last AND ("
-        "  EXISTS (SELECT FROM holds AS h WHERE h.released_at IS NULL AND h.number = c.client_number) "
-        "  OR EXISTS (SELECT FROM recordings AS r WHERE r.call_id = c.id AND r.held_at IS NOT NULL "
-        "             AND r.call_id BETWEEN :first AND :last))"
-    ),
     "recordings_waiting": text(
         "SELECT count(*) FROM recordings WHERE state IN ('scheduled', 'downloading') "
         "AND call_id BETWEEN :first AND :last"
@@ -104,6 +103,18 @@ _COUNTS: Final = {
         "OR batch_id BETWEEN cast(:first AS bigint) >> 16 AND cast(:last AS bigint) >> 16"
     ),
 }
+
+
+def _kept(connection: Connection, one: Range) -> Iterator[str]:
+    """The minima that are not over for something of it."""
+    now = connection.scalars(text("SELECT now()")).one()
+    for kind, found in span_policies(connection, one.first_record, one.end_record - 1).items():
+        if found.kept is not None and found.kept.until > now:
+            what, bound = kind.value.replace("_", " "), found.kept.bound
+            yield (
+                f"{what} of {bound.scope} must be kept at least {bound.days} days: some until "
+                f"{found.kept.until:%Y-%m-%d %H:%M} UTC (`pipeline keeping show`)"
+            )
 
 
 class Day(NamedTuple):

@@ -15,7 +15,7 @@ from pipeline.recordings import key_rows, retention_rows, store_rows
 from pipeline.recordings.rules.encrypted import end_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from sqlalchemy import Connection, Engine
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from pipeline.recordings.key_rows import OfAMonth
     from pipeline.recordings.keys import RecordingKeys
     from pipeline.recordings.rules.encrypted import KeyName
+
+    MoreAgainst = Callable[[Connection], Iterable[str]]
+    """What else stands against it: how long recordings must be kept is known above."""
 
 AT_ONCE: Final = 50
 """Files deleted in one transaction, which holds their rows meanwhile."""
@@ -63,23 +66,19 @@ def _counts(of_it: OfAMonth | None) -> tuple[int, int]:
 
 
 def against(connection: Connection, name: KeyName) -> Iterator[str]:
-    """What stands against destroying a key, each as a sentence; whoever may decide must remove it first.
-
-    Where recordings have a time for which they must be kept, a recording of the month that has not come to its end
-    stands against it, too, and is named here.
-    """
+    """What stands against destroying a key, each as a sentence; whoever may decide must remove it first."""
     if end_of(name.month) > retention_rows.now(connection):
         yield f"{name.month} is not over (UTC): recordings of it are still to come"
     held = key_rows.held_of(connection, name)
     if held is not None:
         some = ", ".join(held.call_refs)
-        yield f"recordings of it are under hold, themselves or by their number: {held.recordings:,}, such as {some}"
+        yield f"recordings of it are under hold, or their call or number: {held.recordings:,}, such as {some}"
     _, in_hand = key_rows.waiting_of(connection, name)
     if in_hand:
         yield f"recordings of that month are just being downloaded: {in_hand:,}; try again in a moment"
 
 
-def foresee(engine: Engine, keys: RecordingKeys, name: KeyName) -> tuple[Shredding, list[str]]:
+def foresee(engine: Engine, keys: RecordingKeys, name: KeyName, *, also: MoreAgainst) -> tuple[Shredding, list[str]]:
     """What destroying a key comes to, and what stands against it; nothing is changed.
 
     Raises:
@@ -87,10 +86,12 @@ def foresee(engine: Engine, keys: RecordingKeys, name: KeyName) -> tuple[Shreddi
         StoreError: the folder of keys cannot be read.
     """
     with engine.connect() as connection:
-        return look(connection, keys, name), list(against(connection, name))
+        return look(connection, keys, name), [*against(connection, name), *also(connection)]
 
 
-def destroy(engine: Engine, keys: RecordingKeys, name: KeyName, *, who: str, because: str) -> Shredding:
+def destroy(
+    engine: Engine, keys: RecordingKeys, name: KeyName, *, who: str, because: str, also: MoreAgainst
+) -> Shredding:
     """Destroy a key, prove that it is gone, and write down that its files are; to the same effect however often.
 
     Args:
@@ -99,6 +100,7 @@ def destroy(engine: Engine, keys: RecordingKeys, name: KeyName, *, who: str, bec
         name: which.
         who: does it.
         because: why, for the record.
+        also: what else stands against it.
 
     Raises:
         DestroyRefusedError: something stands against it, or there is no such key; nothing was changed.
@@ -106,17 +108,17 @@ def destroy(engine: Engine, keys: RecordingKeys, name: KeyName, *, who: str, bec
     """
     with engine.begin() as connection:
         found = look(connection, keys, name)
-        _check(connection, name)
+        _check(connection, name, also)
         key_rows.mark_unreadable(connection, name, reason=REASON.format(because=because))
-        _check(connection, name)  # what was held meanwhile is not marked, and is seen now
+        _check(connection, name, also)  # what was held meanwhile is not marked, and is seen now
         keys.destroy(name)
         detail = {"source": name.source, "month": name.month, "files": found.files, "reason": because}
         record_action(connection, who, "recordings key destroyed", detail)
     return found
 
 
-def _check(connection: Connection, name: KeyName) -> None:
-    if reasons := list(against(connection, name)):
+def _check(connection: Connection, name: KeyName, also: MoreAgainst) -> None:
+    if reasons := [*against(connection, name), *also(connection)]:
         raise DestroyRefusedError(f"{name} is not destroyed: {'; '.join(reasons)}")
 
 

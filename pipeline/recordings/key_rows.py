@@ -8,7 +8,7 @@ from sqlalchemy import BigInteger, and_, cast, func, or_, select, text, update
 
 from pipeline.database.narrowing import among
 from pipeline.database.tables import recordings
-from pipeline.recordings.retention_rows import KEPT, OF_A_HELD_NUMBER, KeptFile
+from pipeline.recordings.retention_rows import KEPT, OF_A_HELD_CALL, OF_A_HELD_NUMBER, KeptFile
 from pipeline.recordings.rows import WAITING
 from pipeline.recordings.rules.encrypted import begin_of, end_of
 
@@ -76,8 +76,8 @@ def newest_month(connection: Connection, source: str) -> str | None:
 
 
 def held_of(connection: Connection, name: KeyName) -> Held | None:
-    """The files of a key that are under hold, themselves or by their number; None: none is."""
-    held = and_(_of_the_key(name), or_(_OF.held_at.is_not(None), OF_A_HELD_NUMBER), _KEPT_FILE)
+    """The files of a key that are under hold, themselves or by their call or number; None: none is."""
+    held = and_(_of_the_key(name), or_(_OF.held_at.is_not(None), OF_A_HELD_NUMBER, OF_A_HELD_CALL), _KEPT_FILE)
     many = connection.scalars(select(func.count()).select_from(recordings).where(held)).one()
     if not many:
         return None

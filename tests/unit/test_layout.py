@@ -73,7 +73,8 @@ WRITERS = {
     "archive_parts": {"archive"},
     "erased_numbers": {"erasure"},
     "erasures": {"erasure"},
-    "holds": {"erasure"},
+    "holds": {"keeping"},
+    "keeping": {"keeping"},
     "heartbeats": {"monitoring"},
     "actions": {"database"},  # pipeline/database/audit.py, for all
     "bulk_actions": {"failures"},
@@ -94,7 +95,7 @@ WRITERS = {
 """The rooms that write each table."""
 
 READERS = {
-    "batches": {"batches", "completeness", "contacts", "failures", "ingest", "feed", "ranges"},
+    "batches": {"batches", "completeness", "contacts", "failures", "ingest", "feed", "keeping", "ranges"},
     "inbox": {"archive", "calls", "completeness", "failures", "ingest", "feed"},
     "edits": {"calls", "failures"},
     "calls": {
@@ -109,13 +110,14 @@ READERS = {
         "ranges",
         "recordings",
         "feed",
+        "keeping",
     },
     "ranges": {"calls", "contacts"},
     "call_keys": set(),
-    "duplicates": {"archive", "batches", "calls", "completeness"},
+    "duplicates": {"archive", "batches", "calls", "completeness", "keeping"},
     "dispositions": {"archive", "accounts", "billing", "calls", "contacts", "recordings", "feed"},
     "contacts": {"contacts", "feed"},
-    "recordings": {"archive", "accounts", "ranges", "recordings"},
+    "recordings": {"archive", "accounts", "keeping", "ranges", "recordings"},
     "recording_pauses": {"recordings"},
     "recording_pace": {"recordings"},
     "recording_verifications": {"recordings"},
@@ -130,7 +132,7 @@ READERS = {
     "uncharged": {"archive", "accounts", "billing"},
     "failures": {"batches", "billing", "calls", "failures", "ingest", "completeness", "ranges"},
     "probes": {"batches"},
-    "revisions": {"archive", "calls", "completeness", "contacts", "failures", "feed"},
+    "revisions": {"archive", "calls", "completeness", "contacts", "failures", "feed", "keeping"},
     "conflicts": {"calls", "failures"},
     "stops": {"ingest"},
     "imports": {"completeness"},
@@ -157,7 +159,8 @@ READERS = {
     "archive_parts": {"archive"},
     "erased_numbers": {"calls"},  # whose record comes again is told at normalize
     "erasures": set(),
-    "holds": {"ranges", "recordings"},
+    "holds": {"recordings"},
+    "keeping": set(),
     "heartbeats": {"monitoring"},
     "actions": {"database", "failures"},
     "bulk_actions": {"failures"},
@@ -166,7 +169,7 @@ READERS = {
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed", "failures"},  # a refusal is listed among the failures
     "api_tokens": {"access"},
-    "access_log": {"database"},
+    "access_log": {"database", "keeping"},  # which says how much of it is due
     "replays": {"feed"},
     "replay_refusals": {"feed"},
 }

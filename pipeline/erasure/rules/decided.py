@@ -118,6 +118,7 @@ NONE_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         "archive_parts": {"month": "a month", "name": "made of a number of its own", "sha256": _HASH},
         "erased_numbers": {"mark": "made with a key that is not here", "key_id": "made of that key"},
         "erasures": {"mark": "made with a key that is not here, until it is done", "counts": "counts by place"},
+        "keeping": {"set_by": _STAFF},
         "holds": {"held_by": _STAFF, "released_by": _STAFF},
         "heartbeats": {"name": "a process's kind"},
         "subscribers": {

@@ -34,8 +34,8 @@ class Facts(NamedTuple):
     """What reading the archive back found wrong."""
     violations: tuple[str, ...]
     """The rules of the balance that its rows break."""
-    kept_until: str | None
-    """Until when something of it must be kept, and by which rule; None: no rule says so."""
+    kept: tuple[str, ...]
+    """Until when something of it must be kept, and by which rule."""
 
 
 _SHOWN = 3
@@ -61,9 +61,8 @@ def _of_its_records(of: Facts) -> Iterator[str]:
 
 def _of_who_needs_it(of: Facts) -> Iterator[str]:
     if of.held:
-        yield f"{of.held:,} of its calls are under a hold: release it, or wait"
-    if of.kept_until is not None:
-        yield of.kept_until
+        yield f"{of.held:,} of its calls are under a hold: `pipeline keeping holds` lists them"
+    yield from of.kept
     if of.recordings_waiting:
         yield f"{of.recordings_waiting:,} recordings are to be fetched yet"
     if of.recordings_kept:

@@ -35,6 +35,7 @@ OWN_SAMPLES = {
     "sink": "redis-list",
     "mapping": str(EXAMPLES / "acme.toml"),
     "number": "+27831234567",
+    "kind": "calls",
 }
 BESIDES = {
     "pipeline explain": ["1"],
@@ -46,6 +47,7 @@ BESIDES = {
     "pipeline token create": ["--scope", "calls:read", "--source", "*", "--campaign", "*"],
     "pipeline subscriber replay": ["--since", "2026-11-01"],
     "pipeline subscriber rotate": ["--secret-file", "url={file}"],
+    "pipeline keeping set": ["--at-most", "30"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
     "pipeline recordings keys destroy": ["--yes"],
     "pipeline report calls": ["--month", "2026-11"],

@@ -20,7 +20,7 @@ from pipeline.recordings.rules.encrypted import CannotDecryptError, stored_bytes
 from pipeline.recordings.rules.outcome import RetryPolicy
 from pipeline.sandbox.audio import recording_body
 from tests.integration.encrypted import KEY, hear, kept
-from tests.integration.recording_rows import body, change, files, row, scheduled, simulated
+from tests.integration.recording_rows import body, change, files, kept_for, row, scheduled, simulated
 
 
 def all_bytes(folder):
@@ -205,7 +205,7 @@ def test_retention_and_erasing_go_on(engine, fetch, store, folder):
     markers = stores_in_reach(engine, store)
     with engine.begin() as connection:
         assert erase_recordings(connection, store, [one], markers=markers) == Erased(1, len(body(1)), 0)
-    assert retention.expire(engine, store, older_than_days=1).deleted == 1
+    assert retention.expire(engine, store, kept_for(1)).deleted == 1
     assert [row(engine, each).key_month for each in (one, two)] == [None, None]
     assert {path for path in files(folder) if not path.startswith(".")} == set()
 

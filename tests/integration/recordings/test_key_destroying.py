@@ -8,7 +8,7 @@ import threading
 import pytest
 from sqlalchemy import text
 
-from pipeline.erasure import holds
+from pipeline.keeping import holds
 from pipeline.recordings import download as steps
 from pipeline.recordings import key_destroying
 from pipeline.recordings.erasing import erase_recordings, stores_in_reach
@@ -20,7 +20,7 @@ from pipeline.recordings.store_trouble import StoreError
 from tests.integration.encrypted import KEY, hear, kept
 from tests.integration.recording_rows import body, change, files, row, scheduled, simulated
 
-WHY = {"who": "ann", "because": "retention"}
+WHY = {"who": "ann", "because": "retention", "also": lambda _connection: ()}
 
 
 def recordings(folder):
@@ -38,7 +38,7 @@ def test_a_month_is_shredded(engine, fetch, store, folder, keys, run):
     ids = fetch(1, 2)
     file, copy = kept(engine, 1), {path: (folder / path).read_bytes() for path in recordings(folder)}
     with engine.connect() as connection:
-        assert key_destroying.foresee(engine, keys, KEY)[1] == []
+        assert key_destroying.foresee(engine, keys, KEY, also=lambda _connection: ())[1] == []
         assert connection.scalar(text("SELECT count(*) FROM recordings WHERE deleted_at IS NULL")) == 2
     done = run("keys", "destroy", "2026-03", "--because", "retention", "--who", "ann", "--yes")
     assert done.exit_code == 0
@@ -86,7 +86,7 @@ def test_a_hold_stands_against_it(engine, fetch, keys, store, run, what):
             hold(connection, ids[0], who="ann", reason=None)
         else:
             connection.execute(text(f"UPDATE calls SET client_number = '+27820001234' WHERE id = {ids[0]}"))
-            holds.hold(connection, "+27820001234", who="ann", because="a case")
+            holds.hold_number(connection, "+27820001234", who="ann", because="a case")
     for words in (["--dry-run"], ["--yes"]):
         done = run("keys", "destroy", "2026-03", "--because", "retention", *words)
         assert done.exit_code == 1
@@ -272,3 +272,19 @@ def test_without_the_setting_there_are_no_keys(run, monkeypatch):
     done = run("keys", "list")
     assert done.exit_code == 2
     assert "RECORDINGS_KEYS_URL" in done.stderr
+
+
+def test_a_minimum_that_is_not_over_is_named(engine, fetch, keys, run):
+    """A rule for the campaign says so; its key stays."""
+    fetch(1)
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO keeping (kind, keep_at_least, set_by, because) VALUES ('recordings', 36500, 'ann', 'law')"
+            )
+        )
+    for more in ("--dry-run", "--yes"):
+        done = run("keys", "destroy", "2026-03", "--because", "retention", "--who", "ann", more)
+        assert done.exit_code == 1
+        assert "must be kept at least 36500 days" in " ".join(done.stderr.split())
+    assert keys.is_there(KEY)

@@ -24,6 +24,7 @@ def ask(expression, **settings):
         "from pipeline.celery import app\n"
         "from pipeline.monitoring import metrics\n"
         "from pipeline.tasks import flow, recordings as tasks\n"
+        "app.loader.import_default_modules()\n"
         f"print(json.dumps({expression}))"
     )
     done = warm().python(code, env=os.environ | settings)
