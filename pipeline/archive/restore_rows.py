@@ -161,7 +161,7 @@ _KEY_TAKEN: Final = (
     "SELECT count(*) AS rows, min(r.call_ref) AS first FROM restoring_calls AS r "
     "WHERE EXISTS (SELECT FROM calls AS t WHERE t.call_ref = r.call_ref AND t.source = r.source AND t.id <> r.id) "
     "OR EXISTS (SELECT FROM call_keys AS t "
-    "           WHERE t.call_ref = r.call_ref AND t.source = r.source AND t.record_id <> r.id)"
+    '           WHERE t.call_ref = r.call_ref COLLATE "C" AND t.source = r.source COLLATE "C" AND t.record_id <> r.id)'
 )
 
 
