@@ -13,6 +13,7 @@ import json
 import random
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,19 +129,18 @@ def lookups(connection: Connection) -> dict[str, Any]:
 def balances(engine: Engine) -> dict[str, float]:
     """Seconds of a sheet of one month in the middle, and of everything."""
     with engine.connect() as connection:
-        middle = connection.scalar(text("SELECT received_at FROM batches ORDER BY id OFFSET 1000 LIMIT 1"))
+        middle = connection.scalar(
+            text("SELECT received_at FROM batches ORDER BY id OFFSET (SELECT count(*) / 2 FROM batches) LIMIT 1")
+        )
         connection.rollback()
         took = {}
-        for name, window in (
-            ("of a month", {"since": middle, "until": middle.replace(year=middle.year)}),
-            ("of all", {}),
-        ):
-            if window:
-                window["until"] = middle.fromtimestamp(middle.timestamp() + 86_400, middle.tzinfo)
+        hour = timedelta(hours=1)
+        for name, window in (("of a month", {"since": middle - hour, "until": middle + hour}), ("of all", {})):
             began = time.monotonic()
             sheet = balance_sheet(connection, **window)
             took[name] = round(time.monotonic() - began, 1)
             took[f"{name}, records"] = sheet.received.records
+            print(name, took, flush=True)
     return took
 
 
@@ -164,6 +164,7 @@ def dropped(engine: Engine, name: str) -> dict[str, float]:
 
     with engine.connect() as connection:
         [one] = [each for each in all_ranges(connection) if each.name == name]
+        connection.rollback()
         sheet = balance_sheet(connection, records=(one.first_record, one.end_record - 1))
     at_work = threading.Thread(target=others)
     at_work.start()
@@ -204,8 +205,9 @@ def main() -> None:
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             found |= lookups(connection)
         print(json.dumps(found), flush=True)
-        found["balance, s"] = balances(engine)
         found["drop"] = dropped(engine, names[0])
+        print(json.dumps(found), flush=True)
+        found["balance, s"] = balances(engine)
         print(json.dumps(found), flush=True)
         engine.dispose()
         found["empty, CDR/s"] = [round(run_pipeline(bench, BACKLOG).rate) for _ in range(2)]

@@ -224,4 +224,4 @@ def test_the_index_of_kept_files_is_used(world):
         retention_rows.take_expired(connection, ages, limit=50)
         statement, values = next(each for each in statements if "SKIP LOCKED" in each[0])
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {statement}", values))
-    assert "recordings_kept_idx" in plan
+    assert "recordings_first_kept_idx" in plan

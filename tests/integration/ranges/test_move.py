@@ -43,11 +43,13 @@ class TestTheMove:
     def test_it_makes_what_a_new_database_has(self, whole, engine):
         """Columns, indexes, checks, triggers and rights of each table and of its first range."""
         move(whole.engine, who="thandi")
+        tables = "SELECT oid FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
+        indexes = "regexp_replace(pg_get_indexdef(indexrelid), 'INDEX \\S+ ON', 'INDEX ON'), indisvalid FROM pg_index"
         for what in (
-            "SELECT relname, relkind, reloptions FROM pg_class WHERE relnamespace = 'public'::regnamespace",
+            f"SELECT relname, relkind, reloptions FROM pg_class WHERE oid IN ({tables})",
             "SELECT tgrelid::regclass::text, tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal",
             "SELECT conrelid::regclass::text, conname, convalidated FROM pg_constraint WHERE conrelid > 16383",
-            "SELECT indexrelid::regclass::text, indisvalid FROM pg_index WHERE indexrelid > 16383",
+            f"SELECT {indexes} WHERE indrelid IN ({tables})",
         ):
             with engine.connect() as connection:
                 made = sorted(map(str, connection.execute(text(what))))
