@@ -114,6 +114,8 @@ task_routes = {
     "feed.keep": {"queue": "pipeline"},
     "archive.run": {"queue": "pipeline"},
     "archive.go_on": {"queue": "pipeline"},
+    "ranges.make": {"queue": "pipeline"},
+    "keeping.expire_access_log": {"queue": "pipeline"},
     "completeness.watch": {"queue": "pipeline"},
     "completeness.read_counters": {"queue": _completeness},
     "completeness.compare": {"queue": _completeness},
@@ -131,6 +133,11 @@ beat_schedule = {
     "look at each dialler's other witnesses": {"task": "completeness.watch", "schedule": timedelta(minutes=1)},
     # It does nothing within a day of having looked at every month.
     "archive closed months and what has changed": {"task": "archive.run", "schedule": timedelta(hours=1)},
+    "make the next month's ranges": {"task": "ranges.make", "schedule": timedelta(hours=1)},
+    "delete of the access log what is past its retention": {
+        "task": "keeping.expire_access_log",
+        "schedule": timedelta(hours=1),
+    },
     "drop what is past the feed's retention": {"task": "feed.keep", "schedule": timedelta(hours=1)},
 }
 # A hundred thousand ticks a day would be all that Flower remembers.

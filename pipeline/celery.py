@@ -36,7 +36,8 @@ app = Celery(
     "pipeline",
     amqp=GroupedAMQP,
     include=[
-        f"pipeline.tasks.{name}" for name in ("flow", "recordings", "failures", "feed", "completeness", "archive")
+        f"pipeline.tasks.{name}"
+        for name in ("flow", "recordings", "failures", "feed", "completeness", "archive", "keeping", "ranges")
     ],
 )
 app.clock = Clock()

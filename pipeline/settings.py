@@ -15,7 +15,17 @@ import zoneinfo
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args, get_origin
 
 import phonenumbers
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, RedisDsn, SecretStr, TypeAdapter, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    HttpUrl,
+    RedisDsn,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -32,6 +42,8 @@ if TYPE_CHECKING:
 
     from pydantic_core import ErrorDetails
 
+    from pipeline.recordings.file_store import RecordingStore
+    from pipeline.recordings.keys import RecordingKeys
     from pipeline.setting_words import Stray
 
 BROKERS = ("redis", "rediss", "sentinel", "amqp", "amqps")
@@ -129,6 +141,21 @@ def _fsspec_url(value: str) -> str:
     if not separator or scheme not in STORES or not place.strip("/"):
         raise ValueError(f"must be a URL such as file:///srv/recordings or s3://bucket/folder, got {scheme_of(value)}")
     return value.rstrip("/")
+
+
+def _keys_url(value: str, info: ValidationInfo) -> str:
+    """Apart from the recordings: a copy of the one must not be a copy of the other."""
+    if not value:
+        return ""
+    url, store = _fsspec_url(value), info.data.get("recordings_url")
+    if store is not None and f"{_resolved(url)}/".startswith(f"{_resolved(store)}/"):
+        raise ValueError("must not be in RECORDINGS_URL: whoever has the store would have its keys")
+    return url
+
+
+def _resolved(url: str) -> str:
+    scheme, _, place = url.partition("://")
+    return f"file://{os.path.realpath(place)}" if scheme == "file" else url
 
 
 def _archive_url(value: str) -> str:
@@ -231,6 +258,12 @@ class Settings(BaseSettings):
         dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)
     ] = {}
     """What fsspec is told about the store, as JSON: credentials, endpoint, server-side encryption."""
+    recordings_keys_url: Annotated[str, AfterValidator(_keys_url)] = ""
+    """The folder of the keys by which recordings are encrypted, apart from them; empty: they are kept as they come."""
+    recordings_keys_storage_options: Annotated[
+        dict[str, Any], NoDecode, BeforeValidator(_json_object), Field(repr=False)
+    ] = {}
+    """What fsspec is told about that folder, as JSON: credentials, endpoint, server-side encryption."""
     recordings_listening_reason: Annotated[Literal["optional", "required"], BeforeValidator(_in_lower_case)] = (
         "optional"
     )
@@ -349,6 +382,26 @@ def start_logging(also_known: Iterable[str] = ()) -> None:
 def current_settings() -> Settings:
     """The settings of this process, read at the first call."""
     return load_settings()
+
+
+def recording_keys(settings: Settings) -> RecordingKeys | None:
+    """The folder of keys by which recordings are encrypted; None: they are kept as they come."""
+    from pipeline.recordings.keys import RecordingKeys  # noqa: PLC0415 - fsspec and what it opens stores with load slowly
+
+    url = settings.recordings_keys_url
+    return RecordingKeys(url, settings.recordings_keys_storage_options) if url else None
+
+
+def recording_store(settings: Settings) -> RecordingStore:
+    """Where recordings are kept, with the keys by which they are encrypted."""
+    from pipeline.recordings.file_store import RecordingStore  # noqa: PLC0415 - see recording_keys
+
+    return RecordingStore(
+        settings.recordings_url,
+        settings.recordings_path,
+        storage_options=settings.recordings_storage_options,
+        keys=recording_keys(settings),
+    )
 
 
 def sinks_know() -> Ours:

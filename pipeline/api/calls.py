@@ -26,6 +26,7 @@ from pipeline.lookup.told import as_dict
 from pipeline.recordings.decoding import BrokenAudioError, BusyError
 from pipeline.recordings.fetching import DiffersError, find_recordings
 from pipeline.recordings.listening import MEDIA_TYPES, Wanted, listen
+from pipeline.recordings.rules.encrypted import CannotDecryptError
 from pipeline.recordings.store_trouble import NoSuchFileError, StoreError
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _listen(request: Request, grant: Grant, source: str, call_ref: str, wanted: 
         raise bad_parameter(("because", "is missing: here it has to be said why a recording is heard")) from None
     except NotLoggedError as error:
         raise not_logged(error) from error
-    except (BrokenAudioError, DiffersError) as error:
+    except (BrokenAudioError, CannotDecryptError, DiffersError) as error:
         raise ProblemError("broken-recording", f"What is stored of it cannot be given out: {error}") from error
     except NoSuchFileError as error:
         raise ProblemError("broken-recording", "The store has no such file.") from error

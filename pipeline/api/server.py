@@ -13,7 +13,7 @@ from pipeline.api.rate import Rate
 from pipeline.database.engine import make_engine
 from pipeline.monitoring.health import Sign
 from pipeline.recordings.decoding import Decoder
-from pipeline.recordings.file_store import RecordingStore
+from pipeline.settings import recording_store
 
 if TYPE_CHECKING:
     from pipeline.settings import Settings
@@ -32,9 +32,7 @@ def means_from(settings: Settings, *, sign: Sign | None = None) -> Means:
             pool_size=THREADS // 2,
             statement_timeout_seconds=STATEMENT_SECONDS,
         ),
-        store=RecordingStore(
-            settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-        ),
+        store=recording_store(settings),
         decoder=Decoder(),
         rate=Rate(settings.pipeline_api_rate),
         region=settings.pipeline_region,

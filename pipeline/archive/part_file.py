@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pipeline.archive.arrow import arrow
 from pipeline.archive.columns import schema
+from pipeline.archive.older import completed, is_older
 from pipeline.archive.rules.manifest import SCHEMA_VERSION
 from pipeline.archive.rules.refused import BrokenArchiveError
 from pipeline.archive.rules.sums import Sums
@@ -91,7 +92,8 @@ class PartFile:
                 f"{called} is of schema version {version}, and this version reads {SCHEMA_VERSION}: "
                 "use the version of the pipeline that wrote it, or a newer one"
             )
-        if not self._file.schema_arrow.equals(self._columns):
+        self._is_older = is_older(self._file.schema_arrow)
+        if not self._is_older and not self._file.schema_arrow.equals(self._columns):
             raise BrokenArchiveError(f"{called} has other columns than its schema version says")
 
     def close(self) -> None:
@@ -129,7 +131,8 @@ class PartFile:
             found = self._file.read_row_group(group, columns=columns)
         except (arrow().types.ArrowException, OSError) as error:
             raise BrokenArchiveError(f"{self._called} cannot be read to its end: {_said(error)}") from None
-        return found.replace_schema_metadata(None)
+        found = found.replace_schema_metadata(None)
+        return completed(found) if self._is_older else found
 
     def _groups_with(self, name: str, least: Any, most: Any) -> list[int]:
         """The row groups that may have values between these in a column, by what its statistics say."""

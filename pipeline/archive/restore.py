@@ -9,6 +9,7 @@ from pipeline.archive.part_file import PartFile
 from pipeline.archive.restore_rows import RESTORED, Restoring
 from pipeline.archive.rules.refused import NotRestorableError
 from pipeline.database.audit import record_action
+from pipeline.database.ranges import bring_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,8 @@ def restore_month(
                     f"{place.said} is in the database in part, and not as it is archived: {'; '.join(differing)}. "
                     "Nothing was changed. `pipeline archive run` archives what is there; then it can be restored"
                 )
+            bring_back(connection, *restoring.span())
+            restoring.enter_keys()
             inserted = {table.name: restoring.insert(table) for table in RESTORED}
             if any(inserted.values()):
                 detail = {"source": place.source, "month": place.month, "rows": inserted}

@@ -130,6 +130,23 @@ class Restoring:
             if rows:
                 yield f"{table.name}: {rows} rows {what}, the first of {key} {first}"
 
+    def span(self) -> tuple[int, int]:
+        """The first and the last record of what was taken."""
+        first, last = self._connection.execute(text(f"SELECT min(record_id), max(record_id) FROM {_BESIDE}inbox")).one()
+        calls_of = text(f"SELECT min(id), max(id) FROM {_BESIDE}calls")
+        found = [each for each in (first, last, *self._connection.execute(calls_of).one()) if each is not None]
+        return (min(found), max(found)) if found else (0, -1)
+
+    def enter_keys(self) -> None:
+        """Enter the keys of the calls, which `insert` then leaves alone."""
+        self._connection.execute(
+            text(
+                "INSERT INTO call_keys (call_ref, source, record_id) SELECT call_ref, source, id "
+                f"FROM {_BESIDE}calls ORDER BY call_ref, source ON CONFLICT DO NOTHING"
+            )
+        )
+        self._connection.execute(text("SELECT set_config('cdr.enters_keys', 'on', true)"))
+
     def insert(self, table: Table) -> int:
         """Insert the rows of a table that are not there; returns how many."""
         same = " AND ".join(f"t.{key.name} = r.{key.name}" for key in table.primary_key)
@@ -139,9 +156,12 @@ class Restoring:
         return int(self._connection.execute(text(query)).rowcount)
 
 
+# Where the tables are not ranges yet, not every call's key is entered.
 _KEY_TAKEN: Final = (
-    "SELECT count(*) AS rows, min(t.call_ref) AS first FROM restoring_calls AS r "
-    "JOIN calls AS t ON t.call_ref = r.call_ref AND t.source = r.source WHERE t.id <> r.id"
+    "SELECT count(*) AS rows, min(r.call_ref) AS first FROM restoring_calls AS r "
+    "WHERE EXISTS (SELECT FROM calls AS t WHERE t.call_ref = r.call_ref AND t.source = r.source AND t.id <> r.id) "
+    "OR EXISTS (SELECT FROM call_keys AS t "
+    '           WHERE t.call_ref = r.call_ref COLLATE "C" AND t.source = r.source COLLATE "C" AND t.record_id <> r.id)'
 )
 
 

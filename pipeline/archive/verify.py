@@ -18,7 +18,8 @@ from pipeline.archive.summing import sums_of
 from pipeline.database.engine import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
+    from datetime import date
 
     from sqlalchemy import Connection, Engine
 
@@ -44,7 +45,12 @@ class Verified(NamedTuple):
 
 
 def verify_month(
-    engine: Engine, store: ArchiveStore, place: Place, *, progress: Progress = lambda _done, _of: None
+    engine: Engine,
+    store: ArchiveStore,
+    place: Place,
+    *,
+    days: Collection[date] | None = None,
+    progress: Progress = lambda _done, _of: None,
 ) -> Verified:
     """Read a month of the archive to its end and compare it with its manifest and with the database.
 
@@ -52,6 +58,7 @@ def verify_month(
         engine: the database.
         store: the archive.
         place: the month.
+        days: only the parts of these, whatever else is wrong; None: all of it.
         progress: told how far it is.
 
     Raises:
@@ -66,9 +73,10 @@ def verify_month(
     looks: list[_Look] = []
     problems: list[str] = []
     with engine.connect().execution_options(isolation_level="REPEATABLE READ") as connection:
-        problems += _unlike(connection, manifest)
-        for at, part in enumerate(manifest.parts):
-            progress(at, len(manifest.parts))
+        problems += _unlike(connection, manifest) if days is None else ()
+        parts = [part for part in manifest.parts if days is None or part.day in days]
+        for at, part in enumerate(parts):
+            progress(at, len(parts))
             look = _Look(connection, place, part)
             try:
                 look.read(store)
@@ -76,7 +84,7 @@ def verify_month(
                 look.problems.append(str(error))
             looks.append(look)
         connection.rollback()
-    progress(len(manifest.parts), len(manifest.parts))
+    progress(len(parts), len(parts))
     return Verified(
         place,
         len(looks),

@@ -14,10 +14,13 @@ from pipeline.balance import money
 from pipeline.billing.ledger import sign_of
 from pipeline.calls.rules.disposition import Disposition
 from pipeline.database.narrowing import narrow_sql
+from pipeline.database.ranges import is_dropped
 
 
 def window(wanted: dict[str, Any], *, by_calls: bool = False) -> str:
     """The batches the sheet is about: of those all that are ``wanted`` by ``since``, ``until`` and ``source``.
+
+    What is of a range that was dropped, or is being dropped, is in none: its sums were written down before.
 
     Args:
         wanted: a value, or None, for each.
@@ -31,7 +34,16 @@ def window(wanted: dict[str, Any], *, by_calls: bool = False) -> str:
     return (
         "CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS "
         "SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last "
-        f"FROM batches WHERE true{which}"
+        f"FROM batches WHERE NOT ({is_dropped('batches.id << 16')}){which}"
+    )
+
+
+def of_records() -> str:
+    """The batches of the records from ``:first`` to ``:last``, whatever becomes of them."""
+    return (
+        "CREATE TEMPORARY TABLE balance_window ON COMMIT DROP AS "
+        "SELECT id, records, finished_at IS NOT NULL AS finished, id << 16 AS first, (id << 16) + 65535 AS last "
+        "FROM batches WHERE id BETWEEN cast(:first AS bigint) >> 16 AND cast(:last AS bigint) >> 16"
     )
 
 
@@ -213,7 +225,9 @@ RULES = {
         JOIN LATERAL (SELECT record_id, call_id FROM duplicates WHERE record_id BETWEEN b.first AND b.last
                       UNION ALL
                       SELECT record_id, call_id FROM revisions WHERE record_id BETWEEN b.first AND b.last) AS x ON true
-        WHERE b.repeats AND NOT EXISTS (SELECT FROM calls AS c WHERE c.id = x.call_id)""",
+        WHERE b.repeats AND NOT EXISTS (SELECT FROM calls AS c WHERE c.id = x.call_id)
+          AND NOT """
+    + is_dropped("x.call_id"),
     "a call waits, or was given up, at a step that it has behind it": f"""
         SELECT f.record_id FROM failures AS f
         WHERE f.state IN ('open', 'discarded') AND f.record_id >> 16 IN (SELECT id FROM balance_window)

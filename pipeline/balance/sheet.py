@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from pipeline.balance import money, queries
 from pipeline.balance.fed import Fed, fed
 from pipeline.balance.provider import ProvidersSheet, broken_rules, providers_sheet
+from pipeline.database.tables import ranges
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -50,6 +51,7 @@ class BalanceJson(TypedDict):
     unbilled: dict[str, dict[str, int]]
     provider: dict[str, Any] | None
     subscribers: dict[str, dict[str, int]]
+    dropped: dict[str, Any]
     violations: list[ViolationJson]
     closes: bool
 
@@ -104,6 +106,8 @@ class Balance:
     """Calls with talk seconds that nobody is charged for, by disposition."""
     subscribers: tuple[Fed, ...] = ()
     """What each was fed, and what became of it; none where the sheet is of a window."""
+    dropped: dict[str, BalanceJson] = field(default_factory=dict)
+    """The sheets of the ranges that were dropped, by name; none where the sheet is of a window."""
     violations: tuple[Violation, ...] = field(default=())
     provider: ProvidersSheet | None = None
     """The provider's side; None where there is none. All other figures are the client's."""
@@ -129,6 +133,7 @@ class Balance:
             "unbilled": {disposition: entry.as_dict() for disposition, entry in sorted(self.unbilled.items())},
             "provider": None if self.provider is None else self.provider.as_dict(),
             "subscribers": {each.name: each.as_dict() for each in self.subscribers},
+            "dropped": self.dropped,
             "violations": [violation.as_dict() for violation in self.violations],
             "closes": self.closes,
         }
@@ -142,8 +147,11 @@ def balance_sheet(
     until: datetime | None = None,
     by: WindowBy = WindowBy.RECEIVED,
     source: str | None = None,
+    records: tuple[int, int] | None = None,
 ) -> Balance:
     """Count everything in the batches of a window; each is counted whole.
+
+    Ranges that were dropped are in none. What they came to is told beside the sheet of everything.
 
     Subscribers have one count over all that happened since they were added, so they are in the sheet of everything.
 
@@ -153,12 +161,15 @@ def balance_sheet(
         until: batches of before this instant; None to the end.
         by: whether they are of an instant by having been received then, or by a call that was dialled then.
         source: one dialler; None all.
+        records: the first and the last record of a range, which is then the window, whatever becomes of it.
     """
     with connection.execution_options(isolation_level="REPEATABLE READ").begin():
         connection.execute(text("SET LOCAL work_mem = '64MB'"))
         wanted = {"since": since, "until": until, "source": source}
-        window = queries.window(wanted, by_calls=by is WindowBy.DIALLED)
-        connection.execute(text(window), wanted)
+        if records is None:
+            connection.execute(text(queries.window(wanted, by_calls=by is WindowBy.DIALLED)), wanted)
+        else:
+            connection.execute(text(queries.of_records()), dict(zip(("first", "last"), records, strict=True)))
         bounds = connection.execute(text(queries.BOUNDS)).one()._asdict()
         connection.execute(text(queries.SET_ASIDE))
         connection.execute(text(money.LEDGER), bounds | _versions(connection))
@@ -178,8 +189,9 @@ def balance_sheet(
         provider = providers_sheet(connection, bounds)
         if provider is not None:
             violations += [found for rule, ids in broken_rules(connection) if (found := _check(rule, ids))]
-        is_of_all = since is None and until is None and source is None
+        is_of_all = since is None and until is None and source is None and records is None
         subscribers = fed(connection) if is_of_all else []
+        dropped = dropped_ranges(connection) if is_of_all else {}
     places = {
         "processed": figures.calls - figures.calls_aside - figures.underway,
         "duplicate": figures.duplicates,
@@ -203,9 +215,17 @@ def balance_sheet(
         charged=charged,
         unbilled=unbilled,
         subscribers=tuple(subscribers),
+        dropped=dropped,
         violations=tuple(violations),
         provider=provider,
     )
+
+
+def dropped_ranges(connection: Connection) -> dict[str, BalanceJson]:
+    """What each range that was dropped came to."""
+    of = ranges.c
+    rows = connection.execute(select(of.name, of.sums).where(of.drop_began_at.is_not(None)).order_by(of.first_record))
+    return {row.name: row.sums for row in rows}
 
 
 def _versions(connection: Connection) -> dict[str, list[object]]:

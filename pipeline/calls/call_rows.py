@@ -12,10 +12,11 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.batches.progress import reopen_all
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import not_set_aside
-from pipeline.calls.columns import COLUMNS, NewCall, content_of, insert_into_calls, lists_of, row_of
+from pipeline.calls.columns import COLUMNS, KEY, NewCall, content_of, insert_into_calls, lists_of, row_of
 from pipeline.database.engine import copy_rows, driver_connection, driver_errors, execute, is_outage
 from pipeline.database.feed_log import tell
-from pipeline.database.tables import calls, duplicates
+from pipeline.database.ranges import is_dropped
+from pipeline.database.tables import call_keys, calls, duplicates
 from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:
@@ -42,11 +43,15 @@ class StoredCall(NamedTuple):
     """Of the content it has, and of every content that was replaced."""
     is_pulled: bool = False
     """Whether it only stands in for its real record."""
+    is_gone: bool = False
+    """Whether its range was dropped: nothing but its key is known, and whatever comes of it repeats it."""
 
 
-# The key of the marks of erased numbers is asked for along: no other round trip, and a lock that erasing waits for.
+# The key of the marks of erased numbers is asked for along: no other round trip, and a lock that erasing waits for. And
+# it is said, for this transaction, that the keys of the calls are entered by `copy_calls` and `insert_calls`.
 _UNREAD = f"""
-SELECT i.record_id, coalesce(e.raw, i.raw) AS raw, (SELECT key_id FROM erased_numbers LIMIT 1)
+SELECT i.record_id, coalesce(e.raw, i.raw) AS raw, (SELECT key_id FROM erased_numbers LIMIT 1),
+       (SELECT set_config('cdr.enters_keys', 'on', true))
 FROM inbox AS i
 LEFT JOIN LATERAL (
     SELECT raw FROM edits WHERE edits.record_id = i.record_id ORDER BY revision DESC LIMIT 1
@@ -63,6 +68,7 @@ ORDER BY i.record_id
 
 _INSERT = insert_into_calls()
 _CALL_KEY = itemgetter(list(COLUMNS).index("call_ref"), list(COLUMNS).index("id"))
+_ENTERED = itemgetter(*(list(COLUMNS).index(name) for name in ("call_ref", "source", "id")))
 
 
 def unread_records(connection: Connection, span: Span) -> tuple[list[RawRecord], str | None]:
@@ -71,7 +77,7 @@ def unread_records(connection: Connection, span: Span) -> tuple[list[RawRecord],
     The key is None where there are no marks, or no records.
     """
     rows = execute(connection, _UNREAD, span.bounds).fetchall()
-    return [RawRecord(record_id, raw) for record_id, raw, _ in rows], rows[0][2] if rows else None
+    return [RawRecord(record_id, raw) for record_id, raw, *_ in rows], rows[0][2] if rows else None
 
 
 def copy_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> bool:
@@ -83,6 +89,7 @@ def copy_calls(connection: Connection, source: str, new: Sequence[NewCall]) -> b
     rows = sorted((row_of(source, each) for each in new), key=_CALL_KEY)
     try:
         with driver_errors(connection, "SAVEPOINT"), driver_connection(connection).transaction():
+            copy_rows(connection, call_keys, KEY, map(_ENTERED, rows))
             copy_rows(connection, calls, tuple(COLUMNS), rows)
     except DBAPIError as error:
         if is_outage(error):
@@ -103,20 +110,27 @@ def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) ->
 
 
 def calls_by_ref(connection: Connection, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:
-    """The stored calls of a source that have these references."""
-    found = _by_ref(connection, _BY_REF, source, call_refs)
-    # An index that sorts by a locale misses some after an upgrade of the system; where there is such a one there is
-    # another that does not.
+    """The calls of a source that have these references, also those whose range was dropped."""
+    found: dict[str, StoredCall] = {}
+    # The key of all time first. Tables that are no ranges yet have their own, and an index that sorts by a locale
+    # misses some after an upgrade of the system: where there is such a one there is another that does not.
+    for query in (_BY_KEY, _BY_REF, _BY_BYTES):
+        if missed := [call_ref for call_ref in call_refs if call_ref not in found]:
+            found |= _by_ref(connection, query, source, missed)
     missed = [call_ref for call_ref in call_refs if call_ref not in found]
-    return found | _by_ref(connection, _BY_BYTES, source, missed) if missed else found
+    return found | _gone(connection, source, missed) if missed else found
 
 
 _STORED = (
     "SELECT id, call_ref, content_hash, record_kind, "
-    "  array(SELECT replaced_hash FROM revisions WHERE revisions.call_id = calls.id) AS replaced FROM calls "
+    "  array(SELECT replaced_hash FROM revisions WHERE revisions.call_id = calls.id) AS replaced, "
+    f"  {is_dropped('calls.id')} AS is_gone FROM calls "
 )
+_OF_KEYS = "FROM call_keys WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
+_BY_KEY = f"{_STORED} WHERE id = ANY(ARRAY(SELECT record_id {_OF_KEYS}))"
 _BY_REF = _STORED + "WHERE call_ref = ANY(cast(:call_refs AS text[])) AND source = :source"
 _BY_BYTES = _STORED + 'WHERE call_ref COLLATE "C" = ANY(cast(:call_refs AS text[])) AND source COLLATE "C" = :source'
+_GONE = f"SELECT call_ref, record_id {_OF_KEYS} AND {is_dropped('call_keys.record_id')}"
 
 
 def _by_ref(connection: Connection, query: str, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:
@@ -126,10 +140,16 @@ def _by_ref(connection: Connection, query: str, source: str, call_refs: Sequence
             row.id,
             row.call_ref,
             frozenset(bytes(each) for each in (row.content_hash, *row.replaced)),
-            row.record_kind is not None,
+            is_pulled=row.record_kind is not None and not row.is_gone,
+            is_gone=row.is_gone,
         )
         for row in rows
     }
+
+
+def _gone(connection: Connection, source: str, call_refs: Sequence[str]) -> dict[str, StoredCall]:
+    rows = connection.execute(text(_GONE), {"call_refs": list(call_refs), "source": source})
+    return {row.call_ref: StoredCall(row.record_id, row.call_ref, frozenset(), is_gone=True) for row in rows}
 
 
 def keep_conflicts(connection: Connection, source: str, new: Sequence[NewCall]) -> None:

@@ -129,8 +129,8 @@ def _compare(known: Sequence[NewCall], existing: dict[str, StoredCall]) -> tuple
     conflicts: list[Failure] = []
     for record_id, cdr in known:
         call = existing[cdr.call_ref]
-        # A pulled record says nothing of a call that is here.
-        if cdr.content_hash in call.content_hashes or cdr.kind is not None:
+        # A pulled record says nothing of a call that is here; nor does any of one that is gone.
+        if cdr.content_hash in call.content_hashes or cdr.kind is not None or call.is_gone:
             repeats.append((record_id, call.call_id))
         else:
             conflicts.append(

@@ -22,7 +22,9 @@ from pipeline.cli import (
     failures,
     import_,
     ingest,
+    keeping,
     provider,
+    ranges,
     reconcile,
     recordings,
     report,
@@ -118,11 +120,13 @@ app.command("rerate")(rerate)
 app.command("health")(health)
 app.command("release")(database.release)
 app.add_typer(archive.app, name="archive")
+app.add_typer(ranges.app, name="ranges")
 app.add_typer(batches.app, name="batches")
 app.add_typer(contact.app, name="contacts")
 app.add_typer(completeness.app, name="completeness")
 app.add_typer(database.app, name="db")
 app.add_typer(failures.app, name="failures")
+app.add_typer(keeping.app, name="keeping")
 app.add_typer(provider.app, name="provider")
 app.add_typer(reconcile.app, name="reconcile")
 app.add_typer(recordings.app, name="recordings")

@@ -64,6 +64,8 @@ def show(sheet: Balance) -> None:
     console.print(_table(sheet))
     if sheet.subscribers:
         console.print(_subscribers(sheet))
+    if sheet.dropped:
+        console.print(_dropped(sheet))
     if sheet.closes:
         console.print(as_text("The balance closes.", "green"))
         return
@@ -95,6 +97,15 @@ def _subscribers(sheet: Balance) -> Table:
     table = Table("subscriber", *("delivered", "waiting", "refused", "filtered", "missed", "fed"))
     for each in sheet.subscribers:
         table.add_row(each.name, each.delivered, each.waiting, each.refused, each.filtered, each.missed, each.all)
+    return table
+
+
+def _dropped(sheet: Balance) -> Table:
+    table = Table("dropped range", "received", "processed", "talk seconds", "charged")
+    for name, sums in sheet.dropped.items():
+        charged = ", ".join(f"{amount} {currency}" for currency, amount in sums["charged"].items())
+        processed = sums["processed"]
+        table.add_row(name, sums["received"]["records"], processed["records"], processed["talk_seconds"], charged)
     return table
 
 

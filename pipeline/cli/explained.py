@@ -193,6 +193,8 @@ def _recording(recording: RecordingOfCall, times: Clock) -> Iterator[tuple[str, 
         yield "size", f"{recording.size_bytes:,} bytes"
     if recording.sha256 is not None:
         yield "SHA-256", bytes(recording.sha256).hex()
+    if recording.key_month is not None:
+        yield "encrypted", f"with the key of {recording.key_month}"
     if recording.held_at is not None:
         yield "legal hold", f"since {times.show(recording.held_at)}, by {recording.held_by}"
     if recording.delete_problem is not None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipeline.cli import recordings_keys
 from pipeline.cli.common import (
     AsJson,
     Because,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Where recordings are, which are missing, and what to do about it.", no_args_is_help=True)
 app.command("get")(get)
 app.command("verify")(verify)
+app.add_typer(recordings_keys.app, name="keys")
 
 CallRef = Annotated[str, typer.Argument(help="The dialler's internal call reference.")]
 State = Annotated[list[RecordingState] | None, typer.Option(help="Only in this state; may be given several times.")]

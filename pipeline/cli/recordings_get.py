@@ -16,7 +16,7 @@ from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, operator_name
 from pipeline.cli.tables import counted
 from pipeline.logs.rules.visible import visible
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, recording_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pipeline.recordings.retention_rows import KeptFile
 
 STANDARD_OUTPUT = Path("-")
+STORE = "Look whether RECORDINGS_URL names its store, and run: pipeline recordings verify"
+KEYS = "Look whether RECORDINGS_KEYS_URL names its folder of keys, and run: pipeline recordings keys list"
 
 
 # long: most of it is its options
@@ -51,15 +53,13 @@ def get(
     """
     # fsspec and what it opens stores with load slowly.
     from pipeline.recordings import fetching  # noqa: PLC0415
-    from pipeline.recordings.file_store import RecordingStore  # noqa: PLC0415
+    from pipeline.recordings.rules.encrypted import CannotDecryptError  # noqa: PLC0415
     from pipeline.recordings.store_trouble import NoSuchFileError  # noqa: PLC0415
 
-    settings = current_settings()
+    settings, its = current_settings(), f"the recording of call {call_ref}"
     with database() as engine:
         file = _find(engine, call_ref, source)
-        store = RecordingStore(
-            settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-        )
+        store = recording_store(settings)
         parts = fetching.fetch(engine, store, file, who=who or operator_name(), because=because)
         try:
             if output == STANDARD_OUTPUT:
@@ -67,7 +67,10 @@ def get(
             else:
                 _to_file(parts, _target(file, output), file, force=force)
         except (NoSuchFileError, fetching.DiffersError) as error:
-            complain(f"the recording of call {call_ref} is not in the store as it was stored: {error}", _remedy(file))
+            complain(f"{its} is not in the store as it was stored: {error}", _remedy(file, STORE))
+            raise typer.Exit(FOUND) from None
+        except CannotDecryptError as error:
+            complain(f"{its} cannot be decrypted: {error}", _remedy(file, KEYS))
             raise typer.Exit(FOUND) from None
 
 
@@ -114,10 +117,10 @@ def _why_not(call: CallsRecording) -> tuple[str, str]:
     return words[call.state], "" if call.state == "downloading" else again
 
 
-def _remedy(file: KeptFile) -> str:
+def _remedy(file: KeptFile, here: str) -> str:
     settings = current_settings()
     if file.source == settings.enigma_source:
-        return "Look whether RECORDINGS_URL names its store, and run: pipeline recordings verify"
+        return here
     return visible(
         f"It is of {file.source}, this environment is that of {settings.enigma_source}: run the command with "
         f"ENIGMA_SOURCE={file.source} and the RECORDINGS_URL of that dialler's recordings."

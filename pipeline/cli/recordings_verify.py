@@ -11,7 +11,7 @@ from pipeline.cli.common import AsJson, Utc, Who, clock, database
 from pipeline.cli.exits import FOUND
 from pipeline.cli.output import as_text, console, errors, operator_name, print_json
 from pipeline.cli.tables import counted
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, recording_store
 
 BAD_FILES_SHOWN: Final = 100
 
@@ -30,12 +30,9 @@ def verify(
     """
     # fsspec and what it opens stores with load slowly, and no other command needs them.
     from pipeline.recordings import retention as keeping  # noqa: PLC0415
-    from pipeline.recordings.file_store import RecordingStore  # noqa: PLC0415
 
     settings = current_settings()
-    store = RecordingStore(
-        settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-    )
+    store = recording_store(settings)
     with database() as engine:
         run = keeping.begin_verification(
             engine, who=who or operator_name(), source=settings.enigma_source, afresh=restart

@@ -10,6 +10,7 @@ from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.rules.months import month_in
 from pipeline.billing.rules.sides import Side
 from pipeline.billing.statements import GroupBy, charges_by, not_charged, totals
+from pipeline.cli.calls_archived import say_missing
 from pipeline.cli.common import AsJson, FormatOption, SideOption, Source, chosen, clock, database
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.report_calls import calls
@@ -59,6 +60,7 @@ def charges(
         raise typer.BadParameter(error.reason, param_hint="'--month'") from None
     with database() as engine, engine.connect() as connection:
         through = complete_through(connection, sources=only(source))
+        say_missing(connection, of.since, of.until, source)
         entries = charges_by(connection, of, by, source=source, side=side)
         # On the provider's side what is not known has its reason there too, and nothing else waits for it.
         reasons = not_charged(connection, of, side, source=source) if side is Side.PROVIDER else []

@@ -8,6 +8,7 @@ import typer
 
 from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.rules.months import days_of
+from pipeline.cli.calls_archived import say_missing
 from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, chosen, clock, database
 from pipeline.cli.dialled import Direction, Month, Since, Until, dialled_in
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
@@ -47,6 +48,7 @@ def calls(
     days = days_of(wanted.since, wanted.until, timezone)
     with database() as engine, engine.connect() as connection:
         through = complete_through(connection, sources=only(source))
+        say_missing(connection, wanted.since, wanted.until, source)
         entries = calls_by(connection, wanted, by, days, direction=direction)
     if format_ is Format.JSON:
         asked = {**wanted._asdict(), "direction": direction}

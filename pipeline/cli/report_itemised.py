@@ -16,6 +16,7 @@ from pipeline.billing.billed_calls import Selection
 from pipeline.billing.itemised import Item, itemised
 from pipeline.billing.rules.months import month_in
 from pipeline.billing.rules.sides import Side
+from pipeline.cli.calls_archived import say_missing
 from pipeline.cli.common import Campaign, SideOption, Source, database
 from pipeline.cli.output import errors, print_csv
 from pipeline.errors import DataError
@@ -48,6 +49,7 @@ def itemised_charges(
         raise typer.BadParameter(error.reason, param_hint="'--month'") from None
     passed = _Passed()
     with database() as engine, engine.connect() as connection:
+        say_missing(connection, days.since, days.until, source)
         items = _summed(itemised(connection, Selection(days.since, days.until, campaign, source), side), passed)
         if as_json:
             for item in items:

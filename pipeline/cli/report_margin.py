@@ -10,6 +10,7 @@ from pipeline.batches.completeness import complete_through, only
 from pipeline.billing.margin import MarginBy, margin_by
 from pipeline.billing.rules.margin import totals
 from pipeline.billing.rules.months import month_in
+from pipeline.cli.calls_archived import say_missing
 from pipeline.cli.common import AsJson, FormatOption, Source, chosen, clock, database
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
 from pipeline.cli.tables import Format, Table, counted
@@ -41,6 +42,7 @@ def margin(
         raise typer.BadParameter(error.reason, param_hint="'--month'") from None
     with database() as engine, engine.connect() as connection:
         through = complete_through(connection, sources=only(source))
+        say_missing(connection, of.since, of.until, source)
         found = margin_by(connection, of, by, source=source)
     if format_ is Format.CSV:
         print_csv(csv_lines([(by.value, *_COLUMNS), *found.lines]))

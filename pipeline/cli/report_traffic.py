@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from pipeline.batches.completeness import complete_through, only
+from pipeline.cli.calls_archived import say_missing
 from pipeline.cli.common import AsJson, Campaign, FormatOption, Source, chosen, clock, database
 from pipeline.cli.dialled import Direction, Month, Since, Until, check_length, dialled_in
 from pipeline.cli.output import as_text, console, print_csv, print_json, remark
@@ -51,6 +52,7 @@ def traffic(
     check_length(wanted)
     with database() as engine, engine.connect() as connection:
         through = complete_through(connection, sources=only(source))
+        say_missing(connection, wanted.since, wanted.until, source)
         entries = traffic_by(connection, wanted, by, timezone, direction=direction)
     if format_ is Format.JSON:
         asked = {**wanted._asdict(), "direction": direction, "timezone": timezone}

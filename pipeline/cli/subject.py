@@ -12,7 +12,7 @@ from pipeline.cli.common import AsJson, Who, database, said
 from pipeline.cli.exits import FOUND
 from pipeline.cli.output import complain, console, operator_name, print_json, remark
 from pipeline.cli.tables import Table, counted
-from pipeline.erasure import holds
+from pipeline.keeping import holds
 from pipeline.settings import current_settings
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def erase(
 ) -> None:
     """Take a number out of everything that holds it: rewritten where it stands, recordings deleted; no charge changes.
 
-    An interrupted run is gone on with by giving the number again. Exit code 1 when a hold stands against it; with
-    --dry-run also when there is nothing of it.
+    An interrupted run is gone on with by giving the number again. Exit code 1 when a hold or a minimum of `pipeline
+    keeping` stands against it; with --dry-run also when there is nothing of it.
     """
     spelled, why = _spelled(number), said(because)
     with database() as engine:
@@ -82,7 +82,7 @@ def hold(number: Number, because: BecauseNeeded, who: Who = None) -> None:
     """Hold a number: nothing of it is erased, and no recording of it deleted, until it is released."""
     spelled, why = _spelled(number), said(because)
     with database() as engine, engine.begin() as connection:
-        held = holds.hold(connection, spelled.number, who=who or operator_name(), because=why)
+        held = holds.hold_number(connection, spelled.number, who=who or operator_name(), because=why)
     console.print(f"The number is held{'' if held else ' already'}.", highlight=False)
 
 
@@ -91,7 +91,7 @@ def release(number: Number, because: BecauseNeeded, who: Who = None) -> None:
     """End the hold on a number. Exit code 1 when there was none."""
     spelled, why = _spelled(number), said(because)
     with database() as engine, engine.begin() as connection:
-        released = holds.release(connection, spelled.number, who=who or operator_name(), because=why)
+        released = holds.release_number(connection, spelled.number, who=who or operator_name(), because=why)
     if not released:
         complain("the number is not held")
         raise typer.Exit(FOUND)

@@ -12,7 +12,7 @@ from pipeline.cli.common import AsJson, Who, database, read_file
 from pipeline.cli.exits import FOUND, WRONG
 from pipeline.cli.output import complain, console, operator_name, print_json
 from pipeline.cli.tables import counted
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, recording_store
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -53,7 +53,7 @@ def reapply(
 ) -> None:
     """Erase again whatever was erased before: after a backup was restored, or a provider's file was loaded.
 
-    Every call is looked at. Exit code 1 when a hold stands against one of them; the others are erased.
+    Every call is looked at. Exit code 1 when a hold or a minimum stands against one of them; the others are erased.
     """
     from pipeline.calls.rules.spellings import spell  # noqa: PLC0415 - the library of numbers loads slowly
     from pipeline.erasure import marks as rows  # noqa: PLC0415
@@ -94,12 +94,9 @@ def erase_one(engine: Engine, spelled: Spelled, *, who: str, because: str) -> Pr
         because: why, for the record.
     """
     from pipeline.erasure.erase import erase  # noqa: PLC0415 - fsspec and what it opens stores with load slowly
-    from pipeline.recordings.file_store import RecordingStore  # noqa: PLC0415
 
     settings = current_settings()
-    store = RecordingStore(
-        settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-    )
+    store = recording_store(settings)
     return erase(engine, store, spelled, _key(), who=who, because=because, archive=archive_if_on())
 
 

@@ -175,8 +175,25 @@ def _lock(keys: LiteralString) -> LiteralString:
     return f"INSERT INTO contacts ({_KEY}, attempts) SELECT {_KEY}, 0 FROM ({keys}) AS keys ORDER BY {_KEY} {_LOCKING}"
 
 
-def _counted(keys: LiteralString) -> LiteralString:
-    """Two parts of WITH, of which ``counted`` is what the contacts of some keys come to, by all calls there are."""
+# Calls of a contact are where its first one was received, or later: received no earlier than two days before it was
+# dialled, for a clock may be wrong. `OFFSET 0` has it worked out first, so that ranges of earlier months are not asked.
+_EARLIEST: Final[LiteralString] = """
+CROSS JOIN LATERAL (
+  SELECT coalesce(max(r.first_record), 0) AS id FROM ranges AS r WHERE r.first_record <= key.cause AND r.began_at <= (
+    SELECT first_at - interval '2 days' FROM contacts AS was
+    WHERE was.contact_ref = key.contact_ref AND was.campaign_ref = key.campaign_ref AND was.source = key.source)
+  OFFSET 0
+) AS earliest
+"""
+
+
+def _counted(keys: LiteralString, *, from_first: bool = False) -> LiteralString:
+    """Two parts of WITH, of which ``counted`` is what the contacts of some keys come to, by all calls there are.
+
+    Args:
+        keys: the statement that gives them.
+        from_first: whether to ask only where their calls can be, by what their rows say; else everywhere.
+    """
     # The planner knows no parameters and takes the keys for very many; of a list it expects few, and asks indexes.
     lists: LiteralString = ", ".join(
         f"(SELECT array_agg({name}) FROM keys)"
@@ -186,11 +203,12 @@ def _counted(keys: LiteralString) -> LiteralString:
         f"SELECT {_OF_A_CALL} FROM calls AS c JOIN dispositions AS d ON d.call_id = c.id "
         'WHERE c.contact_ref = key.contact_ref COLLATE "default" '
         'AND c.campaign_ref = key.campaign_ref COLLATE "default" '
-        f"AND c.source = key.source AND {_OWN} LIMIT {MOST_CALLS + 1}"
+        f"AND c.source = key.source AND {_OWN}{' AND c.id >= earliest.id' if from_first else ''} "
+        f"LIMIT {MOST_CALLS + 1}"
     )
     return (
         f"keys AS MATERIALIZED ({keys}), counted AS (SELECT key.*, come.* "
-        f"FROM unnest({lists}) AS key ({_KEY}, cause, replaced_by) "
+        f"FROM unnest({lists}) AS key ({_KEY}, cause, replaced_by) {_EARLIEST if from_first else ''}"
         f"CROSS JOIN LATERAL (SELECT {_COMES_TO} FROM ({_numbered(calls)}) AS c) AS come)"
     )
 
@@ -207,10 +225,10 @@ def _qualified(name: LiteralString) -> LiteralString:
 _DIFFERS: Final[LiteralString] = f"({_qualified('own')}) IS DISTINCT FROM ({_qualified('counted')})"
 
 
-def _recount(keys: LiteralString) -> LiteralString:
+def _recount(keys: LiteralString, *, from_first: bool = False) -> LiteralString:
     assignments: LiteralString = ", ".join(f"{column} = counted.{column}" for column in Outcome._fields)
     return (
-        f"WITH {_counted(keys)} UPDATE contacts AS own SET {assignments}, "
+        f"WITH {_counted(keys, from_first=from_first)} UPDATE contacts AS own SET {assignments}, "
         "  caused_by = coalesce(counted.cause, own.caused_by), changed_at = now() "
         f"FROM counted WHERE {_OF_KEY} AND {_DIFFERS} RETURNING counted.cause, counted.replaced_by"
     )
@@ -240,7 +258,9 @@ WHERE {_DIFFERS} AND (own.attempts IS NOT NULL OR counted.attempts > 0)
 """
 _LOCK_TOUCHED: Final = _lock(_TOUCHED)
 _RECOUNT_TOUCHED: Final = _recount(_TOUCHED)
-_RECOUNT_OTHERS: Final = _recount(f"SELECT * FROM ({_NAMED_IN_SPAN}) AS named WHERE cause <> ALL(%(made)s::bigint[])")
+_RECOUNT_OTHERS: Final = _recount(
+    f"SELECT * FROM ({_NAMED_IN_SPAN}) AS named WHERE cause <> ALL(%(made)s::bigint[])", from_first=True
+)
 _LOCK_REFERENCES: Final = _lock(_IN_REFERENCES)
 _RECOUNT_REFERENCES: Final = _recount(_IN_REFERENCES)
 

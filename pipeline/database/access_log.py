@@ -1,15 +1,17 @@
 """Who heard a recording or looked for a number, and from where; written before they get it.
 
-Nothing else writes ``access_log``, and nobody changes or deletes a row of it.
+Nothing else writes ``access_log``. Nobody changes a row of it, and what is older than it is kept is deleted by one
+function of the database; a trigger keeps all the rest, whoever would delete it.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import insert
+from sqlalchemy import insert, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline.database.audit import record_action
 from pipeline.database.engine import wait_for_locks
 from pipeline.database.tables import access_log
 from pipeline.errors import AwayError, PipelineError
@@ -17,7 +19,7 @@ from pipeline.errors import AwayError, PipelineError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 LISTEN: Final = "listen"
 SEARCH: Final = "search"
@@ -29,6 +31,9 @@ WAIT_SECONDS: Final = 3.0
 """How long somebody's lock on the table is waited for; whoever wants to listen waits as long."""
 
 REASON_CHARACTERS: Final = 500
+
+AT_ONCE: Final = 5_000
+"""Entries deleted in one transaction."""
 
 
 class NotLoggedError(AwayError):
@@ -91,6 +96,29 @@ def note_search(engine: Engine, visitor: Visitor, *, detail: Mapping[str, Any]) 
         NotLoggedError: it could not be written.
     """
     _note(engine, visitor, action=SEARCH, detail=dict(detail))
+
+
+def any_due(connection: Connection) -> bool:
+    """Whether anything is older than it is kept."""
+    kept_from = text("access_log_kept_from()")
+    return bool(connection.scalar(select(select(access_log.c.id).where(access_log.c.at < kept_from).exists())))
+
+
+def expire(engine: Engine) -> int:
+    """Delete what is older than it is kept, but for what is about a call that is held; returns how much that was.
+
+    Args:
+        engine: the database; each part is a transaction of its own, so a run that is killed is gone on with.
+    """
+    deleted = 0
+    while True:
+        with engine.begin() as connection:
+            part = int(connection.scalars(text("SELECT expire_access_log(:most)"), {"most": AT_ONCE}).one())
+            if part:
+                record_action(connection, "retention", "access log deleted", {"entries": part})
+        deleted += part
+        if part < AT_ONCE:
+            return deleted
 
 
 def _note(engine: Engine, visitor: Visitor, **said: Any) -> None:

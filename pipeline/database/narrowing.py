@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from sqlalchemy import ARRAY, any_, literal
+from sqlalchemy import ARRAY, any_, func, literal, select
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     """The condition of each field of a filter."""
 
 T = TypeVar("T")
+
+FEW: Final = 1_000
+"""As many values are a list to the server; more are rows."""
 
 
 def narrow(wanted: Mapping[str, Any], conditions: Conditions) -> Iterator[ColumnElement[bool]]:
@@ -44,8 +47,15 @@ def narrow_sql(wanted: Mapping[str, Any], conditions: Mapping[str, str]) -> str:
 
 
 def among(column: ColumnElement[T], values: Sequence[T]) -> ColumnElement[bool]:
-    """A column holds one of these: one parameter, however many they are."""
-    return column == any_(literal(list(values), ARRAY(column.type)))
+    """A column holds one of these: one parameter, however many they are.
+
+    Of a table in ranges the server works out for each element of a list where it can be, at two kilobytes each. Many
+    are rows for it, then.
+    """
+    listed = literal(list(values), ARRAY(column.type))
+    if len(values) > FEW:
+        return column.in_(select(func.unnest(listed).column_valued("one")))
+    return column == any_(listed)
 
 
 def is_set(column: ColumnElement[Any], wanted: bool) -> ColumnElement[bool]:  # noqa: FBT001 - a value to compare with

@@ -80,7 +80,17 @@ ROLES = {
         {
             "SELECT": (*ALL, *HUSHED),
             "INSERT": (
-                *("calls", "duplicates", "dispositions", "uncharged", "recordings", "failures", "probes", "conflicts"),
+                *(
+                    "calls",
+                    "call_keys",
+                    "duplicates",
+                    "dispositions",
+                    "uncharged",
+                    "recordings",
+                    "failures",
+                    "probes",
+                    "conflicts",
+                ),
                 *("recording_pauses", "recording_pace", "recording_stores", "feed_refusals", "contacts"),
                 *("replay_refusals", *COMPLETENESS),
             ),
@@ -103,12 +113,15 @@ ROLES = {
             **_SIGN,
         },
         # Both look for somebody who has asked for it.
-        # The third looks whether the call was pulled, the last whether there is no call yet and a number was erased.
+        # The third looks whether the call was pulled, the fourth whether there is no call yet and a number was erased,
+        # the last whether what it deletes is older than it is kept.
         functions=(
             "accept_conflict_in_bulk(bigint, bigint)",
             "edit_in_bulk(bigint, bigint, bytea)",
             "replace_pulled(bigint, jsonb)",
             "redact_records(bigint[], integer[], bytea[])",
+            "make_ranges(integer)",
+            "expire_access_log(integer)",
         ),
         sequences=("failures_id_seq",),
         waits_for_steps=True,
@@ -152,6 +165,8 @@ FUNCTIONS = (
     "edit_in_bulk(bigint, bigint, bytea)",
     "replace_pulled(bigint, jsonb)",
     "redact_records(bigint[], integer[], bytea[])",
+    "make_ranges(integer)",
+    "expire_access_log(integer)",
     "reverse_charge_of_conflict(bigint, bigint, text)",
 )
 """What acts with the owner's rights. The last is of a version before, and nobody's any more."""

@@ -4,6 +4,8 @@ A *record* is one element of the dialler's list. Its ``record_id`` says where it
 ``batch_id * 65536 + place in the batch``. The call it becomes keeps that number as its ``id``, and every step's table
 is keyed by it, so the work of a batch is one key range in each of them and no second index is needed.
 
+These tables are partitioned by it: a month of records is one range in each (``ranges``), so that it can go as a whole.
+
 Rows of ``inbox``, ``duplicates`` and ``ledger`` are only ever inserted. Those of ``calls``, ``dispositions`` and
 ``uncharged`` are too, but for a person's decision: an accepted conflict replaces a call, a rerating may charge it.
 There are no foreign keys between these: they would cost a look-up a row on the hot path, and the balance sheet checks
@@ -96,11 +98,34 @@ batches = Table(
     postgresql_with={"fillfactor": "70"},
 )
 
+# The ranges of the tables of records: a month of batches each (pipeline/keeping/rules/ranges.py). A row stays when its
+# range was dropped, with what it came to.
+ranges = Table(
+    "ranges",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("first_record", BigInteger, nullable=False, unique=True),
+    # The first record of the next.
+    Column("end_record", BigInteger, nullable=False),
+    Column("made_at", AWARE, nullable=False, server_default=NOW),
+    # When records began to be numbered into it; null: they were from the beginning, or are not yet.
+    Column("began_at", AWARE),
+    # From then on its records are counted by `sums` alone, whatever is left of them.
+    Column("drop_began_at", AWARE),
+    Column("dropped_at", AWARE),
+    Column("dropped_by", Text),
+    Column("because", Text),
+    # Why the drop has not gone on.
+    Column("trouble", Text),
+    Column("sums", JSONB),
+)
+
 inbox = Table(
     "inbox",
     metadata,
     Column("record_id", BigInteger, primary_key=True, autoincrement=False),
     Column("raw", LargeBinary, nullable=False),
+    postgresql_partition_by="RANGE (record_id)",
 )
 
 edits = Table(
@@ -144,9 +169,9 @@ calls = Table(
     Column("normalized_at", AWARE, nullable=False, server_default=NOW),
     # Null: as the dialler sent it; pulled: made of what its API lists, until the real record comes.
     Column("record_kind", Text),
+    # That no two have the same reference is seen to by `call_keys`. Each range has that key for its own calls, too: the
+    # reference first, so that it also finds a call whose source was not given.
     PrimaryKeyConstraint("id", postgresql_include=["talk_seconds"]),
-    # call_ref first: it also finds a call whose source was not given.
-    UniqueConstraint("call_ref", "source"),
     # Small beside a tree, and nearly free for the hot path: calls come in about the order in which they are dialled.
     Index(
         None,
@@ -171,6 +196,18 @@ calls = Table(
         postgresql_ops={"contact_ref": "text_pattern_ops", "campaign_ref": "text_pattern_ops"},
     ),
     Index("calls_inbound_number_idx", "client_number", postgresql_where=text("direction = 'inbound'")),
+    postgresql_partition_by="RANGE (id)",
+)
+
+# Which record was the first of a call, over all time: it outlives the call's range. The columns that it is partitioned
+# by are those that must be unique; ranges cannot give that.
+call_keys = Table(
+    "call_keys",
+    metadata,
+    Column("call_ref", Text(collation="C"), primary_key=True),
+    Column("source", Text(collation="C"), primary_key=True),
+    Column("record_id", BigInteger, nullable=False),
+    postgresql_partition_by="HASH (call_ref, source)",
 )
 
 duplicates = Table(
@@ -179,6 +216,7 @@ duplicates = Table(
     Column("record_id", BigInteger, primary_key=True, autoincrement=False),
     Column("call_id", BigInteger, nullable=False, index=True),
     Column("noticed_at", AWARE, nullable=False, server_default=NOW),
+    postgresql_partition_by="RANGE (record_id)",
 )
 
 dispositions = Table(
@@ -206,6 +244,7 @@ dispositions = Table(
         "call_id",
         postgresql_where=text("disposition NOT IN ('answered', 'no_answer', 'busy', 'voicemail')"),
     ),
+    postgresql_partition_by="RANGE (call_id)",
 )
 
 # What the calls that name a contact come to: a function of the set of them (pipeline/contacts/rules/outcome.py), so
@@ -279,6 +318,10 @@ recordings = Table(
     # When retention last tried to delete its file and could not, and why.
     Column("delete_tried_at", AWARE),
     Column("delete_problem", Text),
+    # By whose key the file is encrypted, each dialler having one a month; null: it is there as it came. It stays when
+    # the key is destroyed, until the file is gone, too.
+    Column("key_month", Text),
+    Index("recordings_key_month_idx", "source", "key_month", postgresql_where=text("key_month IS NOT NULL")),
     Index("recordings_waiting_idx", "source", "due_at", postgresql_where=text("state IN ('scheduled', 'downloading')")),
     Index(
         "recordings_in_flight_idx",
@@ -294,7 +337,8 @@ recordings = Table(
         postgresql_where=text("state IN ('absent', 'expired', 'failed')"),
     ),
     Index(None, "state", "call_id"),
-    postgresql_with={"fillfactor": "80"},
+    # Its ranges have a fillfactor of 80.
+    postgresql_partition_by="RANGE (call_id)",
 )
 
 # A dialler whose whole queue of recordings waits; the row goes when the wait is over.
@@ -489,6 +533,7 @@ ledger = Table(
     Column("side", Text, one_of("side", *SIDES), server_default="client"),
     # One call, one side, one kind, one revision: what makes billing twice impossible.
     PrimaryKeyConstraint("call_id", "side", "kind", "revision", postgresql_include=["currency", "amount"]),
+    postgresql_partition_by="RANGE (call_id)",
 )
 
 uncharged = Table(
@@ -498,6 +543,7 @@ uncharged = Table(
     Column("reason", Text, nullable=False),
     Column("decided_at", AWARE, nullable=False, server_default=NOW),
     Column("side", Text, one_of("side", *SIDES), primary_key=True, server_default="client"),
+    postgresql_partition_by="RANGE (call_id)",
 )
 
 failures = Table(
@@ -977,12 +1023,55 @@ erasures = Table(
     Column("counts", JSONB, nullable=False, server_default=text("'{}'")),
 )
 
-# Numbers, E.164, that are not to be erased, and whose recordings retention leaves alone.
+# For how many days what is kept: of a dialler and a campaign, empty where it is each of them. What is null a wider rule
+# says (pipeline/keeping/rules/policy.py).
+keeping = Table(
+    "keeping",
+    metadata,
+    Column(
+        "kind",
+        Text,
+        one_of("kind", "raw_records", "calls", "charges", "recordings", "access_log"),
+        primary_key=True,
+    ),
+    # Who heard what is no campaign's, and who searched no dialler's.
+    Column(
+        "source",
+        Text,
+        CheckConstraint("kind <> 'access_log' OR (source = '' AND campaign_ref = '')", name="source"),
+        primary_key=True,
+        server_default="",
+    ),
+    Column("campaign_ref", Text, primary_key=True, server_default=""),
+    Column("keep_at_least", Integer, CheckConstraint("keep_at_least BETWEEN 1 AND 36500", name="keep_at_least")),
+    Column(
+        "keep_at_most",
+        Integer,
+        CheckConstraint("keep_at_most BETWEEN 1 AND 36500", name="keep_at_most"),
+        CheckConstraint("keep_at_least <= keep_at_most", name="order"),
+        CheckConstraint("keep_at_least IS NOT NULL OR keep_at_most IS NOT NULL OR forever", name="something"),
+    ),
+    # There is no maximum, whatever a wider rule or a setting says.
+    Column(
+        "forever",
+        Boolean,
+        CheckConstraint("NOT (forever AND keep_at_most IS NOT NULL)", name="forever"),
+        nullable=False,
+        server_default=text("false"),
+    ),
+    Column("set_at", AWARE, nullable=False, server_default=NOW),
+    Column("set_by", Text, nullable=False),
+    Column("because", Text, nullable=False),
+)
+
+# Numbers, E.164, and calls that are not to be erased, and whose recordings retention leaves alone.
 holds = Table(
     "holds",
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
-    Column("number", Text, nullable=False),
+    Column("number", Text),
+    # Without a foreign key: a call's row may be restored under a hold that was there before.
+    Column("call_id", BigInteger, CheckConstraint("(number IS NULL) <> (call_id IS NULL)", name="of_one")),
     Column("because", Text, nullable=False),
     Column("held_at", AWARE, nullable=False, server_default=NOW),
     Column("held_by", Text, nullable=False),
@@ -990,6 +1079,7 @@ holds = Table(
     Column("released_by", Text),
     Column("released_because", Text),
     Index("holds_standing_idx", "number", unique=True, postgresql_where=text("released_at IS NULL")),
+    Index("holds_standing_call_idx", "call_id", unique=True, postgresql_where=text("released_at IS NULL")),
 )
 
 # When a process last showed that it works: the reconciler (and with it beat), each source's ingestor.

@@ -32,6 +32,7 @@ from pipeline.doctor.rules import (
     cdr_list,
     completeness,
     database,
+    keys,
     outside,
     processes,
     redis_server,
@@ -46,10 +47,11 @@ from pipeline.instants import Clock
 from pipeline.logs.rules.secrets import is_unmistakable, secret_values, secrets_of
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
 from pipeline.recordings import pauses
-from pipeline.recordings.file_store import RecordingStore
+from pipeline.recordings.key_rows import newest_month
+from pipeline.recordings.rules.encrypted import KeyName
 from pipeline.recordings.store_trouble import StoreError
 from pipeline.setting_words import is_on
-from pipeline.settings import stray_settings
+from pipeline.settings import recording_keys, recording_store, stray_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -168,6 +170,7 @@ def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterat
     yield from _completeness(connection)
     yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
     yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
+    yield from _needed_key(connection, settings)
     secret = settings.erasure_key.get_secret_value()
     yield from variables.judge_erasure_key(key_of_marks(connection), ErasureKey(secret).id if secret else None)
 
@@ -198,12 +201,29 @@ def _completeness(connection: sqlalchemy.Connection) -> Iterator[Verdict]:
 def check_store(settings: Settings) -> Iterator[Verdict]:
     """The recordings store, by writing a file and deleting it."""
     try:
-        store = RecordingStore(
-            settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-        )
+        store = recording_store(settings)
         yield from outside.judge_store(settings.recordings_url, store.try_out())
     except (StoreError, OSError, ValueError, ImportError) as error:
         yield outside.judge_store_error(settings.recordings_url, error)
+
+
+def check_keys(settings: Settings) -> Iterator[Verdict]:
+    """The keys by which recordings are encrypted, by making a file beside them and deleting it."""
+    try:
+        found = recording_keys(settings)
+        if found is not None:
+            yield from keys.judge_keys(settings.recordings_keys_url, found.look())
+    except (StoreError, OSError, ValueError, ImportError) as error:
+        yield keys.judge_keys_error(settings.recordings_keys_url, error)
+
+
+def _needed_key(connection: sqlalchemy.Connection, settings: Settings) -> Iterator[Verdict]:
+    month = newest_month(connection, settings.enigma_source)
+    if month is None:
+        return
+    name, found = KeyName(settings.enigma_source, month), recording_keys(settings)
+    with contextlib.suppress(StoreError):  # which check_keys tells
+        yield from keys.judge_needed(str(name), None if found is None else found.is_there(name))
 
 
 def check_api(settings: Settings) -> Iterator[Verdict]:
@@ -241,6 +261,7 @@ CHECKS: Final = (
     Check("broker", check_broker),
     Check("database", check_database),
     Check("recordings store", check_store),
+    Check("recordings keys", check_keys),
     Check("dialler api", check_api),
     Check("clocks", check_clocks),
     Check("workers", check_workers),
@@ -308,11 +329,13 @@ def secrets_in(settings: Settings) -> frozenset[str]:
         settings.celery_broker_url,
         settings.database_url,
         settings.recordings_url,
+        settings.recordings_keys_url,
         settings.archive_url,
     )
     logins = [login.partition(":")[2] for login in settings.flower_basic_auth.split(",")]
     options = [
         *secret_values(settings.recordings_storage_options),
+        *secret_values(settings.recordings_keys_storage_options),
         *secret_values(settings.archive_storage_options),
     ]
     return frozenset(secret for secret in (*secrets_of(*urls), *logins, *options) if is_unmistakable(secret))

@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from pipeline.erasure import holds as held
 from pipeline.erasure import runs
 from pipeline.erasure.archived import check_archive, erase_archived
 from pipeline.erasure.elsewhere import RECORDS_AT_ONCE, erase_elsewhere, ids_elsewhere
 from pipeline.erasure.of_calls import CALLS_AT_ONCE, erase_calls, ids_of
 from pipeline.erasure.sweep import ROWS_AT_ONCE, TABLES, key_of, rows_with, sweep
 from pipeline.errors import AwayError, PipelineError
+from pipeline.keeping import holds
+from pipeline.keeping.minimum import against_erasing
 from pipeline.recordings.erasing import files_of, held_among, in_hand, stores_in_reach
 
 if TYPE_CHECKING:
@@ -85,7 +86,8 @@ def erase(
         The proof that is kept.
 
     Raises:
-        HeldError: it is held, or a recording of it is; nothing was changed, or nothing more.
+        HeldError: it is held, or a call or a recording of it is, or what it is in must be kept for a while yet; nothing
+            was changed, or nothing more.
         ElsewhereError: files are in another store; all that is not of these calls was not begun.
         DownloadingError: run it again.
         StoreError: a file cannot be deleted; run it again.
@@ -118,19 +120,31 @@ def erase(
         return runs.end(connection, run)
 
 
-def check_holds(connection: Connection, spelled: Spelled) -> None:
-    """Whether anything stands against erasing a number.
+def check_holds(connection: Connection, spelled: Spelled, *, of_calls: bool = False) -> None:
+    """Whether anything stands against erasing a number: a hold, or a minimum for which something must be kept.
+
+    Args:
+        connection: the database.
+        spelled: the number.
+        of_calls: look at its calls alone, which is soon done, and not for other records that hold it.
 
     Raises:
-        HeldError: naming all that does.
+        HeldError: naming all that does, and until when where that is known.
     """
-    against = [str(hold)] if (hold := held.standing(connection, spelled.number)) else []
-    refs = held_among(connection, ids_of(connection, spelled.number))
-    if refs:
-        more = f" and {len(refs) - _NAMED} more" if len(refs) > _NAMED else ""
-        against.append(f"the recordings of these calls are held: {', '.join(refs[:_NAMED])}{more}")
+    call_ids = ids_of(connection, spelled.number)
+    elsewhere = [] if of_calls else ids_elsewhere(connection, spelled)
+    hold = holds.standing(connection, spelled.number)
+    against = [f"the number is held {hold}"] if hold else []
+    against += _at_most([str(each) for each in holds.held_calls(connection, [*call_ids, *elsewhere])])
+    if refs := held_among(connection, call_ids):
+        against.append(f"the recordings of these calls are held: {', '.join(_at_most(refs))}")
+    against += against_erasing(connection, call_ids, elsewhere)
     if against:
-        raise HeldError(f"nothing is erased while it is held: {'; '.join(against)}")
+        raise HeldError(f"nothing is erased while this stands against it: {'; '.join(against)}")
+
+
+def _at_most(named: list[str]) -> list[str]:
+    return [*named[:_NAMED], f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else named
 
 
 def _erase_calls(engine: Engine, run: Run, store: Store, reached: Callable[[str], None]) -> None:
@@ -142,7 +156,7 @@ def _erase_calls(engine: Engine, run: Run, store: Store, reached: Callable[[str]
             busy = in_hand(connection, call_ids)
         for some in _parts([each for each in call_ids if each not in busy], CALLS_AT_ONCE):
             with engine.begin() as connection:
-                check_holds(connection, run.spelled)
+                check_holds(connection, run.spelled, of_calls=True)
                 runs.allow_rewriting(connection, run)
                 counts = erase_calls(connection, run, store.files, some, markers=store.markers, reached=reached)
                 runs.count(connection, run, counts)

@@ -18,7 +18,7 @@ _RENAMED = {
         "FROM unnest(cast(:olds AS text[]), cast(:news AS text[])) AS renamed (old, new) "
         f"WHERE {table}.call_ref = renamed.old"
     )
-    for table in ("recordings", "failures", "feed_refusals", "replay_refusals", "access_log")
+    for table in ("call_keys", "recordings", "failures", "feed_refusals", "replay_refusals", "access_log")
 }
 
 

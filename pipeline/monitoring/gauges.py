@@ -202,6 +202,11 @@ QUERIES: Final = (
         beside=True,
     ),
     GaugeQuery(
+        "ranges",
+        (StateMetric("cdr_ranges_stopped", (), "Ranges whose drop was stopped before its end."),),
+        "SELECT count(*) FROM ranges WHERE trouble IS NOT NULL",
+    ),
+    GaugeQuery(
         "database",
         (StateMetric("cdr_database_bytes", (), "Size of the database."),),
         "SELECT pg_database_size(current_database())",

@@ -16,12 +16,14 @@ from sqlalchemy.exc import DBAPIError
 
 from pipeline.database.engine import is_outage, reading
 from pipeline.dialler.rules.answers import Away, Broken, Fetched, Unacceptable
+from pipeline.recordings import key_rows, store_rows
 from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import queue as recording_queue
 from pipeline.recordings import rows as recordings
-from pipeline.recordings import store_rows
 from pipeline.recordings.file_store import MARKER, NameTaken, Place
+from pipeline.recordings.keys import KeyDestroyedError
 from pipeline.recordings.rows import DueRecording, StoredFile
+from pipeline.recordings.rules.encrypted import KeyName
 from pipeline.recordings.rules.outcome import RecordingState, decide, ends_pause
 from pipeline.recordings.store_trouble import StoreError
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from pipeline.batches.rules.batch import Span
     from pipeline.dialler.http_api import DiallerApi
     from pipeline.dialler.rules.answers import FetchResult
+    from pipeline.recordings.encryption import EncryptedPartial
     from pipeline.recordings.file_store import RecordingStore
     from pipeline.recordings.partial_files import Partial
     from pipeline.recordings.pauses import Pause
@@ -165,9 +168,10 @@ def download(
         if held is None:
             return _not_ours(connection, call_id, api.source, dispatched_at)
         marker = store_rows.marker_of(connection, held.source)
+        needed = key_rows.newest_month(connection, held.source) if store.encrypts else None
     try:
         with _leased(engine, held, longest_seconds=api.longest_seconds + STORE_SECONDS):
-            result, stored = _fetch(held, api, store, moved, marker)
+            result, stored = _fetch(held, api, store, moved, marker=marker, needed=needed)
     except Exception as error:
         bug = Broken(f"A bug in the pipeline ({type(error).__name__}); the worker's log has the traceback.")
         _settle(engine, held, bug, None, policy=policy, chance=chance())
@@ -215,7 +219,7 @@ def _leased(engine: Engine, held: Claim, *, longest_seconds: float) -> Iterator[
 class _Watched:
     """A sink that tells when something comes."""
 
-    def __init__(self, partial: Partial, moved: Callable[[], None]) -> None:
+    def __init__(self, partial: Partial | EncryptedPartial, moved: Callable[[], None]) -> None:
         self._partial, self._moved = partial, moved
 
     def write(self, data: bytes, /) -> None:
@@ -227,24 +231,32 @@ class _Watched:
 
 
 def _fetch(
-    held: Claim, api: DiallerApi, store: RecordingStore, moved: Callable[[], None], marker: str | None
+    held: Claim,
+    api: DiallerApi,
+    store: RecordingStore,
+    moved: Callable[[], None],
+    *,
+    marker: str | None,
+    needed: str | None,
 ) -> tuple[FetchResult, StoredFile | None]:
     try:
         # A folder where nothing is mounted takes a file like any other. An object store is there, or says it is not.
         if marker is not None and store.is_folder and store.marker() != marker:
             return Away(NOT_THE_STORE, store=True), None
-        with store.partial() as partial:
+        with store.recording(KeyName.at(held.source, held.dialed_at), needed=needed) as partial:
             fetched = api.fetch(held.call_ref, _Watched(partial, moved))
             moved()
             if not isinstance(fetched, Fetched):
                 return fetched, None
             place = Place(held.source, held.call_ref, held.dialed_at, fetched.extension)
             published = store.publish(partial, place, size=fetched.size, sha256=fetched.sha256)
+    except KeyDestroyedError as error:
+        return Unacceptable(f"It cannot be kept: {error}."), None
     except StoreError as error:
         return Away(f"The store of the recordings is in trouble: {error}.", store=True), None
     if isinstance(published, NameTaken):
         return Unacceptable(published.reason), None
-    return fetched, StoredFile(published.path, fetched.size, fetched.sha256)
+    return fetched, StoredFile(published.path, fetched.size, fetched.sha256, published.key_month)
 
 
 def _settle(

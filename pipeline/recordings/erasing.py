@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from sqlalchemy import case, func, literal, select, update
+from sqlalchemy import case, func, literal, or_, select, update
 
 from pipeline.database.narrowing import among
 from pipeline.database.tables import recordings
@@ -81,7 +81,7 @@ def files_of(connection: Connection, call_ids: Sequence[int]) -> dict[int, str]:
     """Calls that have a file, each with its dialler."""
     of = recordings.c
     query = select(of.call_id, of.source).where(
-        among(of.call_id, call_ids), of.state == _STORED, of.deleted_at.is_(None)
+        among(of.call_id, call_ids), of.state == _STORED, or_(of.deleted_at.is_(None), of.key_month.is_not(None))
     )
     return {row.call_id: row.source for row in connection.execute(query)}
 
@@ -101,7 +101,8 @@ def erase_recordings(
         StoreError: a file cannot be deleted, or it cannot be shown that it is gone.
     """
     found = connection.execute(select(recordings).where(among(recordings.c.call_id, call_ids)).with_for_update()).all()
-    kept = [row for row in found if row.state == _STORED and row.deleted_at is None]
+    # One whose key was destroyed counts as deleted; its file may be there yet.
+    kept = [row for row in found if row.state == _STORED and (row.deleted_at is None or row.key_month is not None)]
     for row in kept:
         _delete(store, row.path, markers.get(row.source))
     left = [row for row in found if row.state != _STORED]
@@ -147,6 +148,7 @@ def _write(connection: Connection, call_ids: Sequence[int]) -> None:
             released_at=None,
             releases=0,
             sha256=None,
+            key_month=None,
             verify_problem=None,
             delete_tried_at=None,
             delete_problem=None,

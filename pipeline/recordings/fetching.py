@@ -44,6 +44,7 @@ class CallsRecording(NamedTuple):
     path: str | None
     size_bytes: int | None
     sha256: bytes | None
+    key_month: str | None
     deleted_at: datetime | None
     deleted_reason: str | None
 
@@ -55,7 +56,8 @@ class CallsRecording(NamedTuple):
         assert self.path is not None
         assert self.size_bytes is not None
         assert self.sha256 is not None
-        return KeptFile(self.call_id, self.source, self.call_ref, self.path, self.size_bytes, bytes(self.sha256))
+        found = (self.path, self.size_bytes, bytes(self.sha256), self.key_month)
+        return KeptFile(self.call_id, self.source, self.call_ref, *found)
 
 
 _CALL = {"call_id": calls.c.id, "source": calls.c.source, "call_ref": calls.c.call_ref}
@@ -100,11 +102,12 @@ def fetch(engine: Engine, store: RecordingStore, file: KeptFile, *, who: str, be
 
     Raises:
         NoSuchFileError: the store has no such file.
+        CannotDecryptError: its key is not there, or its bytes were changed.
         StoreError: it cannot be read.
         DiffersError: it is not what was stored; all of it was given away by then.
     """
     digest, size = hashlib.sha256(), 0
-    for part in store.read(file.path):
+    for part in store.read(file.path, key=file.key):
         if not size:
             with engine.begin() as connection:
                 detail = None if because is None else {"reason": because}

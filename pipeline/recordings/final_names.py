@@ -35,7 +35,7 @@ def link(partial: Path, final: Path) -> bool:
         os.link(partial, final)
     except FileExistsError:
         return False
-    _sync_folder(final.parent)
+    sync_folder(final.parent)
     return True
 
 
@@ -71,10 +71,15 @@ def _make_folders(folder: Path) -> None:
     if not folder.is_dir():
         _make_folders(folder.parent)
         folder.mkdir(mode=0o750, exist_ok=True)
-        _sync_folder(folder.parent)
+        sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Bring the names in a folder to the disk itself.
+
+    Raises:
+        OSError: it cannot be done.
+    """
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pipeline.database.access_log import note_listening
 from pipeline.recordings.fetching import DiffersError
 from pipeline.recordings.file_store import Checksum
-from pipeline.recordings.retention import problem_of
+from pipeline.recordings.retention import problem_of, size_problem_of
 from pipeline.recordings.rules.byte_range import bytes_wanted
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def listen(
         NotLoggedError: it could not be written down; not a byte is given away.
         NoSuchFileError: the store has no such file.
         StoreError: it cannot be read.
+        CannotDecryptError: its key is not there, or its bytes were changed.
         DiffersError: it is not what was stored.
         BrokenAudioError: it cannot be decoded.
         BusyError: too many others are being decoded.
@@ -133,15 +134,15 @@ def _decoded(store: RecordingStore, decoder: Decoder, file: KeptFile) -> _Body:
 def _compared(store: RecordingStore, file: KeptFile, first: int, length: int) -> Iterator[bytes]:
     """Bytes of a stored file: of the whole the last part is given away once all of them are what was stored.
 
-    Of a part only the size of the file can be compared.
+    Of a part only the size of the file can be compared; a chunk of an encrypted one shows by itself that it is right.
     """
     if length < file.size_bytes:
         if problem := _size_problem(store, file):
             raise DiffersError(problem)
-        yield from store.read(file.path, first, length)
+        yield from store.read(file.path, first, length, key=file.key)
         return
     digest, size, held = hashlib.sha256(), 0, b""
-    for part in store.read(file.path):
+    for part in store.read(file.path, key=file.key):
         digest.update(part)
         size += len(part)
         if held:
@@ -156,5 +157,4 @@ def _compared(store: RecordingStore, file: KeptFile, first: int, length: int) ->
 
 
 def _size_problem(store: RecordingStore, file: KeptFile) -> str | None:
-    size = store.size(file.path)
-    return problem_of(file, None if size is None else Checksum(size, file.sha256))
+    return size_problem_of(file, store.size(file.path))

@@ -56,7 +56,7 @@ def know_again(engine: Engine, store: RecordingStore, source: str, *, began_at: 
 
 def _is_there(store: RecordingStore, file: SampledFile) -> bool:
     try:
-        return store.size(file.path) == file.size_bytes
+        return store.size(file.path) == file.stored_bytes
     except StoreError:
         return False
 

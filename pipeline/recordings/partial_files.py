@@ -16,6 +16,8 @@ from pipeline.recordings.store_trouble import trouble
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pipeline.recordings.rules.encrypted import KeyName
+
 SUFFIX: Final = ".part"
 
 
@@ -25,6 +27,8 @@ class Partial:
 
     path: Path
     _file: Any = field(repr=False)
+    key: KeyName | None = None
+    """None: it is kept as it comes."""
 
     def write(self, data: bytes, /) -> None:
         """Append.

@@ -9,16 +9,22 @@ from pipeline.recordings import marker as recording_marker
 from pipeline.recordings import retention_rows, verification_rows
 from pipeline.recordings import store_rows as recording_stores
 from pipeline.recordings.file_store import MARKER, Checksum
+from pipeline.recordings.rules.ages import shortest
+from pipeline.recordings.rules.encrypted import CannotDecryptError, stored_bytes
 from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
     from pipeline.recordings.file_store import RecordingStore
-    from pipeline.recordings.retention_rows import KeptFile
+    from pipeline.recordings.retention_rows import DueFile, KeptFile
+    from pipeline.recordings.rules.ages import Age
+
+    AgesOf = Callable[[Connection], Sequence[Age]]
+    """For how long files are kept, as the rules are at the moment."""
 
 EXPIRED_AT_ONCE = 50
 """Files deleted in one transaction, which holds their rows meanwhile: seconds at the most, even in an object store."""
@@ -71,23 +77,24 @@ class Verified(NamedTuple):
     problem: str | None
 
 
-def expire(engine: Engine, store: RecordingStore, *, older_than_days: int, source: str | None = None) -> Expired:
-    """Delete the files of calls dialled longer ago than that, and say so in their rows; each has its own outcome.
+def expire(engine: Engine, store: RecordingStore, ages_of: AgesOf, *, source: str | None = None) -> Expired:
+    """Delete the files of calls dialled longer ago than they are kept; each has its own outcome, and its row says it.
 
     A file goes before its row says so, under the row's lock: a crash between finds the row unchanged and the file gone,
-    and the next run takes that for done, if the store is the one that held it. A hold that is placed meanwhile waits
-    for the lock and then sees the deletion.
+    and the next run takes that for done, if the store is the one that held it. A hold that is placed meanwhile, on the
+    recording, its call or its number, waits for the lock and then sees the deletion. The rules are read again for each
+    part: one that is set meanwhile counts.
 
     Args:
         engine: the database.
         store: where the files are.
-        older_than_days: by when the calls were dialled.
+        ages_of: for how long files are kept, by dialler and campaign; the last age of it is for all others.
         source: only this dialler's; None: all.
 
     Raises:
         StoreError: the store is away. What was deleted before is written down, and the next run goes on.
     """
-    run = _Expiry(engine, store, older_than_days, source)
+    run = _Expiry(engine, store, ages_of, source)
     for tried_before in (None, run.began_at):
         while run.delete_some(tried_before) == EXPIRED_AT_ONCE:
             if run.in_a_row >= UNDELETED_IN_A_ROW:
@@ -98,18 +105,22 @@ def expire(engine: Engine, store: RecordingStore, *, older_than_days: int, sourc
 class _Expiry:
     """One run of retention."""
 
-    def __init__(self, engine: Engine, store: RecordingStore, older_than_days: int, source: str | None) -> None:
-        self._engine, self._store, self._days, self._source = engine, store, older_than_days, source
+    def __init__(self, engine: Engine, store: RecordingStore, ages_of: AgesOf, source: str | None) -> None:
+        self._engine, self._store, self._ages_of, self._source = engine, store, ages_of, source
         self._deleted, self._problems = 0, 0
         self._example: str | None = None
+        self._after: tuple[datetime, int] | None = None
         self.in_a_row = 0
         """How many could not be deleted since the last that could."""
         with engine.connect() as connection:
             self.began_at = retention_rows.now(connection)
             sources = [source] if source is not None else recording_stores.sources_with_files(connection)
+            first_go = shortest(ages_of(connection))
         # Before anything is deleted: it is told by the files that are there.
         self._markers = {
-            each: recording_marker.get_to_know(engine, store, each, older_than_days=older_than_days) for each in sources
+            each: recording_marker.get_to_know(engine, store, each, older_than_days=first_go)
+            for each in sources
+            if first_go is not None
         }
 
     def outcome(self) -> Expired:
@@ -117,35 +128,42 @@ class _Expiry:
 
     def delete_some(self, tried_before: datetime | None) -> int:
         """Delete some files in one transaction; returns how many were tried."""
-        deleted: list[int] = []
+        deleted: list[DueFile] = []
         problems: list[tuple[int, str]] = []
         with self._engine.begin() as connection:
             batch = retention_rows.take_expired(
                 connection,
-                older_than_days=self._days,
+                self._ages_of(connection),
                 limit=EXPIRED_AT_ONCE,
                 source=self._source,
                 tried_before=tried_before,
+                after=self._after if tried_before is None else None,
             )
-            away = self._delete(batch, deleted, problems)
-            reason = f"Older than RECORDINGS_RETENTION_DAYS={self._days}."
-            retention_rows.mark_deleted(connection, deleted, reason=reason)
+            held = retention_rows.held_by_now(connection, [each.file.call_id for each in batch])
+            away = self._delete([each for each in batch if each.file.call_id not in held], deleted, problems)
+            for reason in sorted({each.reason for each in deleted}):
+                ids = [each.file.call_id for each in deleted if each.reason == reason]
+                retention_rows.mark_deleted(connection, ids, reason=reason)
             retention_rows.mark_undeleted(connection, problems)
         self._deleted += len(deleted)
         self._problems += len(problems)
+        self._after = batch[-1].place if batch and tried_before is None else self._after
         if away is not None:
             raise away
         return len(batch)
 
-    def _delete(self, batch: list[KeptFile], deleted: list[int], problems: list[tuple[int, str]]) -> StoreError | None:
+    def _delete(
+        self, batch: list[DueFile], deleted: list[DueFile], problems: list[tuple[int, str]]
+    ) -> StoreError | None:
         """Delete files one by one; returns what the store says if it is away, and then no file is to blame."""
-        for file in batch:
+        for each in batch:
+            file = each.file
             try:
                 problem = self._delete_one(file)
             except StoreError as error:
                 return error
             if problem is None:
-                deleted.append(file.call_id)
+                deleted.append(each)
                 self.in_a_row = 0
                 continue
             problems.append((file.call_id, problem))
@@ -222,7 +240,9 @@ def _read(store: RecordingStore, batch: list[KeptFile], unreadable: list[Verifie
     """Read files one by one. Those that cannot be read are held back: a few in a row, and it is the store's fault."""
     for file in batch:
         try:
-            problem = problem_of(file, store.checksum(file.path))
+            problem = problem_of(file, store.checksum(file.path, key=file.key))
+        except CannotDecryptError as error:
+            problem = f"The file cannot be decrypted: {error}."
         except StoreError as error:
             unreadable.append(Verified(file, f"The file cannot be read: {error}."))
             if len(unreadable) >= UNREADABLE_IN_A_ROW:
@@ -246,4 +266,14 @@ def problem_of(file: KeptFile, found: Checksum | None) -> str | None:
         return f"The file has {found.size} bytes; {file.size_bytes} were stored."
     if found != Checksum(file.size_bytes, bytes(file.sha256)):
         return "The file has the right size, but other bytes than were stored."
+    return None
+
+
+def size_problem_of(file: KeptFile, found: int | None) -> str | None:
+    """What is wrong with a file by its size alone, that of what a store holds; None when it has the right one."""
+    if found is None:
+        return "The file is missing."
+    wanted = stored_bytes(file.size_bytes, file.key)
+    if found != wanted:
+        return f"The file has {found} bytes; {wanted} were stored{', encrypted' if file.key else ''}."
     return None

@@ -105,6 +105,8 @@ class StoredFile(NamedTuple):
     path: str
     size_bytes: int
     sha256: bytes
+    key_month: str | None = None
+    """By whose key it is encrypted; None: it is there as it came."""
 
 
 def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import text
 
+from pipeline.recordings.rules.encrypted import KeyName, stored_bytes
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -13,7 +15,10 @@ if TYPE_CHECKING:
 
 SAMPLE_FILES = 20
 
-_KEPT = "SELECT path, size_bytes FROM recordings WHERE state = 'stored' AND deleted_at IS NULL AND source = :source"
+_KEPT = (
+    "SELECT path, size_bytes, source, key_month FROM recordings "
+    "WHERE state = 'stored' AND deleted_at IS NULL AND source = :source"
+)
 
 
 class SampledFile(NamedTuple):
@@ -21,6 +26,14 @@ class SampledFile(NamedTuple):
 
     path: str
     size_bytes: int
+    source: str
+    key_month: str | None
+
+    @property
+    def stored_bytes(self) -> int:
+        """How long it should be there."""
+        key = None if self.key_month is None else KeyName(self.source, self.key_month)
+        return stored_bytes(self.size_bytes, key)
 
 
 def marker_of(connection: Connection, source: str) -> str | None:

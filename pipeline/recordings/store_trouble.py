@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pipeline.errors import AwayError, cut
 from pipeline.logs.rules.secrets import is_unmistakable, mask, secret_values
+from pipeline.recordings.rules.encrypted import CannotDecryptError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ def trouble(doing: str, secrets: Mapping[str, str]) -> Iterator[None]:
     """Turn whatever a file system raises into a `StoreError` without credentials and without a traceback."""
     try:
         yield
-    except StoreError:
+    except (StoreError, CannotDecryptError):
         raise
     except Exception as error:  # noqa: BLE001  each library below fsspec has errors of its own
         # An OSError's file name is left out: it says no more than the path that is known anyway.

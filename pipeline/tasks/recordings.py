@@ -5,23 +5,31 @@ from __future__ import annotations
 import functools
 import socket
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from kombu import Queue
 
 from pipeline.celery import app, log, note, task
+from pipeline.database.engine import reading
 from pipeline.dialler.http_api import DiallerApi
+from pipeline.keeping.policies import recording_ages
 from pipeline.monitoring import metrics
 from pipeline.monitoring.heartbeats import beat
 from pipeline.recordings import download as recording_steps
 from pipeline.recordings import retention as recording_keeping
-from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.keepers import KEEPER, take_sources_to_keep
+from pipeline.recordings.key_destroying import remove_left
+from pipeline.recordings.rules.ages import shortest
 from pipeline.recordings.rules.outcome import RecordingState, RetryPolicy
 from pipeline.recordings.rules.pace import Limits
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, recording_keys
+from pipeline.settings import recording_store as store_from
 from pipeline.tasks.feed import wake_feed
 from pipeline.tasks.resources import engine
 from pipeline.worker.liveness import underway
+
+if TYPE_CHECKING:
+    from pipeline.recordings.file_store import RecordingStore
 
 KEEPING_EXPIRES_SECONDS = 1800
 """The hourly cleaning up is dropped when it was not begun by then."""
@@ -103,23 +111,31 @@ def keep_recordings() -> str:
 def expire_stored() -> str:
     """Delete this dialler's stored recordings past their retention, unless they are held."""
     settings = current_settings()
-    days = settings.recordings_retention_days
-    if days is None:
+    ages_of = functools.partial(recording_ages, default_days=settings.recordings_retention_days)
+    with reading(engine()) as connection:
+        ages = ages_of(connection)
+    if shortest(ages) is None:
         kept()
         return "done: recordings are kept for ever"
-    done = recording_keeping.expire(engine(), recording_store(), older_than_days=days, source=settings.enigma_source)
+    done = recording_keeping.expire(engine(), recording_store(), ages_of, source=settings.enigma_source)
     kept()
     note(deleted=done.deleted, undeleted=done.undeleted)
     if done.undeleted:
         log.error("recordings_not_deleted", source=settings.enigma_source, files=done.undeleted, example=done.example)
     aside = f", {done.undeleted} could not be: {done.example}" if done.undeleted else ""
-    return f"done: {done.deleted} recordings deleted that are older than {days} days{aside}"
+    return f"done: {done.deleted} recordings deleted that are past their retention{aside}"
 
 
 @task("recordings.clean_partials")
 def clean_partials() -> str:
-    """Remove the partial files of downloads that crashed."""
-    return f"done: {recording_store().clean_partials()} partial files removed"
+    """Remove what nobody can use: partial files of downloads that crashed, and files whose key was destroyed."""
+    settings = current_settings()
+    partials, keys, unreadable = recording_store().clean_partials(), recording_keys(settings), 0
+    if keys is not None:
+        unreadable = remove_left(engine(), recording_store(), keys, settings.enigma_source)
+    note(partials=partials, unreadable=unreadable)
+    aside = f", {unreadable} files whose key was destroyed" if unreadable else ""
+    return f"done: {partials} partial files removed{aside}"
 
 
 def kept() -> None:
@@ -140,10 +156,7 @@ def dialler_api() -> DiallerApi:
 @functools.cache
 def recording_store() -> RecordingStore:
     """Where recordings go."""
-    settings = current_settings()
-    return RecordingStore(
-        settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-    )
+    return store_from(current_settings())
 
 
 @functools.cache

@@ -28,9 +28,9 @@ RECORDS = 2_000
 
 FILL = [
     """INSERT INTO batches (claim, source, records, received_at, due_at, normalized_at, classified_at, billed_at,
-                            recordings_scheduled_at, finished_at)
+                            recordings_scheduled_at, contacts_updated_at, finished_at)
        SELECT gen_random_uuid(), 'enigma', :records, now() - interval '1 second' * (:batches - n), now(), now(), now(),
-              now(), now(), now() FROM generate_series(1, :batches) AS n""",
+              now(), now(), now(), now() FROM generate_series(1, :batches) AS n""",
     """INSERT INTO inbox (record_id, raw) SELECT b * :places + n, '\\x7b7d'
        FROM generate_series(1, :batches) AS b, generate_series(0, :records - 1) AS n""",
     """INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction,

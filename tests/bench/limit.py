@@ -150,7 +150,8 @@ def main() -> int:
     def pop() -> list[bytes]:
         return cast("list[bytes]", dialler.rpop(NOTIFICATIONS, POPPED)) or []
 
-    with psycopg.connect(options.database) as connection:
+    # No key of all time is entered either: nothing here looks for a call that came before.
+    with psycopg.connect(options.database, options="-c cdr.enters_keys=on") as connection:
         if options.bare:
             connection.execute(BARE)
             connection.commit()

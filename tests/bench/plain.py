@@ -54,7 +54,7 @@ INSERT INTO calls (id, source, call_ref, campaign_ref, contact_ref, extension, c
                    client_number_is_e164, dial_number, dial_number_original, dial_number_is_e164, direction, dialed_at,
                    talk_seconds, hold_seconds, end_reason, end_code, recording_url, recording_url_sent, content_hash)
 VALUES (nextval('plain_calls'), 'enigma', %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
-ON CONFLICT (call_ref, source) DO NOTHING RETURNING id
+ON CONFLICT DO NOTHING RETURNING id
 """
 SELECT_END = "SELECT end_reason, end_code, extension, hold_seconds FROM calls WHERE id = %s"
 INSERT_DISPOSITION = """

@@ -148,6 +148,7 @@ FAULTS: dict[str, dict[str, str]] = {
     "CdrRecordingsDiskFull": {f"cdr_store_free_share{{{NORTH}}}": "0.5 0.09"},
     "CdrCallsMissing": {'cdr_missing_calls{source="enigma", kind="missing"}': "0 7+0"},
     "CdrNumberFallen": {"cdr_dial_numbers_fallen": "0 2"},
+    "CdrRangeDropStopped": {"cdr_ranges_stopped": "0 1"},
     "CdrSubscriberBehind": {'cdr_subscriber_behind_seconds{subscriber="crm", state="active"}': "0 0+60"},
     "CdrEventsRefused": {'cdr_open_refusals{subscriber="crm"}': "0 3"},
     "CdrDiskFull": {

@@ -16,6 +16,9 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import text
 
+from pipeline.recordings.file_store import RecordingStore
+from pipeline.recordings.keys import RecordingKeys
+from pipeline.recordings.rules.encrypted import KeyName
 from pipeline.sandbox.audio import recording_body
 from tests.factories import make_record
 from tests.functional import looking
@@ -244,6 +247,30 @@ def test_bytes_are_given_by_ranges_and_only_once_it_is_written_down(start, engin
     assert listened(engine) == before
     file.write_bytes(b"x" * file.stat().st_size)
     assert client.get(audio, params={**asked, "form": "stored"}).status_code == 502
+
+
+def test_an_encrypted_recording_is_heard_as_long_as_its_key_is_there(start, engine, recorded, tmp_path):
+    """By ranges like any other; without its key a sentence says so."""
+    (tmp_path / "keys").mkdir()
+    keys = RecordingKeys((tmp_path / "keys").as_uri())
+    client = start(3, PIPELINE_FLOWER_LISTENING="*", RECORDINGS_KEYS_URL=(tmp_path / "keys").as_uri())
+    file = recorded(10_000)
+    plain = file.read_bytes()
+    store, key = RecordingStore(file.parent.as_uri(), keys=keys), KeyName("enigma", "2026-03")
+    with store.recording(key) as partial:
+        partial.write(plain)
+        partial.seal()
+        file.write_bytes(partial.path.read_bytes())
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE recordings SET key_month = '2026-03' WHERE path IS NOT NULL"))
+    audio, stored = "/calls/enigma/10000/audio", {"form": "stored"}
+    assert client.get(audio, params=stored).content == plain
+    part = client.get(audio, params=stored, headers={"Range": "bytes=44-143"})
+    assert (part.status_code, part.content) == (206, plain[44:144])
+    assert client.get(audio).content[:4] == b"RIFF"
+    keys.destroy(key)
+    refused = client.get(audio, params=stored)
+    assert (refused.status_code, "the key of 2026-03 of enigma was destroyed" in refused.text) == (502, True)
 
 
 def test_who_is_not_named_hears_nothing(start, engine, recorded):

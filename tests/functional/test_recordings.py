@@ -154,6 +154,32 @@ def test_a_killed_worker_leaves_no_half_file_and_no_row_stuck(stack, dialler, st
     assert max(dialler.api.served.values()) <= 2  # a second time only what was on its way
 
 
+def test_workers_that_encrypt_leave_nothing_plain(stack, dialler, states):
+    """Eight threads race for the key of the month, are killed in between, and what they stored is read back whole."""
+    keys = stack.folder / "keys"
+    keys.mkdir(mode=0o700)
+    stack.env["RECORDINGS_KEYS_URL"] = keys.as_uri()
+    dialler.faults.latency_seconds = 0.15
+    stack.start(PROCESSES)
+    calls = [call for call in dialler.place_calls(80) if call.has_recording]
+    eventually(lambda: states().get("stored", 0) > 8 and states().get("downloading"), check=stack.check)
+    stack.kill("recordings")
+    dialler.faults.latency_seconds = 0
+    time_passes(stack)
+    stack.start(["recordings"])
+    eventually(lambda: states() == {"stored": len(calls)}, seconds=45, check=stack.check)
+    there = [path for path in (stack.folder / "recordings").rglob("*") if path.is_file() and path.name[0] != "."]
+    assert {path.read_bytes()[:8] for path in there if path.suffix == ".wav"} == {b"CDRENC01"}
+    raw = b"".join(path.read_bytes() for path in there)
+    for call in calls:
+        assert recording_body(call.call_ref, call.hold_seconds + call.talk_seconds)[100:140] not in raw
+    verified = json.loads(stack.run("pipeline", "recordings", "verify", "--json").stdout)
+    assert (verified["read"], verified["differing"]) == (len(calls), 0)
+    listed = json.loads(stack.run("pipeline", "recordings", "keys", "list", "--json").stdout)
+    assert sum(each["files"] for each in listed) == len(calls)
+    assert len(list(keys.rglob("*.key"))) == len(listed)
+
+
 def test_a_backlog_of_recordings_does_not_delay_billing(stack, dialler, states, database_url):
     """With a dialler that takes two seconds each, and hundreds waiting, calls are billed within seconds."""
     dialler.faults.latency_seconds = 2

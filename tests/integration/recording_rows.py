@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import text
 
 from pipeline.batches.rules.batch import Batch
+from pipeline.keeping.policies import recording_ages
 from pipeline.record_ids import first_record
 from pipeline.recordings import download as steps
 from pipeline.recordings.rules.pace import Limits
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
+    from pipeline.recordings.retention import AgesOf
     from pipeline.recordings.rows import DueRecording
 
 DIALED_AT = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -74,6 +76,11 @@ def scheduled(engine: Engine, *call_refs: int | str, source: str = "enigma", bat
             add_call(connection, call_id, str(call_ref), source=source)
         steps.schedule(connection, Batch(batch, "enigma", 1).span, delay_seconds=0)
     return ids
+
+
+def kept_for(days: int | None) -> AgesOf:
+    """Retention by a setting alone."""
+    return lambda connection: recording_ages(connection, default_days=days)
 
 
 def row(engine: Engine, call_id: int) -> Any:

@@ -45,6 +45,7 @@ ERASURE = "tests/integration/erasure/test_erase.py"
 PROVIDER = "tests/integration/billing/test_provider.py"
 ARCHIVED = "tests/integration/archive/test_run.py"
 RESTORED = "tests/integration/archive/test_restore.py"
+KEPT = "tests/integration/keeping/test_retention.py"
 
 MUTANTS = (
     Mutant(
@@ -372,7 +373,7 @@ MUTANTS = (
     Mutant(
         "two keepers take the same files",
         "pipeline/recordings/retention_rows.py",
-        ".with_for_update(skip_locked=True)",
+        ".with_for_update(skip_locked=True, of=recordings)",
         "",
         "tests/integration/cli/test_recordings.py::test_two_that_apply_retention_at_once_take_different_files",
     ),
@@ -777,5 +778,103 @@ MUTANTS = (
         "    done.hashes[old.content_hash] = new.content_hash\n",
         "    done.hashes[old.content_hash] = old.content_hash\n",
         f"{ERASURE}::test_the_day_is_replayed",
+    ),
+    Mutant(
+        "an encrypted recording can be cut off at a chunk",
+        "pipeline/recordings/rules/encrypted.py",
+        "+ bytes([last])",
+        '+ b"\\0"',
+        "tests/unit/recordings/test_encryption.py::test_what_was_changed_is_told[cut]",
+    ),
+    Mutant(
+        "a key is made again for a month that was shredded",
+        "pipeline/recordings/keys.py",
+        "        if self._destroyed_at(name) is not None:\n",
+        "        if False:\n",
+        "tests/unit/recordings/test_keys.py::test_a_destroyed_key_is_gone_and_stays_gone[file]",
+    ),
+    Mutant(
+        "a key is made in a folder where nothing is mounted",
+        "pipeline/recordings/keys.py",
+        "        if needed is not None:\n",
+        "        if False:\n",
+        "tests/integration/recordings/test_encryption.py::test_where_the_needed_key_is_missing_none_is_made",
+    ),
+    Mutant(
+        "a hold that is placed while a key is destroyed is not seen",
+        "pipeline/recordings/key_destroying.py",
+        "        _check(connection, name, also)  # what was held meanwhile is not marked, and is seen now\n",
+        "",
+        "tests/integration/recordings/test_key_destroying.py::test_a_hold_that_is_placed_meanwhile_is_seen",
+    ),
+    Mutant(
+        "a minimum loses against the setting",
+        "pipeline/keeping/rules/policy.py",
+        "max(self.most.days, self.least.days or 0)",
+        "self.most.days",
+        f"{KEPT}::test_the_narrowest_rule_that_says_it_counts",
+    ),
+    Mutant(
+        "a dialler goes before its campaigns",
+        "pipeline/keeping/rules/policy.py",
+        "(scope, Scope(campaign_ref=scope.campaign_ref), Scope(source=scope.source), Scope())",
+        "(scope, Scope(source=scope.source), Scope(campaign_ref=scope.campaign_ref), Scope())",
+        "tests/unit/keeping/test_policy.py::test_a_campaign_goes_before_a_dialler",
+    ),
+    Mutant(
+        "a recording of a held call goes by its age",
+        "pipeline/recordings/retention_rows.py",
+        "        not_(OF_A_HELD_CALL),\n",
+        "",
+        f"{KEPT}::test_a_recording_of_a_held_call_is_not_even_taken",
+    ),
+    Mutant(
+        "a hold that comes meanwhile is not looked for",
+        "pipeline/recordings/retention.py",
+        "[each for each in batch if each.file.call_id not in held]",
+        "batch",
+        f"{KEPT}::test_a_hold_that_comes_while_files_go_waits_or_is_seen",
+    ),
+    Mutant(
+        "what must be kept is erased",
+        "pipeline/keeping/minimum.py",
+        "if kept.until > now]",
+        "if kept.until < now]",
+        "tests/integration/erasure/test_minimum.py::test_a_minimum_that_is_not_over_is_named_with_its_day",
+    ),
+    Mutant(
+        "a key is entered and not asked for",
+        "pipeline/calls/columns.py",
+        " WHERE id IN (SELECT record_id FROM entered) ",
+        " ",
+        "tests/integration/ranges/test_move.py::TestKeys::test_a_replay_in_another_range_is_a_duplicate",
+    ),
+    Mutant(
+        "a call of a dropped range is a new one's conflict",
+        "pipeline/calls/normalize.py",
+        " or call.is_gone:",
+        ":",
+        "tests/integration/ranges/test_drop.py::TestDropping::test_its_calls_are_known_for_all_time",
+    ),
+    Mutant(
+        "a range that is being dropped counts twice",
+        "pipeline/balance/queries.py",
+        "WHERE NOT ({is_dropped('batches.id << 16')})",
+        "WHERE true",
+        "tests/integration/ranges/test_drop.py::TestDropping::test_its_rows_go_and_its_sums_stay",
+    ),
+    Mutant(
+        "a contact is asked for from its first call's range on, whichever batch names it",
+        "pipeline/contacts/rows.py",
+        "r.first_record <= key.cause AND ",
+        "",
+        "tests/integration/ranges/test_contacts.py::test_a_batch_that_waited_in_the_first_range_is_counted_after_all",
+    ),
+    Mutant(
+        "a key that a replay entered stays wrong",
+        "pipeline/ranges/move.py",
+        "  WHERE k.record_id <> excluded.record_id RETURNING 1",
+        "  WHERE false RETURNING 1",
+        "tests/integration/ranges/test_move.py::TestKeys::test_what_a_replay_entered_before_its_call_is_put_right",
     ),
 )

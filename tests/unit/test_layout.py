@@ -18,11 +18,16 @@ HOUSE = ROOT / "pipeline"
 RESTORES = {"archive"}
 """Brings back rows that were dropped, as they were; it changes none."""
 
+CLEARS = {"ranges"}
+"""Takes away, with a range that is dropped, the few rows about it that are in no range."""
+
 WRITERS = {
     "batches": {"batches", "ingest"},  # ingest makes them, batches moves them on
     "inbox": {"ingest", *RESTORES},
-    "edits": {"failures"},
+    "edits": {"failures", *CLEARS},
+    "ranges": {"ranges"},  # the months to come are made by a function of the database
     "calls": {"calls", *RESTORES},
+    "call_keys": {"calls", "ranges", *RESTORES},  # ranges enters those of calls from before there were keys
     "duplicates": {"calls", *RESTORES},
     "dispositions": {"calls", *RESTORES},
     "contacts": {"contacts"},
@@ -39,10 +44,10 @@ WRITERS = {
     "rates": {"billing"},
     "ledger": {"billing", *RESTORES},
     "uncharged": {"billing", *RESTORES},
-    "failures": {"batches", "failures"},  # batches sets aside, a person in failures decides
+    "failures": {"batches", "failures", *CLEARS},  # batches sets aside, a person in failures decides
     "probes": {"batches"},
-    "revisions": {"calls", *RESTORES},
-    "conflicts": {"calls"},
+    "revisions": {"calls", *RESTORES, *CLEARS},
+    "conflicts": {"calls", *CLEARS},
     "stops": {"ingest"},
     "imports": {"completeness"},
     "import_chunks": {"completeness"},
@@ -56,7 +61,7 @@ WRITERS = {
     "contact_looks": {"completeness"},
     "api_halts": {"completeness"},
     "missing_calls": {"completeness"},
-    "answered_seconds": {"completeness"},
+    "answered_seconds": {"completeness", *CLEARS},
     "provider_mappings": {"accounts"},
     "provider_files": {"accounts"},
     "provider_lines": {"accounts"},
@@ -68,7 +73,8 @@ WRITERS = {
     "archive_parts": {"archive"},
     "erased_numbers": {"erasure"},
     "erasures": {"erasure"},
-    "holds": {"erasure"},
+    "holds": {"keeping"},
+    "keeping": {"keeping"},
     "heartbeats": {"monitoring"},
     "actions": {"database"},  # pipeline/database/audit.py, for all
     "bulk_actions": {"failures"},
@@ -89,7 +95,7 @@ WRITERS = {
 """The rooms that write each table."""
 
 READERS = {
-    "batches": {"batches", "completeness", "contacts", "failures", "ingest", "feed"},
+    "batches": {"batches", "completeness", "contacts", "failures", "ingest", "feed", "keeping", "ranges"},
     "inbox": {"archive", "calls", "completeness", "failures", "ingest", "feed"},
     "edits": {"calls", "failures"},
     "calls": {
@@ -101,13 +107,17 @@ READERS = {
         "completeness",
         "contacts",
         "failures",
+        "ranges",
         "recordings",
         "feed",
+        "keeping",
     },
-    "duplicates": {"archive", "batches", "calls", "completeness"},
+    "ranges": {"calls", "contacts"},
+    "call_keys": set(),
+    "duplicates": {"archive", "batches", "calls", "completeness", "keeping"},
     "dispositions": {"archive", "accounts", "billing", "calls", "contacts", "recordings", "feed"},
     "contacts": {"contacts", "feed"},
-    "recordings": {"archive", "accounts", "recordings"},
+    "recordings": {"archive", "accounts", "keeping", "ranges", "recordings"},
     "recording_pauses": {"recordings"},
     "recording_pace": {"recordings"},
     "recording_verifications": {"recordings"},
@@ -120,9 +130,9 @@ READERS = {
     "rates": {"billing"},
     "ledger": {"archive", "accounts", "billing", "contacts"},
     "uncharged": {"archive", "accounts", "billing"},
-    "failures": {"batches", "billing", "calls", "failures", "ingest", "completeness"},
+    "failures": {"batches", "billing", "calls", "failures", "ingest", "completeness", "ranges"},
     "probes": {"batches"},
-    "revisions": {"archive", "calls", "completeness", "contacts", "failures", "feed"},
+    "revisions": {"archive", "calls", "completeness", "contacts", "failures", "feed", "keeping"},
     "conflicts": {"calls", "failures"},
     "stops": {"ingest"},
     "imports": {"completeness"},
@@ -150,15 +160,16 @@ READERS = {
     "erased_numbers": {"calls"},  # whose record comes again is told at normalize
     "erasures": set(),
     "holds": {"recordings"},
+    "keeping": set(),
     "heartbeats": {"monitoring"},
     "actions": {"database", "failures"},
     "bulk_actions": {"failures"},
-    "feed": {"batches", "feed"},
+    "feed": {"batches", "feed", "ranges"},
     "subscribers": {"feed"},
     "subscriber_secrets": {"feed"},
     "feed_refusals": {"feed", "failures"},  # a refusal is listed among the failures
     "api_tokens": {"access"},
-    "access_log": {"database"},
+    "access_log": {"database", "keeping"},  # which says how much of it is due
     "replays": {"feed"},
     "replay_refusals": {"feed"},
 }

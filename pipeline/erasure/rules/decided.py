@@ -55,7 +55,11 @@ NONE_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
         },
         "dispositions": {"why": _SENTENCE, "end_code_meaning": _SENTENCE},
         "contacts": {"outcome": "one of a few words", "agent": "an agent's extension"},
-        "recordings": {"path": "made of the dialler's name, its reference and a day", "held_by": _STAFF},
+        "recordings": {
+            "path": "made of the dialler's name, its reference and a day",
+            "held_by": _STAFF,
+            "key_month": "a month",
+        },
         "recording_stores": {"marker": "random"},
         "tariffs": {"name": _OURS},
         "tariff_versions": {
@@ -103,9 +107,18 @@ NONE_IN: Final[Mapping[str, Mapping[str, str]]] = MappingProxyType(
             "currency_here": "three letters",
             "currency_there": "three letters",
         },
+        "ranges": {
+            "name": "a month",
+            "dropped_by": _STAFF,
+            "because": "about a month of records",
+            "trouble": _SENTENCE,
+            "sums": "sums by place and currency",
+        },
+        "call_keys": {"call_ref": "the dialler's own key, or made of the record and then made anew"},
         "archive_parts": {"month": "a month", "name": "made of a number of its own", "sha256": _HASH},
         "erased_numbers": {"mark": "made with a key that is not here", "key_id": "made of that key"},
         "erasures": {"mark": "made with a key that is not here, until it is done", "counts": "counts by place"},
+        "keeping": {"set_by": _STAFF},
         "holds": {"held_by": _STAFF, "released_by": _STAFF},
         "heartbeats": {"name": "a process's kind"},
         "subscribers": {

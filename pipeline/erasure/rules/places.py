@@ -31,6 +31,7 @@ SWEPT: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         "api_halts": ("reason",),
         "stops": ("reason",),
         "recording_pauses": ("reason",),
+        "keeping": ("because",),
         "holds": ("number", "because", "released_because"),
         "erasures": ("because",),
     }

@@ -14,14 +14,15 @@ from pipeline.flower.calls.reader import CallsHandler
 from pipeline.flower.handlers import RefusalError, engine
 from pipeline.recordings.decoding import BrokenAudioError, BusyError, Decoder
 from pipeline.recordings.fetching import DiffersError, find_recordings
-from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.listening import Wanted, listen
+from pipeline.recordings.rules.encrypted import CannotDecryptError
 from pipeline.recordings.store_trouble import NoSuchFileError, StoreError
-from pipeline.settings import current_settings
+from pipeline.settings import current_settings, recording_store
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from pipeline.recordings.file_store import RecordingStore
     from pipeline.recordings.listening import Answer
     from pipeline.recordings.retention_rows import KeptFile
 
@@ -45,10 +46,7 @@ def decoder() -> Decoder:
 @functools.cache
 def store() -> RecordingStore:
     """Where recordings are."""
-    settings = current_settings()
-    return RecordingStore(
-        settings.recordings_url, settings.recordings_path, storage_options=settings.recordings_storage_options
-    )
+    return recording_store(current_settings())
 
 
 class AudioHandler(CallsHandler):
@@ -80,7 +78,7 @@ class AudioHandler(CallsHandler):
         kept = decoder()
         try:
             return await self.in_a_thread(lambda: listen(engine(), store(), kept, file, wanted, visitor=visitor))
-        except (NoSuchFileError, DiffersError, BrokenAudioError) as error:
+        except (NoSuchFileError, DiffersError, CannotDecryptError, BrokenAudioError) as error:
             raise RefusalError(502, f"The recording cannot be played: {error}.") from error
         except (NotLoggedError, BusyError, StoreError) as error:
             raise RefusalError(503, f"Not now: {error}.") from error
@@ -95,7 +93,7 @@ class AudioHandler(CallsHandler):
                 await self.flush()
         except StreamClosedError:
             pass  # whoever listens has enough
-        except (RefusalError, DiffersError, StoreError):
+        except (RefusalError, DiffersError, CannotDecryptError, StoreError):
             # Fewer bytes than were promised: the player must not take them for all.
             self.request.connection.stream.close()
         finally:

@@ -40,6 +40,7 @@ class Keeping:
     deleted_reason: str | None
     delete_tried_at: datetime | None
     delete_problem: str | None
+    key_month: str | None
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.api.app import make_app
+from pipeline.recordings.decoding import Decoder
+from pipeline.recordings.file_store import RecordingStore
+from pipeline.recordings.keys import RecordingKeys
+from pipeline.recordings.rules.encrypted import KeyName
 from tests.integration.api.conftest import RECORDED, keep_recording
 
 PATH = "/v1/calls/enigma/1/recording"
@@ -114,3 +118,50 @@ def test_the_scope_is_needed(world):
 def test_the_application_can_be_made_again(world):
     """It holds nothing of its own but what it is given."""
     assert make_app(world.means).openapi() == make_app(world.means).openapi()
+
+
+@pytest.fixture
+def encrypted(world, monkeypatch, tmp_path):
+    """Call 3, whose recording is encrypted, and the file of its key."""
+    (tmp_path / "keys").mkdir()
+    store = RecordingStore(world.folder.as_uri(), keys=RecordingKeys((tmp_path / "keys").as_uri()))
+    monkeypatch.setattr(world.means, "store", store)
+    monkeypatch.setattr(world.means, "decoder", Decoder())  # that has not decoded the same bytes just before
+    keep_recording(world.owner, world.folder, "3")
+    key = KeyName("enigma", "2026-03")
+    with store.recording(key) as partial:
+        partial.write(RECORDED)
+        partial.seal()
+        partial.path.replace(world.folder / "enigma/3.wav")
+    with world.owner.begin() as connection:
+        month = "UPDATE recordings SET key_month = '2026-03' WHERE source = 'enigma' AND call_ref = '3'"
+        connection.execute(text(month))
+    yield tmp_path / "keys/enigma/2026-03.key"
+    with world.owner.begin() as connection:
+        connection.execute(text("UPDATE recordings SET key_month = NULL"))
+
+
+def test_an_encrypted_recording_is_heard_like_another(world, encrypted):
+    """Whole, in parts, and decoded; its ETag is that of the recording."""
+    path = "/v1/calls/enigma/3/recording"
+    assert RECORDED[100:124] not in (world.folder / "enigma/3.wav").read_bytes()
+    answered = world.get(path)
+    assert (answered.status_code, answered.content, answered.headers["ETag"]) == (200, RECORDED, ETAG)
+    part = world.get(path, headers={"Range": "bytes=10-19", "If-Range": ETAG})
+    assert (part.status_code, part.content) == (206, RECORDED[10:20])
+    assert part.headers["Content-Range"] == f"bytes 10-19/{len(RECORDED)}"
+    assert world.get(path, params={"as": "wav"}).status_code == 200
+
+
+def test_a_key_that_is_missing_is_a_problem_and_no_crash(world, encrypted):
+    """It is told which; nothing is written down as heard. What is not encrypted is heard as before."""
+    before = len(world.log())
+    encrypted.unlink()
+    for asked in ({}, {"params": {"as": "wav"}}, {"headers": {"Range": "bytes=0-0"}}):
+        answered = world.get("/v1/calls/enigma/3/recording", **asked)
+        assert kind(answered) == (502, "broken-recording")
+        assert "the key of 2026-03 of enigma is not there" in answered.json()["detail"]
+    assert len(world.log()) == before
+    assert world.get(PATH).content == RECORDED
+    encrypted.parent.parent.rename(encrypted.parent.parent.with_name("elsewhere"))
+    assert kind(world.get("/v1/calls/enigma/3/recording")) == (503, "away")

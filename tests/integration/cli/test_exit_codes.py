@@ -35,6 +35,7 @@ OWN_SAMPLES = {
     "sink": "redis-list",
     "mapping": str(EXAMPLES / "acme.toml"),
     "number": "+27831234567",
+    "kind": "calls",
 }
 BESIDES = {
     "pipeline explain": ["1"],
@@ -46,9 +47,12 @@ BESIDES = {
     "pipeline token create": ["--scope", "calls:read", "--source", "*", "--campaign", "*"],
     "pipeline subscriber replay": ["--since", "2026-11-01"],
     "pipeline subscriber rotate": ["--secret-file", "url={file}"],
+    "pipeline keeping set": ["--at-most", "30"],
     "pipeline recordings retry": ["--all", "--state", "failed"],
+    "pipeline recordings keys destroy": ["--yes"],
     "pipeline report calls": ["--month", "2026-11"],
     "pipeline report traffic": ["--month", "2026-11"],
+    "pipeline ranges drop": ["--because", "old"],
     "pipeline tariff unassign": ["--everything"],
     "pipeline subscriber add": [
         *("--source", "*", "--campaign", "*", "--kind", "call.received"),
@@ -90,6 +94,7 @@ def run(tmp_path):
     def run(name, *more, **settings):
         env = {**os.environ, "DATABASE_URL": AWAY, "RECORDINGS_URL": tmp_path.as_uri(), **KEY, **settings}
         env.setdefault("ARCHIVE_URL", (tmp_path / "archive").as_uri())
+        env.setdefault("RECORDINGS_KEYS_URL", f"{tmp_path.as_uri()}-keys")
         run_it = warm().pipeline if name.split()[1] in NEEDS_A_PROCESS else call
         return run_it(*words(name, tmp_path), *more, env=env)
 
@@ -127,7 +132,8 @@ def test_a_database_that_is_away_is_3(run, name):
 
 def test_a_missing_right_is_3(run, engine):
     """A role that may log in and nothing else cannot look, whatever the command."""
-    own = {"pipeline release", "pipeline db upgrade", "pipeline db roles"}  # the owner's; they find nothing to do
+    # The owner's; they find nothing to do.
+    own = {"pipeline release", "pipeline db upgrade", "pipeline db roles", "pipeline ranges move"}
     with engine.begin() as connection:
         connection.execute(text("CREATE ROLE nobody_at_all LOGIN"))
     url = engine.url.set(username="nobody_at_all").render_as_string(hide_password=False)

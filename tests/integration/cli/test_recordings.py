@@ -25,7 +25,7 @@ from pipeline.recordings.rows import schedule
 from pipeline.recordings.rules.outcome import Decision, PauseKind, RecordingState
 from pipeline.recordings.store_trouble import StoreError
 from tests.commands import call
-from tests.integration.recording_rows import BATCH, add_call, change, dispatch, row, scheduled
+from tests.integration.recording_rows import BATCH, add_call, change, dispatch, kept_for, row, scheduled
 
 pytestmark = pytest.mark.usefixtures("settings_env")
 
@@ -271,10 +271,10 @@ def test_verify_tells_a_bad_file_from_a_store_that_is_away(engine, folder, store
     bad = {f"enigma/{ids[1]}.wav"}
     checksum = store.checksum
 
-    def failing(path):
+    def failing(path, **key):
         if path in bad:
             raise StoreError("cannot read it")
-        return checksum(path)
+        return checksum(path, **key)
 
     monkeypatch.setattr(store, "checksum", failing)
     read = list(keeping.verify(engine, store, keeping.begin_verification(engine, who="ann", source="enigma")))
@@ -307,7 +307,7 @@ def test_verify_ends_with_3_when_its_store_is_away(engine, folder):
 
 def expire(engine, store):
     """Apply retention where every file can be deleted; returns how many were."""
-    outcome = keeping.expire(engine, store, older_than_days=30)
+    outcome = keeping.expire(engine, store, kept_for(30))
     assert (outcome.undeleted, outcome.example) == (0, None)
     return outcome.deleted
 
@@ -367,7 +367,7 @@ def test_a_file_that_cannot_be_deleted_holds_up_no_other(engine, folder, monkeyp
     stored(engine, folder, ids)
     old(engine, *ids)
     store = Stubborn(folder.as_uri(), stubborn={f"enigma/{ids[2]}.wav", f"enigma/{ids[3]}.wav"})
-    outcome = keeping.expire(engine, store, older_than_days=30)
+    outcome = keeping.expire(engine, store, kept_for(30))
     assert (outcome.deleted, outcome.undeleted) == (6, 2)
     assert "not permitted" in outcome.example
     assert {path.name for path in (folder / "enigma").iterdir()} == {f"{ids[2]}.wav", f"{ids[3]}.wav"}
@@ -377,7 +377,7 @@ def test_a_file_that_cannot_be_deleted_holds_up_no_other(engine, folder, monkeyp
     assert run_json("status")["queues"][0]["undeleted"] == 2
     assert "2 recordings of enigma are past their retention" in " ".join(run("status").stdout.split())
     store.stubborn = {f"enigma/{ids[3]}.wav"}
-    outcome = keeping.expire(engine, store, older_than_days=30)
+    outcome = keeping.expire(engine, store, kept_for(30))
     assert (outcome.deleted, outcome.undeleted) == (1, 1)
     assert row(engine, ids[2]).delete_problem is None
 
@@ -391,7 +391,7 @@ def test_many_files_that_cannot_be_deleted_do_not_keep_retention_busy(engine, fo
     for place, call_id in enumerate(ids):
         change(engine, f"dialed_at = now() - interval '{60 - place} days' WHERE call_id = {call_id}")
     store = Stubborn(folder.as_uri(), stubborn={f"enigma/{call_id}.wav" for call_id in ids[:5]})
-    outcomes = [keeping.expire(engine, store, older_than_days=30)[:2] for _ in range(2)]
+    outcomes = [keeping.expire(engine, store, kept_for(30))[:2] for _ in range(2)]
     assert outcomes == [(0, 4), (3, 5)]
 
 
@@ -412,7 +412,7 @@ def test_a_store_that_is_away_is_no_files_fault(engine, folder, store, monkeypat
 
     monkeypatch.setattr(store, "delete", once)
     with pytest.raises(StoreError, match="cannot reach"):
-        keeping.expire(engine, store, older_than_days=30)
+        keeping.expire(engine, store, kept_for(30))
     assert sorted(row(engine, call_id).deleted_at is not None for call_id in ids) == [False, False, True]
     assert [row(engine, call_id).delete_problem for call_id in ids] == [None] * 3
     monkeypatch.setattr(store, "delete", delete)
@@ -447,13 +447,13 @@ def test_nothing_is_deleted_in_a_store_that_is_not_mounted(engine, folder, store
     old(engine, *ids[:4])
     unmounted()
     stored(engine, folder, ids[5:])  # what came meanwhile lies in the folder below
-    outcome = keeping.expire(engine, store, older_than_days=30)
+    outcome = keeping.expire(engine, store, kept_for(30))
     assert (outcome.deleted, outcome.undeleted) == (0, 4)
     assert MARKER in outcome.example
     assert [row(engine, call_id).deleted_at for call_id in ids] == [None] * 6
     assert not (folder / MARKER).exists()
     unmounted()
-    outcome = keeping.expire(engine, store, older_than_days=30)
+    outcome = keeping.expire(engine, store, kept_for(30))
     assert (outcome.deleted, outcome.undeleted) == (4, 0)
     assert {path.name for path in (folder / "enigma").iterdir()} == {f"{call_id}.wav" for call_id in ids[4:]}
 
@@ -482,7 +482,7 @@ def test_another_stores_marker_is_not_enough(engine, folder, store, unmounted):
     old(engine, *ids)
     unmounted()
     (folder / MARKER).write_text("another", encoding="utf-8")
-    outcome = keeping.expire(engine, store, older_than_days=30)
+    outcome = keeping.expire(engine, store, kept_for(30))
     assert (outcome.deleted, outcome.undeleted) == (0, 2)
 
 
@@ -497,7 +497,7 @@ def test_a_store_that_moved_is_known_again_when_it_was_verified(engine, folder, 
     lost = folder / f"enigma/{ids[0]}.wav"
     kept = lost.read_bytes()
     lost.unlink()
-    assert keeping.expire(engine, store, older_than_days=30).undeleted == 1
+    assert keeping.expire(engine, store, kept_for(30)).undeleted == 1
     assert run("verify").exit_code == 1
     assert store.marker() is None
     lost.write_bytes(kept)
@@ -514,10 +514,10 @@ def test_two_that_apply_retention_at_once_take_different_files(engine, folder):
     old(engine, *ids)
     with engine.begin() as one, engine.begin() as other:
         other.execute(text("SET LOCAL lock_timeout = '2s'"))
-        first = recording_keeping.take_expired(one, older_than_days=30, limit=2)
-        second = recording_keeping.take_expired(other, older_than_days=30, limit=9)
+        first = recording_keeping.take_expired(one, kept_for(30)(one), limit=2)
+        second = recording_keeping.take_expired(other, kept_for(30)(other), limit=9)
     assert (len(first), len(second)) == (2, 2)
-    assert {file.call_id for file in first + second} == set(ids)
+    assert {due.file.call_id for due in first + second} == set(ids)
 
 
 def test_verify_reads_its_own_diallers_files_only(engine, folder):
@@ -581,7 +581,7 @@ def test_a_crash_while_deleting_is_healed(engine, folder, store, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(recording_keeping, "mark_deleted", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            keeping.expire(engine, store, older_than_days=30)
+            keeping.expire(engine, store, kept_for(30))
     assert row(engine, ids[0]).deleted_at is None
     assert expire(engine, store) == 2
 
@@ -602,7 +602,7 @@ def test_a_hold_of_what_is_gone_says_so(engine, folder, store):
     ids = scheduled(engine, 1)
     stored(engine, folder, ids)
     old(engine, *ids)
-    keeping.expire(engine, store, older_than_days=30)
+    keeping.expire(engine, store, kept_for(30))
     result = run("hold", "1")
     assert result.exit_code == 1
     assert "deleted" in result.stderr

@@ -7,11 +7,13 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
 
 from pipeline.batches.rules.steps import Step
-from pipeline.calls.call_rows import calls_by_ref, copy_calls
-from pipeline.calls.columns import NewCall
+from pipeline.calls.call_rows import calls_by_ref
+from pipeline.calls.columns import COLUMNS, NewCall, row_of
 from pipeline.calls.rules.cdr import read_cdr
-from pipeline.database.engine import make_engine
+from pipeline.database.engine import copy_rows, make_engine
 from pipeline.database.migrations import upgrade
+from pipeline.database.tables import calls
+from pipeline.ranges.move import move
 from pipeline.record_ids import first_record
 from tests.factories import make_record
 from tests.integration.flow import NOW, receive, rows, walk
@@ -22,7 +24,8 @@ KEYS = """
 SELECT c.relname, i.indisvalid,
        array(SELECT collname::text FROM unnest(i.indcollation) AS o (oid) JOIN pg_collation USING (oid)) AS collations
 FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-WHERE i.indrelid = 'calls'::regclass AND i.indisunique AND NOT i.indisprimary ORDER BY 1
+WHERE i.indrelid = ANY('calls'::regclass || ARRAY(SELECT inhrelid FROM pg_inherits WHERE inhparent = 'calls'::regclass))
+  AND i.indisunique AND NOT i.indisprimary ORDER BY 1
 """
 
 
@@ -51,7 +54,7 @@ def normalized(engine, *records):
 def stored(engine, *records):
     """Calls as code of the former version left them; this version's knows tables that are not there yet."""
     with engine.begin() as connection:
-        connection.execute(text("ALTER TABLE calls ADD COLUMN IF NOT EXISTS record_kind TEXT"))  # `copy_calls` knows it
+        connection.execute(text("ALTER TABLE calls ADD COLUMN IF NOT EXISTS record_kind TEXT"))
         batch_id = connection.scalar(
             text(
                 "INSERT INTO batches (claim, source, records, due_at, normalized_at) "
@@ -66,12 +69,14 @@ def stored(engine, *records):
         for call, raw in zip(new, records, strict=True):
             values = {"id": call.record_id, "raw": raw}
             connection.execute(text("INSERT INTO inbox (record_id, raw) VALUES (:id, :raw)"), values)
-        assert copy_calls(connection, "enigma", new)
+        copy_rows(connection, calls, tuple(COLUMNS), [row_of("enigma", call) for call in new])
 
 
 def test_a_new_database_has_one_key_by_bytes(engine):
     """In place of one by the database's locale."""
-    assert rows(engine, KEYS) == [("calls_call_ref_source_key", True, ["C", "C"])]
+    assert [row[1:] for row in rows(engine, KEYS)] == [(True, ["C", "C"])] * 2  # a range has one each
+    of_all_time = KEYS.replace("'calls'", "'call_keys'").replace("AND NOT i.indisprimary", "")
+    assert [row[1:] for row in rows(engine, of_all_time)] == [(True, ["C", "C"])] * 9
 
 
 def test_one_that_has_calls_gets_a_second_key(old):
@@ -125,17 +130,27 @@ def test_the_second_key_is_asked_for_what_the_first_one_misses(old):
 
 
 def test_old_code_works_beside_the_new_tables(old, engine):
-    """The statement of the version before names the columns of the key, and no collation."""
+    """The statement of the version before names no collation."""
     stored(old, make_record(call_ref=1))
     upgrade(old, AFTER)
     statement = (
         "INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction, "
         "dialed_at, talk_seconds, end_reason, recording_url_sent, content_hash) "
         "VALUES (:id, 'enigma', :ref, 'c', false, false, 'outbound', now(), 1, 'hungup', false, '') "
-        "ON CONFLICT (call_ref, source) DO NOTHING RETURNING id"
+        "ON CONFLICT DO NOTHING RETURNING id"
     )
     for database in (old, engine):
         normalized(database, make_record(call_ref=2))
         with database.begin() as connection:
             assert connection.execute(text(statement), {"id": 7, "ref": "2"}).all() == []
             assert connection.execute(text(statement), {"id": 8, "ref": "3"}).all() == [(8,)]
+
+
+def test_one_that_sorts_by_a_locale_becomes_ranges(old):
+    """Its columns stay as they are, and the key of all time is by bytes."""
+    stored(old, *(make_record(call_ref=number) for number in (1, 2)))
+    upgrade(old, AFTER)
+    assert move(old, who="thandi").keys == 2
+    normalized(old, *(make_record(call_ref=number) for number in (2, 3)))
+    assert rows(old, "SELECT count(*) FROM calls") == [(3,)]
+    assert rows(old, "SELECT count(*) FROM duplicates") == [(1,)]

@@ -507,7 +507,7 @@ A_MILLION = "1, '27', 1, 0, 60, 60, 1000000, 1000000, 'ZAR', ''"
         ("cdr_work", f"'charge', 2, {A_MILLION}", "follows no reversal"),
         ("cdr_work", f"'charge', 3, {A_MILLION}", "follows no reversal"),
         ("cdr_work", f"'charge', 0, {A_MILLION}", "follows no reversal"),
-        ("cdr_work", f"'charge', 1, {A_MILLION}", "ledger_pkey"),
+        ("cdr_work", f"'charge', 1, {A_MILLION}", "ledger_first_pkey"),
         ("cdr_work", "'reversal', 1, 1, '27', 0.60, 0.20, 61, 61, -0.81, -0.81, 'ZAR', ''", "may not be taken back"),
         ("owner", f"'charge', 2, {A_MILLION}", "follows no reversal"),
         ("owner", "'reversal', 1, 1, '27', 0.60, 0.20, 61, 61, -0.81, -9.81, 'ZAR', ''", "not the mirror"),

@@ -24,6 +24,8 @@ from pipeline.doctor.checks import Check, run_checks
 from pipeline.doctor.rules.verdict import Level, ok
 from pipeline.ingest.loop import Ingestor
 from pipeline.ingest.stops import raise_stop
+from pipeline.recordings.keys import RecordingKeys
+from pipeline.recordings.rules.encrypted import KeyName
 from pipeline.sandbox.dialler import SimulatedDialler
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.servers import PostgresServer, RedisServer, free_port
@@ -32,6 +34,7 @@ from pipeline.settings import load_settings
 from tests.conftest import LIST
 from tests.factories import make_record
 from tests.integration.flow import load, receive
+from tests.integration.recording_rows import change, scheduled
 from tests.patience import eventually
 from tests.warm import warm
 
@@ -357,6 +360,46 @@ def test_a_store_that_cannot_be_written_is_told(look, tmp_path):
     (tmp_path / "file").write_text("")
     found = problems(look(checks.check_store, RECORDINGS_URL=(tmp_path / "file" / "store").as_uri()))
     assert "RECORDINGS_URL" in found["recordings store"]
+
+
+def test_the_folder_of_keys_is_looked_at(look, tmp_path, engine):
+    """Nothing is said where recordings are not encrypted; what is wrong with it is, and nothing is left in it."""
+    assert look(checks.check_keys) == {}
+    keys = tmp_path / "keys"
+    url = {"RECORDINGS_KEYS_URL": keys.as_uri()}
+    assert "RECORDINGS_KEYS_URL" in problems(look(checks.check_keys, **url))["recordings keys"]
+    keys.mkdir(mode=0o700)
+    assert look(checks.check_keys, **url)["recordings keys"].level is Level.OK
+    RecordingKeys(keys.as_uri()).to_write(KeyName("enigma", "2026-03"))
+    assert [path.name for path in keys.rglob("*")] == ["enigma", "2026-03.key"]
+    (keys / "enigma/2026-03.key").chmod(0o644)
+    assert "chmod" in problems(look(checks.check_keys, **url))["recordings keys"]
+
+
+def test_a_folder_that_takes_no_key_is_told(look, tmp_path, monkeypatch):
+    """Which is right for whoever only listens."""
+    (tmp_path / "keys").mkdir(mode=0o700)
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pipeline.recordings.keys._put_local", refuse)
+    verdict = look(checks.check_keys, RECORDINGS_KEYS_URL=(tmp_path / "keys").as_uri())["recordings keys"]
+    assert (verdict.level, "Permission denied" in verdict.says) == (Level.WARNING, True)
+
+
+def test_a_key_that_recordings_need_is_missed(look, tmp_path, engine):
+    """Set or not, the folder must have the newest by which recordings are encrypted."""
+    assert "recordings key" not in look(checks.check_database)
+    scheduled(engine, 1)
+    change(engine, "state = 'stored', path = 'x', size_bytes = 1, sha256 = 'x', key_month = '2026-03'")
+    assert "RECORDINGS_KEYS_URL" in problems(look(checks.check_database))["recordings key"]
+    (tmp_path / "keys").mkdir()
+    url = {"RECORDINGS_KEYS_URL": (tmp_path / "keys").as_uri()}
+    found = look(checks.check_database, **url)["recordings key"]
+    assert "the key of 2026-03 of enigma, and it is not there" in found.says
+    RecordingKeys(url["RECORDINGS_KEYS_URL"]).to_write(KeyName("enigma", "2026-03"))
+    assert "recordings key" not in look(checks.check_database, **url)
 
 
 def test_credentials_of_a_store_are_never_shown(look):

@@ -19,11 +19,11 @@ from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls.normalize import normalize
 from pipeline.calls.rules.erasure_key import ErasureKey, ErasureKeyError
 from pipeline.erasure import erase as erasing
-from pipeline.erasure import holds
 from pipeline.erasure.erase import DownloadingError, ElsewhereError, HeldError, erase
 from pipeline.erasure.held import counted, held_of
 from pipeline.erasure.runs import NamesTheNumberError
 from pipeline.failures.operator import accept
+from pipeline.keeping import holds
 from pipeline.lookup.history import histories_of
 from pipeline.lookup.rules.plain import plain
 from pipeline.lookup.told import as_dict
@@ -48,6 +48,7 @@ from tests.integration.erasure.conftest import (
     walk,
 )
 from tests.integration.flow import NOW, TARIFF, load, receive, rows, sheet
+from tests.integration.recording_rows import kept_for
 from tests.patience import eventually
 
 EVERYTHING = Selection(AT - timedelta(days=9), AT + timedelta(days=9))
@@ -248,12 +249,12 @@ def test_a_hold_wins(person):
     """On the number, or on a recording of it: nothing at all is changed, and the answer says which."""
     before = held(person.engine)
     with person.engine.begin() as connection:
-        assert holds.hold(connection, NUMBER, who="counsel", because="case 9")
-        assert not holds.hold(connection, NUMBER, who="counsel", because="case 9")
+        assert holds.hold_number(connection, NUMBER, who="counsel", because="case 9")
+        assert not holds.hold_number(connection, NUMBER, who="counsel", because="case 9")
     with pytest.raises(HeldError, match="by counsel: case 9"):
         person.erase()
     with person.engine.begin() as connection:
-        assert holds.release(connection, NUMBER, who="counsel", because="closed")
+        assert holds.release_number(connection, NUMBER, who="counsel", because="closed")
     run(person.engine, "UPDATE recordings SET held_at = now() WHERE call_ref = :ref", ref=str(CALL_REFS))
     with pytest.raises(HeldError, match=f"held: {CALL_REFS}"):
         person.erase()
@@ -267,8 +268,8 @@ def test_a_held_number_keeps_its_recordings(person):
     """Retention leaves them alone."""
     run(person.engine, "UPDATE recordings SET dialed_at = now() - interval '9 days'")
     with person.engine.begin() as connection:
-        holds.hold(connection, NUMBER, who="counsel", because="case 9")
-    expire(person.engine, person.store, older_than_days=1)
+        holds.hold_number(connection, NUMBER, who="counsel", because="case 9")
+    expire(person.engine, person.store, kept_for(1))
     assert len(list(person.folder.rglob("*.wav"))) == 5
 
 

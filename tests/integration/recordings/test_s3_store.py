@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import re
 import sys
 import threading
 import time
@@ -16,16 +18,20 @@ import s3fs
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.recordings import download as steps
 from pipeline.recordings.file_store import Checksum, NameTaken, Place, Published, RecordingStore
+from pipeline.recordings.keys import KeyDestroyedError, RecordingKeys
+from pipeline.recordings.rules.encrypted import KeyName, stored_bytes
 from pipeline.recordings.rules.outcome import RetryPolicy
 from pipeline.recordings.store_trouble import StoreError
 from pipeline.sandbox.api import RecordingsApi
 from pipeline.sandbox.process import spawn
 from pipeline.sandbox.server import free_port
+from pipeline.sandbox.stack import ROOT
 from tests.integration.recording_rows import body, row, scheduled, simulated
 
 PLACE = Place("enigma", "845", datetime(2026, 3, 2, 23, 30, tzinfo=UTC), ".wav")
 PATH = "enigma/2026/03/02/845.wav"
 SECRET = "hunter2hunter2"
+KEY = KeyName("enigma", "2026-03")
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +79,10 @@ def options(endpoint):
 def make_store(options, tmp_path, request):
     """A store below a folder of the test's own."""
 
-    def make(**changes):
+    def make(keys=None, **changes):
         spool = tmp_path / "spool"
         url = f"s3://calls/{request.node.name.partition('[')[0]}"
-        return RecordingStore(url, storage_options=options | changes, spool=spool)
+        return RecordingStore(url, storage_options=options | changes, spool=spool, keys=keys)
 
     return make
 
@@ -174,6 +180,106 @@ def test_server_side_encryption_passes_through(make_store, options, request):
     files = s3fs.S3FileSystem(**options)
     info = files.call_s3("head_object", Bucket="calls", Key=f"{request.node.name}/{PATH}")
     assert info["ServerSideEncryption"] == "AES256"
+
+
+def test_a_key_of_kms_passes_through(make_store, options, request):
+    """As docs/recordings.md writes it, for a recording in one part and for one in many."""
+    page = (ROOT / "docs/recordings.md").read_text(encoding="utf-8")
+    [written] = re.findall(r"with a key of KMS \| `(.*?)` \|", page)
+    told = json.loads(written)
+    store, key = make_store(**told), told["s3_additional_kwargs"]["SSEKMSKeyId"]
+    files = s3fs.S3FileSystem(**options)
+    for call_ref, size in (("1", 3), ("2", 20 * 1024 * 1024)):
+        published = keep(store, bytes(size), PLACE._replace(call_ref=call_ref))
+        info = files.call_s3("head_object", Bucket="calls", Key=f"{request.node.name}/{published.path}")
+        assert (info["ServerSideEncryption"], info["SSEKMSKeyId"]) == ("aws:kms", key)
+
+
+@pytest.fixture
+def make_keys(options, request):
+    """Keys below a folder of the test's own, in the same server."""
+    return lambda: RecordingKeys(f"s3://calls/{request.node.name.partition('[')[0]}-keys", options)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 20_000_001])
+def test_an_encrypted_recording(make_store, make_keys, options, size):
+    """What comes is what came, whole and in parts; the bucket holds none of it."""
+    store, data = make_store(keys=make_keys()), os.urandom(size)
+    place = PLACE._replace(call_ref=str(size))
+    with store.recording(KEY) as partial:
+        partial.write(data)
+        published = store.publish(partial, place, size=size, sha256=hashlib.sha256(data).digest())
+    assert (published.fresh, published.key_month) == (True, "2026-03")
+    path = published.path
+    assert store.checksum(path, key=KEY) == Checksum(size, hashlib.sha256(data).digest())
+    assert store.size(path) == stored_bytes(size, KEY)
+    for first, length in ((0, 1), (65_535, 2), (65_536, 65_536), (1_048_570, 12), (max(0, size - 3), 10)):
+        assert b"".join(store.read(path, first, length, key=KEY)) == data[first : first + length]
+    raw = b"".join(store.read(path))
+    assert not any(data[at : at + 16] in raw for at in range(0, size - 15, 100_003))
+
+
+def test_only_the_chunks_of_a_part_are_asked_for(make_store, make_keys, monkeypatch):
+    """Of a part in the middle one request of so many bytes, beside that of the header."""
+    store, data = make_store(keys=make_keys()), os.urandom(3_000_000)
+    with store.recording(KEY) as partial:
+        partial.write(data)
+        store.publish(partial, PLACE, size=len(data), sha256=hashlib.sha256(data).digest())
+    asked = []
+    fetch = s3fs.core.S3File._fetch_range
+    monkeypatch.setattr(
+        s3fs.core.S3File, "_fetch_range", lambda file, start, end: asked.append(end - start) or fetch(file, start, end)
+    )
+    assert b"".join(store.read(PATH, 1_000_000, 10, key=KEY)) == data[1_000_000:1_000_010]
+    assert asked == [67, 65_552]
+
+
+def test_of_those_that_make_a_key_one_is_first(make_keys, monkeypatch):
+    """The server itself refuses the second; both encrypt with the same."""
+    folders, made = [make_keys(), make_keys()], []
+    barrier = threading.Barrier(2)
+
+    def make(keys):
+        exists = keys._files.exists
+
+        def exists_slowly(path):
+            found = exists(path)
+            if not found:
+                barrier.wait(10)
+            return found
+
+        monkeypatch.setattr(keys._files, "exists", exists_slowly)
+        made.append(keys.to_write(KEY))
+
+    threads = [threading.Thread(target=make, args=[keys]) for keys in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert len(made) == 2
+    assert made[0] == made[1] == make_keys().to_read(KEY)
+
+
+def test_a_key_in_a_bucket_is_destroyed(make_keys):
+    """And nobody makes another."""
+    keys = make_keys()
+    keys.to_write(KEY)
+    assert keys.look() == (None, ())
+    assert keys.of("enigma")[0].created_at is not None
+    keys.destroy(KEY)
+    assert not keys.is_there(KEY)
+    for ask in (keys.to_read, keys.to_write):
+        with pytest.raises(KeyDestroyedError):
+            ask(KEY)
+    assert keys.of("enigma")[0].destroyed_at is not None
+
+
+def test_credentials_of_the_keys_are_never_told(options):
+    changes = {"endpoint_url": "http://127.0.0.1:9", "config_kwargs": {"retries": {"max_attempts": 1}}}
+    with pytest.raises(StoreError, match="RECORDINGS_KEYS_URL") as caught:
+        RecordingKeys("s3://calls/keys", options | changes).to_read(KEY)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__suppress_context__
 
 
 @pytest.mark.parametrize("where", ["calls", "no-such-bucket"])

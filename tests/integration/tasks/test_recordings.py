@@ -8,6 +8,8 @@ import os
 import pytest
 from sqlalchemy import text
 
+from pipeline.recordings.keys import RecordingKeys
+from pipeline.recordings.rules.encrypted import KeyName
 from tests.integration.flow import receive
 from tests.integration.recording_rows import BATCH, change, row, scheduled
 from tests.warm import warm
@@ -22,6 +24,7 @@ def ask(expression, **settings):
         "from pipeline.celery import app\n"
         "from pipeline.monitoring import metrics\n"
         "from pipeline.tasks import flow, recordings as tasks\n"
+        "app.loader.import_default_modules()\n"
         f"print(json.dumps({expression}))"
     )
     done = warm().python(code, env=os.environ | settings)
@@ -123,6 +126,28 @@ def test_partial_files_of_crashed_downloads_are_removed(tmp_path):
     os.utime(folder / "old.part", (1, 1))
     assert ask("tasks.clean_partials()") == "done: 1 partial files removed"
     assert [path.name for path in folder.iterdir()] == ["new.part"]
+
+
+def test_files_of_a_destroyed_key_are_removed(engine, tmp_path):
+    """Whatever the retention is: nobody can read them. Those of a key that is there stay."""
+    (tmp_path / "keys").mkdir()
+    keys = RecordingKeys((tmp_path / "keys").as_uri())
+    keys.to_write(KeyName("enigma", "2026-04"))
+    ids = scheduled(engine, 1, 2)
+    for call_id, month in zip(ids, ("2026-03", "2026-04"), strict=True):
+        change(
+            engine,
+            f"state = 'stored', due_at = NULL, path = '{call_id}.wav', size_bytes = 1, sha256 = '', "
+            f"key_month = '{month}', deleted_at = CASE '{month}' WHEN '2026-03' THEN now() END "
+            f"WHERE call_id = {call_id}",
+        )
+        (tmp_path / "recordings").mkdir(exist_ok=True)
+        (tmp_path / "recordings" / f"{call_id}.wav").write_bytes(b"x")
+    keys.destroy(KeyName("enigma", "2026-03"))
+    said = ask("tasks.clean_partials()", RECORDINGS_KEYS_URL=(tmp_path / "keys").as_uri())
+    assert said == "done: 0 partial files removed, 1 files whose key was destroyed"
+    assert [path.name for path in (tmp_path / "recordings").glob("*.wav")] == [f"{ids[1]}.wav"]
+    assert [row(engine, each).key_month for each in ids] == [None, "2026-04"]
 
 
 def test_the_tasks_are_on_the_schedule():

@@ -7,7 +7,9 @@ from dataclasses import fields
 from pipeline.recordings.rules.row import Recording, RecordingOfCall
 
 FETCHING = "state reason attempts due_at scheduled_at tried_at ended_at path size_bytes sha256"
-KEEPING = "verified_at verify_problem held_at held_by deleted_at deleted_reason delete_tried_at delete_problem"
+KEEPING = (
+    "verified_at verify_problem held_at held_by deleted_at deleted_reason delete_tried_at delete_problem key_month"
+)
 
 
 def names(row: type) -> str:

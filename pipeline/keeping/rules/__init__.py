@@ -1,0 +1,1 @@
+"""Which rule applies to what, and which rules cannot stand beside each other."""

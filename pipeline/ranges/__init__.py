@@ -1,0 +1,1 @@
+"""The tables of records as ranges, a month each: made ahead, moved to, and dropped as a whole."""

@@ -1,0 +1,1 @@
+"""What stands against dropping a range, in words; pure."""

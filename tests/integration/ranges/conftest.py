@@ -1,0 +1,56 @@
+"""A database of the version before tables had ranges, with calls in it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import pytest
+from sqlalchemy import Engine, text
+
+from pipeline.database.migrations import upgrade
+from pipeline.database.ranges import KEYS
+from tests.factories import make_record
+from tests.integration.flow import load, receive, walk
+
+BEFORE = "0031"
+
+
+class Whole(NamedTuple):
+    """Tables that are no ranges yet."""
+
+    engine: Engine
+
+    def rows(self, sql, **values):
+        with self.engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(sql), values)]
+
+    def contents(self):
+        """Every row of the tables of records, as a dump has it."""
+        return {table: self.rows(f"SELECT t::text FROM {table} AS t ORDER BY 1") for table in KEYS}
+
+    def kinds(self):
+        """Whether each table is whole (r) or in ranges (p)."""
+        return {
+            table: self.rows(f"SELECT relkind FROM pg_class WHERE oid = '{table}'::regclass")[0][0] for table in KEYS
+        }
+
+
+@pytest.fixture
+def whole(empty):
+    """Three batches of calls that old code stored: no key of theirs is entered."""
+    upgrade(empty, BEFORE)
+    with empty.begin() as connection:
+        # What a batch needs to be one; the migration moves a database that has none by itself.
+        connection.execute(
+            text("INSERT INTO batches (claim, source, records, due_at) VALUES (gen_random_uuid(), 'old', 1, now())")
+        )
+        connection.execute(text("INSERT INTO inbox VALUES (65536, '{}')"))
+    upgrade(empty, "head")
+    with empty.begin() as connection:
+        connection.execute(text("DELETE FROM batches; DELETE FROM inbox"))
+    load(empty)
+    for batch in range(3):
+        walk(empty, receive(empty, *(make_record(call_ref=100 * batch + call, call_time=61) for call in range(20))))
+    with empty.begin() as connection:
+        connection.execute(text("TRUNCATE call_keys"))
+    return Whole(empty)
