@@ -61,7 +61,7 @@ def test_the_runbooks_own_user_may_make_no_roles(url):
 @pytest.mark.parametrize(
     ("role", "words", "lacks"),
     [
-        ("cdr_ingest", ("balance",), "for table failures"),
+        ("cdr_ingest", ("balance",), "for table ranges"),
         ("cdr_ingest", ("explain", "1"), "for table calls (SELECT)"),
         ("cdr_read", ("tariff", "load", "{file}"), "for table tariffs (INSERT)"),
         ("stranger", ("report", "charges", "--month", "2026-11"), "for table"),

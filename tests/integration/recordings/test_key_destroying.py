@@ -90,7 +90,7 @@ def test_a_hold_stands_against_it(engine, fetch, keys, store, run, what):
     for words in (["--dry-run"], ["--yes"]):
         done = run("keys", "destroy", "2026-03", "--because", "retention", *words)
         assert done.exit_code == 1
-        assert "recordings of it are under hold, themselves or by their number: 1, such as 1" in done.stderr
+        assert "recordings of it are under hold, or their call or number: 1, such as 1" in done.stderr
     assert keys.is_there(KEY)
     assert [row(engine, each).deleted_at for each in ids] == [None, None]
     assert hear(engine, store, 2)[1] == body(2)

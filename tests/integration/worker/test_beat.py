@@ -22,7 +22,7 @@ TICKS = (
 EVERYTHING = Filter(("*",), ("*",), KINDS, None)
 SENT = {
     *("pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep", "completeness.watch"),
-    "archive.run",
+    *("archive.run", "ranges.make"),
 }
 ALL = SENT | {"keeping.expire_access_log"}
 """With what is sent only where something is due, or where that cannot be asked."""
