@@ -16,7 +16,7 @@ from pipeline.database.engine import reading
 from pipeline.database.ranges import all_ranges, extent_of, tables_to_move
 
 if TYPE_CHECKING:
-    from pipeline.database.ranges import Extent, Range
+    from pipeline.database.ranges import Range
     from pipeline.ranges.drop import Looked
 
 app = typer.Typer(help="The months that the tables of records are cut into.", no_args_is_help=True)
@@ -35,10 +35,10 @@ def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: As
             "" if at is None else times.show(at, seconds=False) for at in (extent.first_received, extent.last_received)
         )
         table.add_row(each.name, extent.rows, extent.size_bytes, *received, _dropped(each))
-    print_rows(table, format_, [_as_json(*each) for each in found])
+    print_rows(table, format_, [each._asdict() | extent._asdict() for each, extent in found])
     if format_ is Format.TABLE:
         if left:
-            remark(f"{counted(len(left), 'table')} is not in ranges yet: `pipeline ranges move`.")
+            remark(f"Not in ranges yet, {counted(len(left), 'table')}: `pipeline ranges move`.")
         for each, _ in found:
             if each.trouble is not None:
                 complain(f"the drop of {each.name} was stopped: {each.trouble}")
@@ -48,10 +48,6 @@ def _dropped(one: Range) -> str:
     if one.dropped_at is not None:
         return f"{one.dropped_at:%Y-%m-%d}{', brought back' if one.is_there else ''}"
     return "" if one.drop_began_at is None else "underway"
-
-
-def _as_json(one: Range, extent: Extent) -> dict[str, object]:
-    return one._asdict() | extent._asdict()
 
 
 @app.command()

@@ -64,9 +64,14 @@ class Range(NamedTuple):
     """Whether its tables are; one that was dropped may have been brought back."""
 
     @property
+    def records(self) -> tuple[int, int]:
+        """Its first and last record."""
+        return self.first_record, self.end_record - 1
+
+    @property
     def bounds(self) -> dict[str, int]:
-        """Its first and last record, as statements name them."""
-        return {"first": self.first_record, "last": self.end_record - 1}
+        """The same, as statements name them."""
+        return dict(zip(("first", "last"), self.records, strict=True))
 
 
 class Extent(NamedTuple):
@@ -113,8 +118,8 @@ def make_ranges(connection: Connection) -> int:
     return int(connection.scalar(select(func.make_ranges(AHEAD))) or 0)
 
 
-def bring_back(connection: Connection, first: int, last: int) -> list[str]:
-    """Make the ranges of these records again where they were dropped; returns the names of their ranges."""
+def bring_back(connection: Connection, first: int, last: int) -> None:
+    """Make the ranges of these records again where they were dropped."""
     of = tables.ranges.c
     dropped = connection.execute(
         select(of.name, of.first_record, of.end_record).where(
@@ -124,7 +129,6 @@ def bring_back(connection: Connection, first: int, last: int) -> list[str]:
     for name, first_record, end_record in dropped:
         for table in KEYS:
             connection.execute(select(func.make_range(table, part_of(table, name), first_record, end_record)))
-    return [name for name, *_ in dropped]
 
 
 def extent_of(connection: Connection, one: Range) -> Extent:

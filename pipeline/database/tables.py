@@ -98,7 +98,7 @@ batches = Table(
     postgresql_with={"fillfactor": "70"},
 )
 
-# The ranges of the tables of records: a month of batches each (pipeline/keeping/rules/ranges.py). A row stays when its
+# The ranges of the tables of records: a month of batches each (pipeline/database/ranges.py). A row stays when its
 # range was dropped, with what it came to.
 ranges = Table(
     "ranges",

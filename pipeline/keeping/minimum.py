@@ -68,23 +68,20 @@ def against_shredding(connection: Connection, name: KeyName) -> list[str]:
     groups = [Group(Scope(source, campaign), newest) for source, campaign, newest in rows]
     now = connection.scalars(select(func.now())).one()
     return [
-        f"recordings of {kept.bound.scope} must be kept at least {kept.bound.days} days: "
-        f"until {_first_day(kept.until):%Y-%m-%d} (UTC)"
-        for kept in kept_until(rules, groups)
-        if kept.until > now
+        f"{kept.says(Kind.RECORDINGS)}: until {_first_day(kept.until):%Y-%m-%d} (UTC)"
+        for kept in _not_over(rules, groups, now)
     ]
 
 
 def _said(kind: Kind, rules: Mapping[Scope, Rule], groups: Iterable[Group], now: datetime) -> list[str]:
-    return [_sentence(kind, kept) for kept in kept_until(rules, groups) if kept.until > now]
+    return [
+        f"{kept.says(kind)}, so it may be erased from {_first_day(kept.until):%Y-%m-%d} on (UTC)"
+        for kept in _not_over(rules, groups, now)
+    ]
 
 
-def _sentence(kind: Kind, kept: Kept) -> str:
-    what = kind.value.replace("_", " ")
-    return (
-        f"{what} of {kept.bound.scope} must be kept at least {kept.bound.days} days, so it may be erased from "
-        f"{_first_day(kept.until):%Y-%m-%d} on (UTC)"
-    )
+def _not_over(rules: Mapping[Scope, Rule], groups: Iterable[Group], now: datetime) -> list[Kept]:
+    return [kept for kept in kept_until(rules, groups) if kept.until > now]
 
 
 def _first_day(until: datetime) -> datetime:

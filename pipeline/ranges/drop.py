@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from psycopg.types.json import Jsonb
-from sqlalchemy import func, text, update
+from sqlalchemy import func, literal, text, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.exc import DBAPIError
 
 from pipeline.database import tables
@@ -131,33 +131,27 @@ def drop(
             with each_by_itself(engine) as connection:
                 _go_on(connection, looked.range, hook, progress)
         except DropError as error:
-            _stopped(engine, looked.range, str(error))
+            with engine.begin() as connection:
+                _write(connection, looked.range, trouble=str(error))
             raise
     with engine.begin() as ended:
-        of = tables.ranges
-        ended.execute(update(of).where(of.c.name == looked.range.name).values(dropped_at=func.now(), trouble=None))
+        _write(ended, looked.range, dropped_at=func.now(), trouble=None)
         record_action(ended, who, "range dropped", {"range": looked.range.name, "reason": because})
 
 
 def _begin(engine: Engine, looked: Looked, *, who: str, because: str) -> None:
-    of = tables.ranges
+    values: dict[str, Any] = {"dropped_by": who, "because": because, "trouble": None}
+    if looked.sheet is not None:
+        # Sums that are there stay: they were worked out when all of it was.
+        of = tables.ranges.c
+        values["drop_began_at"] = func.coalesce(of.drop_began_at, func.now())
+        values["sums"] = func.coalesce(of.sums, literal(looked.sheet.as_dict(), JSONB))
     with engine.begin() as connection:
-        if looked.sheet is not None and looked.range.dropped_at is None:
-            sums = looked.sheet.as_dict()
-            connection.execute(
-                text(
-                    "UPDATE ranges SET drop_began_at = now(), sums = :sums WHERE name = :name AND drop_began_at IS NULL"
-                ),
-                {"name": looked.range.name, "sums": Jsonb(sums)},
-            )
-        connection.execute(
-            update(of).where(of.c.name == looked.range.name).values(dropped_by=who, because=because, trouble=None)
-        )
+        _write(connection, looked.range, **values)
 
 
-def _stopped(engine: Engine, one: Range, trouble: str) -> None:
-    with engine.begin() as connection:
-        connection.execute(update(tables.ranges).where(tables.ranges.c.name == one.name).values(trouble=trouble))
+def _write(connection: Connection, one: Range, **values: Any) -> None:
+    connection.execute(update(tables.ranges).where(tables.ranges.c.name == one.name).values(**values))
 
 
 def _go_on(connection: Connection, one: Range, hook: str | None, progress: Progress) -> None:

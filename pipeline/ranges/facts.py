@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import text
@@ -55,19 +56,18 @@ def look(engine: Engine, store: ArchiveStore | None, one: Range, *, progress: Pr
     """
     progress("counting")
     with engine.connect() as connection:
-        sheet = balance_sheet(connection, records=(one.first_record, one.end_record - 1))
+        sheet = balance_sheet(connection, records=one.records)
     with reading(engine) as connection:
         counts = {name: int(connection.scalar(query, one.bounds) or 0) for name, query in _COUNTS.items()}
         earlier = [
             each.name for each in all_ranges(connection) if each.end_record <= one.first_record and each.is_there
         ]
         days = _days(connection, one)
-        held = held_in(connection, one.first_record, one.end_record - 1).calls
+        held = held_in(connection, *one.records).calls
         kept = list(_kept(connection, one))
     progress("reading the archive back")
     not_archived, unbelievable = _archived(engine, store, days)
     facts = Facts(
-        name=one.name,
         is_filling=bool(counts.pop("is_filling")),
         earlier=tuple(earlier),
         not_archived=tuple(not_archived),
@@ -82,7 +82,7 @@ def look(engine: Engine, store: ArchiveStore | None, one: Range, *, progress: Pr
 
 # SQL: counts by key range, each a sentence of `against`.
 _COUNTS: Final = {
-    "is_filling": text("SELECT last_value <= cast(:last AS bigint) >> 16 AND :first >= 0 FROM batches_id_seq"),
+    "is_filling": text("SELECT last_value <= cast(:last AS bigint) >> 16 FROM batches_id_seq"),
     "unfinished": text(
         "SELECT count(*) FROM batches WHERE id BETWEEN cast(:first AS bigint) >> 16 AND cast(:last AS bigint) >> 16 "
         f"AND (finished_at IS NULL OR ({OWING}))"
@@ -108,13 +108,9 @@ _COUNTS: Final = {
 def _kept(connection: Connection, one: Range) -> Iterator[str]:
     """The minima that are not over for something of it."""
     now = connection.scalars(text("SELECT now()")).one()
-    for kind, found in span_policies(connection, one.first_record, one.end_record - 1).items():
+    for kind, found in span_policies(connection, *one.records).items():
         if found.kept is not None and found.kept.until > now:
-            what, bound = kind.value.replace("_", " "), found.kept.bound
-            yield (
-                f"{what} of {bound.scope} must be kept at least {bound.days} days: some until "
-                f"{found.kept.until:%Y-%m-%d %H:%M} UTC (`pipeline keeping show`)"
-            )
+            yield f"{found.kept.says(kind)}: some until {found.kept.until:%Y-%m-%d %H:%M} UTC (`pipeline keeping show`)"
 
 
 class Day(NamedTuple):
@@ -144,23 +140,19 @@ def _archived(engine: Engine, store: ArchiveStore | None, days: list[Day]) -> tu
     """The days that are not archived as they are, and what cannot be believed of the months they are in."""
     if store is None:
         return [str(each) for each in days], []
+    months = {place: list(of_month) for place, of_month in groupby(days, key=lambda day: day.place)}
     with engine.connect() as connection:
-        missing = [str(day) for place in _places(days) for day in _unlike(connection, store, place, days)]
+        missing = [str(day) for place in months for day in _unlike(connection, store, place, months[place])]
     if missing:
         return missing, []
     wrong = []
-    for place in _places(days):
-        of_month = {day.day for day in days if day.place == place}
-        wrong += [f"{place.said}: {each}" for each in verify_month(engine, store, place, days=of_month).problems]
+    for place, of_month in months.items():
+        verified = verify_month(engine, store, place, days={day.day for day in of_month})
+        wrong += [f"{place.said}: {each}" for each in verified.problems]
     return [], wrong
 
 
-def _places(days: list[Day]) -> list[Place]:
-    return sorted({day.place for day in days})
-
-
-def _unlike(connection: Connection, store: ArchiveStore, place: Place, days: list[Day]) -> Iterator[Day]:
-    of_month = [day for day in days if day.place == place]
+def _unlike(connection: Connection, store: ArchiveStore, place: Place, of_month: list[Day]) -> Iterator[Day]:
     try:
         manifest = manifest_of(connection, store, place)
     except ArchiveError:

@@ -165,7 +165,7 @@ def dropped(engine: Engine, name: str) -> dict[str, float]:
     with engine.connect() as connection:
         [one] = [each for each in all_ranges(connection) if each.name == name]
         connection.rollback()
-        sheet = balance_sheet(connection, records=(one.first_record, one.end_record - 1))
+        sheet = balance_sheet(connection, records=one.records)
     at_work = threading.Thread(target=others)
     at_work.start()
     time.sleep(1)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from pipeline.keeping.rules.policy import Bound, Rule, Scope
+    from pipeline.keeping.rules.policy import Bound, Kind, Rule, Scope
 
 
 class Group(NamedTuple):
@@ -30,6 +30,10 @@ class Kept(NamedTuple):
     bound: Bound
     """The rule's days and whose it is."""
     group: Group
+
+    def says(self, kind: Kind) -> str:
+        """What its rule says, as an answer begins."""
+        return f"{kind.value.replace('_', ' ')} of {self.bound.scope} must be kept at least {self.bound.days} days"
 
 
 class Gone(NamedTuple):

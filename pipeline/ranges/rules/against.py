@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 class Facts(NamedTuple):
     """What was found of a range."""
 
-    name: str
     is_filling: bool
     """Whether records are still numbered into it."""
     earlier: tuple[str, ...]

@@ -19,7 +19,6 @@ from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import StoredFile
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, PauseKind, RecordingState, RetryPolicy
-from pipeline.sandbox.api import RecordingsApi
 from tests.integration.recording_rows import (
     BATCH,
     add_call,
@@ -39,18 +38,6 @@ if TYPE_CHECKING:
     from pipeline.recordings.rows import Claim
 
 POLICY = RetryPolicy()
-
-
-@pytest.fixture
-def dialler():
-    with RecordingsApi() as server:
-        yield server
-
-
-@pytest.fixture
-def api(dialler):
-    with DiallerApi(dialler.url, source="enigma", read_seconds=5) as client:
-        yield client
 
 
 @pytest.fixture
