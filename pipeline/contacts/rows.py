@@ -105,9 +105,23 @@ _IN_BYTES: Final[LiteralString] = (
 )
 _IN_SPAN: Final[LiteralString] = "BETWEEN %(first)s AND %(last)s"
 _OWN: Final[LiteralString] = "c.direction = 'outbound' AND c.contact_ref IS NOT NULL"
-_CLASSIFIED_IN_SPAN: Final[LiteralString] = (
-    f"calls AS c JOIN dispositions AS d ON d.call_id = c.id AND d.call_id {_IN_SPAN} WHERE c.id {_IN_SPAN} AND {_OWN}"
+# Worked out first, by the key: where the planner believes that hardly any call names a contact, it would ask for all
+# that do, ever more of them.
+_CALLS_IN_SPAN: Final[LiteralString] = (
+    "SELECT id, call_ref, source, campaign_ref, contact_ref, extra ->> 'contact_ref' AS long_ref, direction, "
+    f"  dialed_at, extension, talk_seconds FROM calls WHERE id {_IN_SPAN}"
 )
+
+
+def _classified(calls: LiteralString) -> LiteralString:
+    # One after the other by its key: where the planner believes in a single call it may compare each with each.
+    return (
+        f"{calls} AS c CROSS JOIN LATERAL "
+        f"(SELECT * FROM dispositions WHERE call_id = c.id AND call_id {_IN_SPAN} OFFSET 0) AS d WHERE {_OWN}"
+    )
+
+
+_CLASSIFIED_IN_SPAN: Final[LiteralString] = _classified(f"({_CALLS_IN_SPAN} OFFSET 0)")
 
 _LOCKING: Final[LiteralString] = (
     # The row is locked and not written.
@@ -115,7 +129,7 @@ _LOCKING: Final[LiteralString] = (
 )
 
 _NEWLY_NAMED: Final[LiteralString] = _numbered(
-    f"SELECT {_IN_BYTES}, {_OF_A_CALL} FROM {_CLASSIFIED_IN_SPAN} AND NOT (SELECT thorough FROM looked)",
+    f"SELECT {_IN_BYTES}, {_OF_A_CALL} FROM {_classified('span')} AND NOT (SELECT thorough FROM looked)",
     f"PARTITION BY {_KEY}",
 )
 
@@ -123,16 +137,14 @@ _NEWLY_NAMED: Final[LiteralString] = _numbered(
 # and count this one. That does not hold where a version before left batches without this step, nor for a contact that a
 # call named until it was replaced; then nothing is made here. An index is asked, and never the planner's guess.
 _LOOK_AND_MAKE: Final[LiteralString] = f"""
-WITH looked AS MATERIALIZED (
+WITH span AS MATERIALIZED ({_CALLS_IN_SPAN}), looked AS MATERIALIZED (
   SELECT count(*) FILTER (WHERE {_OWN}) AS named,
-         count(*) FILTER (WHERE contact_ref IS NULL AND direction = 'outbound'
-                          AND extra ->> 'contact_ref' IS NULL) AS without,
-         count(*) FILTER (WHERE contact_ref IS NULL AND direction = 'outbound'
-                          AND extra ->> 'contact_ref' IS NOT NULL) AS too_long,
+         count(*) FILTER (WHERE contact_ref IS NULL AND direction = 'outbound' AND long_ref IS NULL) AS without,
+         count(*) FILTER (WHERE contact_ref IS NULL AND direction = 'outbound' AND long_ref IS NOT NULL) AS too_long,
          count(*) FILTER (WHERE direction = 'inbound') AS inbound,
          (SELECT due_at FROM batches WHERE {OWING} ORDER BY due_at LIMIT 1) IS NOT NULL
          OR EXISTS (SELECT FROM revisions WHERE call_id {_IN_SPAN}) AS thorough
-  FROM calls AS c WHERE id {_IN_SPAN}
+  FROM span AS c
 ), named AS MATERIALIZED (
   SELECT contact_ref, campaign_ref, source, {_COMES_TO}, max(c.id) AS caused_by
   FROM ({_NEWLY_NAMED}) AS c

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+from collections import Counter
 
 import pytest
 from sqlalchemy import text
@@ -268,6 +269,37 @@ def test_no_statement_is_made_for_a_row(engine, monkeypatch):
                 update_contacts(connection, batch.span)
             counts[size, turn] = len(made)
     assert counts == {(2, "new"): 1, (2, "known and new"): 2, (100, "new"): 1, (100, "known and new"): 2}
+
+
+def test_a_batch_reads_its_own_calls_whatever_the_planner_believes(engine):
+    """It believed that no call names a contact, where none did for long: it read all that do, and each with each."""
+    for _ in range(2):
+        walk(engine, receive(engine, *(make_record(contact_ref=None) for _ in range(1_000))))
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE calls, dispositions, batches"))
+    for turn in range(8):
+        known = [make_record(contact_ref="0-0"), make_record(contact_ref="0-1")]
+        new = [make_record(contact_ref=f"{turn}-{ref}") for ref in range(98)]
+        batch = receive(engine, *known, *new)
+        walk(engine, batch, (Step.NORMALIZE, Step.CLASSIFY))
+        with engine.begin() as connection:
+            before = rows_read(connection)
+            update_contacts(connection, batch.span)
+            read = rows_read(connection) - before
+        # The span once for those that are new and once for those that were there, and the few calls of these.
+        assert read.keys() == {"calls", "dispositions"}
+        assert max(read.values()) <= 2 * 100 + 50
+
+
+def rows_read(connection):
+    """How many rows of calls and dispositions the session has read since the server last counted them."""
+    found = connection.execute(
+        text(
+            "SELECT substring(relname FROM '^[a-z]+'), sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::integer "
+            "FROM pg_stat_xact_user_tables WHERE relname ~ '^(calls|dispositions)_' GROUP BY 1"
+        )
+    )
+    return Counter(dict(found.all()))
 
 
 def test_charges_are_those_of_now(engine):
