@@ -49,6 +49,17 @@ class ArchiveStore:
             self._files, root = fsspec.core.url_to_fs(url, use_listings_cache=False, **options)
         self._root = root.rstrip("/")
 
+    def try_out(self) -> None:
+        """Put a file there and delete it."""
+        with self.spooled() as file:
+            file.write_bytes(b"whether files can be put here\n")
+            if not self._local:
+                path = f"{self._root}/{SPOOL}/{file.name}"
+                with self._trouble("write to"):
+                    self._files.put_file(str(file), path)
+                with self._trouble("delete from"):
+                    self._files.rm_file(path)
+
     def manifest(self, place: Place) -> bytes | None:
         """The manifest of a month as it stands there; None: there is none."""
         with self._trouble("read"):

@@ -8,7 +8,6 @@ import os
 import queue
 import threading
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -17,38 +16,18 @@ import tornado.options
 from sqlalchemy.exc import SQLAlchemyError
 
 import pipeline
-from pipeline.batches.sources import known_sources
-from pipeline.billing.tariff_rows import zones_in_force
-from pipeline.calls.rules.erasure_key import ErasureKey
-from pipeline.completeness.findings import open_findings
-from pipeline.completeness.missing_lines import open_lines
-from pipeline.completeness.witnesses import heard
+from pipeline.archive.rules.refused import ArchiveAwayError, ArchiveError
+from pipeline.archive.store import ArchiveStore
 from pipeline.database.engine import lacks_right, make_engine
 from pipeline.dialler.cdr_list import CdrList
 from pipeline.dialler.http_api import DiallerApi
 from pipeline.doctor import database_facts, redis_facts
 from pipeline.doctor.broker_checks import check_broker, check_workers
-from pipeline.doctor.rules import (
-    cdr_list,
-    completeness,
-    database,
-    keys,
-    outside,
-    processes,
-    redis_server,
-    subscribers,
-    variables,
-)
+from pipeline.doctor.row_checks import check_rows
+from pipeline.doctor.rules import cdr_list, database, keys, months, outside, redis_server, variables
 from pipeline.doctor.rules.verdict import Verdict, first_line, problem, unknown
-from pipeline.erasure.marks import key_of_marks
-from pipeline.feed.subscribers import all_subscribers
-from pipeline.ingest.stops import standing_stops
-from pipeline.instants import Clock
 from pipeline.logs.rules.secrets import is_unmistakable, secret_values, secrets_of
-from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
-from pipeline.recordings import pauses
-from pipeline.recordings.key_rows import newest_month
-from pipeline.recordings.rules.encrypted import KeyName
+from pipeline.monitoring.heartbeats import ARCHIVER, last_seen
 from pipeline.recordings.store_trouble import StoreError
 from pipeline.setting_words import is_on
 from pipeline.settings import recording_keys, recording_store, stray_settings
@@ -58,12 +37,11 @@ if TYPE_CHECKING:
 
     import sqlalchemy
 
-    from pipeline.feed.subscribers import Subscriber
     from pipeline.settings import Settings
 
 DEADLINE_SECONDS: Final = 15.0
 PEEKED: Final = 20
-OF_ROWS: Final = ("beat", "stops", "recordings", "completeness")
+OF_ROWS: Final = ("beat", "stops", "recordings", "completeness", "months")
 """What the tables tell, where they can be read."""
 
 
@@ -131,7 +109,7 @@ def _check_readable_rows(connection: sqlalchemy.Connection, settings: Settings) 
     """What the tables tell, as far as this role may read them: the ingestor's may read few."""
     told: set[str] = set()
     try:
-        for verdict in _check_rows(connection, settings):
+        for verdict in check_rows(connection, settings):
             told.add(verdict.check)
             yield verdict
     except SQLAlchemyError as error:
@@ -146,56 +124,6 @@ def _tables(connection: sqlalchemy.Connection) -> Verdict:
 
     known, newest = known_revisions()
     return database.judge_tables(revision_of(connection), newest, known)
-
-
-def _check_rows(connection: sqlalchemy.Connection, settings: Settings) -> Iterator[Verdict]:
-    clock = Clock(settings.pipeline_timezone)
-    yield processes.judge_reconciler(next(iter(signs_of(connection, RECONCILER)), None))
-    yield from processes.judge_other_ingestors(settings.enigma_source, signs_of(connection, INGESTOR))
-    yield from processes.judge_stops(
-        [
-            processes.Standing(stop.source, stop.kind, stop.reason, stop.stopped_at)
-            for stop in standing_stops(connection)
-        ],
-        clock,
-    )
-    yield from processes.judge_pauses(
-        [
-            processes.Waiting(pause.source, pause.kind, pause.reason, pause.since, pause.until)
-            for pause in pauses.standing(connection)
-        ],
-        clock,
-    )
-    yield from subscribers.judge_subscribers([_standing(each) for each in all_subscribers(connection)])
-    yield from _completeness(connection)
-    yield from outside.judge_paths(settings.recordings_path, known_sources(connection))
-    yield from database.judge_tariff_zones(zones_in_force(connection), settings.pipeline_timezone)
-    yield from _needed_key(connection, settings)
-    secret = settings.erasure_key.get_secret_value()
-    yield from variables.judge_erasure_key(key_of_marks(connection), ErasureKey(secret).id if secret else None)
-
-
-def _standing(each: Subscriber) -> subscribers.Standing:
-    now = datetime.now(tz=UTC)
-    behind = 0.0 if each.behind_since is None else (now - each.behind_since).total_seconds()
-    since = (now - each.state_since).total_seconds()
-    reason, error = each.state_reason, each.last_error
-    return subscribers.Standing(each.name, each.state, reason, since, each.misses, error, behind, each.refused)
-
-
-def _completeness(connection: sqlalchemy.Connection) -> Iterator[Verdict]:
-    now = datetime.now(tz=UTC)
-    yield from completeness.judge_witnesses(
-        [
-            completeness.Witness(each.source, each.level, each.state, each.says, (now - each.at).total_seconds())
-            for each in heard(connection)
-        ],
-        [
-            completeness.Short(each.source, each.campaign_ref, each.kind, each.calls)
-            for each in open_findings(connection)
-        ],
-    )
-    yield from (completeness.judge_billed(each.provider, each.lines) for each in open_lines(connection))
 
 
 def check_store(settings: Settings) -> Iterator[Verdict]:
@@ -217,13 +145,21 @@ def check_keys(settings: Settings) -> Iterator[Verdict]:
         yield keys.judge_keys_error(settings.recordings_keys_url, error)
 
 
-def _needed_key(connection: sqlalchemy.Connection, settings: Settings) -> Iterator[Verdict]:
-    month = newest_month(connection, settings.enigma_source)
-    if month is None:
+def check_archive(settings: Settings) -> Iterator[Verdict]:
+    """The archive, by putting a file there and deleting it; and when its months were last looked at."""
+    if not settings.archive_url:
         return
-    name, found = KeyName(settings.enigma_source, month), recording_keys(settings)
-    with contextlib.suppress(StoreError):  # which check_keys tells
-        yield from keys.judge_needed(str(name), None if found is None else found.is_there(name))
+    try:
+        ArchiveStore(settings.archive_url, settings.archive_storage_options).try_out()
+    except (ArchiveError, ArchiveAwayError, OSError, ValueError, ImportError) as error:
+        yield months.judge_archive_error(settings.archive_url, error)
+        return
+    engine = make_engine(settings.database_url, application="cdr-doctor", pool_size=1)
+    looked = None
+    with contextlib.suppress(SQLAlchemyError), engine.connect() as connection:  # which check_database tells
+        looked = last_seen(connection, ARCHIVER).get("")
+    engine.dispose()
+    yield months.judge_archive(settings.archive_url, looked)
 
 
 def check_api(settings: Settings) -> Iterator[Verdict]:
@@ -262,6 +198,7 @@ CHECKS: Final = (
     Check("database", check_database),
     Check("recordings store", check_store),
     Check("recordings keys", check_keys),
+    Check("archive", check_archive),
     Check("dialler api", check_api),
     Check("clocks", check_clocks),
     Check("workers", check_workers),

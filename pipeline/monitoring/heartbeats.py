@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 RECONCILER: Final = "reconciler"
 INGESTOR: Final = "ingestor"
+ARCHIVER: Final = "archive"
+"""Of having looked at every month that is over."""
 
 
 BEAT_SECONDS: Final = 10.0

@@ -14,12 +14,10 @@ from pipeline.archive.run import Done, archive_month
 from pipeline.archive.store import ArchiveStore
 from pipeline.celery import log, note, task
 from pipeline.database.engine import reading
-from pipeline.monitoring.heartbeats import beat, last_seen
+from pipeline.monitoring.heartbeats import ARCHIVER, beat, last_seen
 from pipeline.settings import current_settings
 from pipeline.tasks.resources import engine
 
-ARCHIVER: Final = "archive"
-"""The sign of life of having looked at every month."""
 AGAIN_SECONDS: Final = 20 * 3600
 """How long after that beat's ticks do nothing: once a day it looks, whenever beat was restarted."""
 BEFORE_ALL: Final = Place("", "")

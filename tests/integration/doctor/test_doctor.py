@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import fsspec
 import psycopg
 import pytest
 import redis
@@ -24,6 +25,7 @@ from pipeline.doctor.checks import Check, run_checks
 from pipeline.doctor.rules.verdict import Level, ok
 from pipeline.ingest.loop import Ingestor
 from pipeline.ingest.stops import raise_stop
+from pipeline.monitoring.heartbeats import ARCHIVER, beat
 from pipeline.recordings.keys import RecordingKeys
 from pipeline.recordings.rules.encrypted import KeyName
 from pipeline.sandbox.dialler import SimulatedDialler
@@ -248,7 +250,7 @@ def test_a_good_database_is_told_in_full(look, engine):
     verdicts = look(checks.check_database)
     assert list(verdicts) == [
         "database", "database settings", "database connections", "database disk", "database tables", "beat", "stops",
-        "recordings", "completeness",
+        "recordings", "completeness", "months",
     ]  # fmt: skip
     assert not problems(verdicts)
     assert "does not wait for its disk" in verdicts["database settings"].says
@@ -360,6 +362,30 @@ def test_a_store_that_cannot_be_written_is_told(look, tmp_path):
     (tmp_path / "file").write_text("")
     found = problems(look(checks.check_store, RECORDINGS_URL=(tmp_path / "file" / "store").as_uri()))
     assert "RECORDINGS_URL" in found["recordings store"]
+
+
+def test_a_drop_that_stands_still_is_told(look, engine):
+    """As the alert does, and what to do."""
+    assert look(checks.check_database)["months"].level is Level.OK
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE ranges SET trouble = 'the hook ended with 1' WHERE name = 'first'"))
+    assert problems(look(checks.check_database))["months"] == "Mend that, then: pipeline ranges drop first"
+
+
+def test_the_archive_is_tried_out(look, tmp_path, engine):
+    """Nothing is said where there is none; nothing is left in one that is well."""
+    assert look(checks.check_archive) == {}
+    (tmp_path / "file").write_text("")
+    lost = problems(look(checks.check_archive, ARCHIVE_URL=(tmp_path / "file" / "archive").as_uri()))
+    assert "ARCHIVE_URL" in lost["archive"]
+    for url in ((tmp_path / "archive").as_uri(), "memory://doctor/archive"):
+        assert look(checks.check_archive, ARCHIVE_URL=url)["archive"].level is Level.OK
+        files, root = fsspec.core.url_to_fs(url)
+        assert files.find(root) == []
+    with engine.begin() as connection:
+        beat(connection, ARCHIVER, who="tests")
+        connection.execute(text("UPDATE heartbeats SET at = now() - interval '5 days'"))
+    assert "5 days ago" in look(checks.check_archive, ARCHIVE_URL=url)["archive"].says
 
 
 def test_the_folder_of_keys_is_looked_at(look, tmp_path, engine):
