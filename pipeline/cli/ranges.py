@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -14,28 +14,34 @@ from pipeline.cli.output import as_text, complain, console, operator_name, print
 from pipeline.cli.tables import Format, Table, counted
 from pipeline.database.engine import reading
 from pipeline.database.ranges import all_ranges, extent_of, tables_to_move
+from pipeline.ranges.due import due_ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+    from pipeline.balance.sheet import BalanceJson
     from pipeline.database.ranges import Range
-    from pipeline.ranges.drop import Looked
 
 app = typer.Typer(help="The months that the tables of records are cut into.", no_args_is_help=True)
 
 
 @app.command("list")
 def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: AsJson = False) -> None:
-    """List the ranges: how much is in each, from when to when it was received, and which were dropped."""
+    """List the ranges: how much is in each, when it was received, of which nothing may be kept, which were dropped."""
     format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, reading(engine) as connection:
         left = tables_to_move(connection)
         found = [(each, extent_of(connection, each)) for each in all_ranges(connection)]
-    table = Table("range", "records, about", "bytes", "first received", "last received", "dropped")
+        due = {each.range.name: each.since for each in due_ranges(connection)}
+    table = Table("range", "records, about", "bytes", "first received", "last received", "due since", "dropped")
     for each, extent in found:
-        received = (
-            "" if at is None else times.show(at, seconds=False) for at in (extent.first_received, extent.last_received)
-        )
-        table.add_row(each.name, extent.rows, extent.size_bytes, *received, _dropped(each))
-    print_rows(table, format_, [each._asdict() | extent._asdict() for each, extent in found])
+        instants = (extent.first_received, extent.last_received, due.get(each.name))
+        shown = ("" if at is None else times.show(at, seconds=False) for at in instants)
+        table.add_row(each.name, extent.rows, extent.size_bytes, *shown, _dropped(each))
+    told = [each._asdict() | extent._asdict() | {"due_since": due.get(each.name)} for each, extent in found]
+    print_rows(table, format_, told)
     if format_ is Format.TABLE:
         if left:
             remark(f"Not in ranges yet, {counted(len(left), 'table')}: `pipeline ranges move`.")
@@ -87,7 +93,12 @@ def move(
 
 @app.command()
 def drop(
-    name: Annotated[str, typer.Argument(metavar="RANGE", help="As `pipeline ranges list` has it, such as 2024-10.")],
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RANGE]", help="As `pipeline ranges list` has it, such as 2024-10.", show_default=False
+        ),
+    ] = None,
     because: Annotated[str | None, typer.Option("--because", help="Why, for the record.", show_default=False)] = None,
     hook: Annotated[
         str | None,
@@ -98,6 +109,9 @@ def drop(
         ),
     ] = None,
     *,
+    due: Annotated[
+        bool, typer.Option("--due", help="All of which nothing may be kept any more, the oldest first; for a timer.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what stands against it.")] = False,
     who: Who = None,
     as_json: AsJson = False,
@@ -108,35 +122,64 @@ def drop(
     """
     if not dry_run and not because:
         raise typer.BadParameter("say why, for the record", param_hint="'--because'")
-    from pipeline.ranges.drop import DropError, look_at  # noqa: PLC0415 - what it reads with loads slowly
-    from pipeline.ranges.drop import drop as drop_range  # noqa: PLC0415
-
+    if due is (name is not None):
+        raise typer.BadParameter("name a range, or say --due for all that are", param_hint="RANGE")
     with database() as engine, console.status("", spinner="dots") as status:
-        try:
-            looked = look_at(engine, archive_if_on(), name, progress=status.update)
-            if not dry_run and because and not looked.reasons:
-                drop_range(
-                    engine, looked, who=who or operator_name(), because=because, hook=hook, progress=status.update
-                )
-        except DropError as error:
-            complain(str(error))
-            raise typer.Exit(FOUND) from None
-    _show(looked, dry_run=dry_run, as_json=as_json)
-    if looked.reasons:
+        wanted = [name] if name is not None else _due(engine)
+        outcomes = []
+        for each in wanted:
+            outcomes.append(_drop_one(engine, each, None if dry_run else because, hook, who, status.update))
+            if outcomes[-1].against:
+                break  # those behind it wait for it
+    if as_json:
+        told = [each._asdict() for each in outcomes]
+        print_json(told if name is None else told[0])
+    elif not outcomes:
+        remark("No range is due: of each something may be kept yet, see `pipeline keeping show`.")
+    for outcome in () if as_json else outcomes:
+        _say(outcome, dry_run=dry_run)
+    if any(each.against for each in outcomes):
         raise typer.Exit(FOUND)
 
 
-def _show(looked: Looked, *, dry_run: bool, as_json: bool) -> None:
-    if as_json:
-        sums = None if looked.sheet is None else looked.sheet.as_dict()
-        dropped = not (dry_run or looked.reasons)
-        print_json({"range": looked.range.name, "dropped": dropped, "against": looked.reasons, "sums": sums})
-        return
-    for reason in looked.reasons:
+class Outcome(NamedTuple):
+    """What came of one range, as ``--json`` has it."""
+
+    range: str
+    dropped: bool
+    against: list[str]
+    sums: BalanceJson | None
+
+
+def _due(engine: Engine) -> list[str]:
+    with reading(engine) as connection:
+        return [each.range.name for each in due_ranges(connection)]
+
+
+def _drop_one(
+    engine: Engine, name: str, because: str | None, hook: str | None, who: str | None, progress: Callable[[str], None]
+) -> Outcome:
+    """Look at one, and drop it where nothing stands against it; without ``because`` it is only looked at."""
+    from pipeline.ranges.drop import DropError, look_at  # noqa: PLC0415 - what it reads with loads slowly
+    from pipeline.ranges.drop import drop as drop_range  # noqa: PLC0415
+
+    try:
+        looked = look_at(engine, archive_if_on(), name, progress=progress)
+        if because and not looked.reasons:
+            drop_range(engine, looked, who=who or operator_name(), because=because, hook=hook, progress=progress)
+    except DropError as error:
+        complain(str(error))
+        raise typer.Exit(FOUND) from None
+    sums = None if looked.sheet is None else looked.sheet.as_dict()
+    return Outcome(looked.range.name, bool(because and not looked.reasons), looked.reasons, sums)
+
+
+def _say(outcome: Outcome, *, dry_run: bool) -> None:
+    for reason in outcome.against:
         complain(reason)
-    if looked.reasons:
-        remark(f"Range {looked.range.name} stays: nothing was dropped.")
+    if outcome.against:
+        remark(f"Range {outcome.range} stays: nothing of it was dropped.")
     elif dry_run:
-        remark(f"Nothing was changed. Nothing stands against dropping {looked.range.name}.")
+        remark(f"Nothing was changed. Nothing stands against dropping {outcome.range}.")
     else:
-        console.print(as_text(f"Range {looked.range.name} is dropped.", "green"))
+        console.print(as_text(f"Range {outcome.range} is dropped.", "green"))

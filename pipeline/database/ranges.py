@@ -142,8 +142,13 @@ def extent_of(connection: Connection, one: Range) -> Extent:
         ),
         {"parts": parts, "inbox": parts[0]},
     ).one()
+    return Extent(max(0, int(rows)), int(size), *received_in(connection, one))
+
+
+def received_in(connection: Connection, one: Range) -> tuple[datetime | None, datetime | None]:
+    """When the first and the last of a range was received; None where it has nothing yet."""
     # By the first and the last batch: their order is the order in which they were received.
-    received = [
+    first, last = (
         connection.scalar(
             text(
                 "SELECT received_at FROM batches WHERE id BETWEEN cast(:first AS bigint) >> 16 AND "
@@ -152,5 +157,5 @@ def extent_of(connection: Connection, one: Range) -> Extent:
             one.bounds,
         )
         for order in ("ASC", "DESC")
-    ]
-    return Extent(max(0, int(rows)), int(size), *received)
+    )
+    return first, last

@@ -19,6 +19,7 @@ from pipeline.feed.subscribers import all_subscribers
 from pipeline.ingest.stops import standing_stops
 from pipeline.instants import Clock
 from pipeline.monitoring.heartbeats import INGESTOR, RECONCILER, signs_of
+from pipeline.ranges.due import due_ranges
 from pipeline.recordings import pauses
 from pipeline.recordings.key_rows import newest_month
 from pipeline.recordings.rules.encrypted import KeyName
@@ -94,6 +95,7 @@ def _months(connection: Connection) -> Iterator[Verdict]:
         ranges=sum(each.is_there for each in ranges),
         ends=ranges[-1].end_record >> BITS if ranges else None,
         stopped=[(each.name, each.trouble) for each in ranges if each.trouble is not None],
+        due=[each.range.name for each in due_ranges(connection)],
     )
     yield from months.judge_months(found, datetime.now(tz=UTC))
 

@@ -27,12 +27,14 @@ class Months(NamedTuple):
         ranges: how many there are.
         ends: the first month that has no range, counted from January 2020; None: there are no ranges.
         stopped: ranges whose drop has stopped, and why.
+        due: ranges of which nothing may be kept any more.
     """
 
     whole: Sequence[str]
     ranges: int
     ends: int | None
     stopped: Sequence[tuple[str, str]]
+    due: Sequence[str] = ()
 
 
 def judge_months(months: Months, now: datetime) -> Iterator[Verdict]:
@@ -45,6 +47,12 @@ def judge_months(months: Months, now: datetime) -> Iterator[Verdict]:
     for name, why in months.stopped:
         yield problem(
             CHECK, f"dropping range {name} has stopped: {why}", f"Mend that, then: pipeline ranges drop {name}"
+        )
+    if months.due:
+        yield warning(
+            CHECK,
+            f"nothing of these may be kept any more, by `pipeline keeping show`: {', '.join(months.due)}",
+            "`pipeline ranges drop --due --dry-run` says what stands against dropping them.",
         )
     if months.whole:
         yield warning(
@@ -60,7 +68,7 @@ def judge_months(months: Months, now: datetime) -> Iterator[Verdict]:
             "next month's range is not there yet",
             "See that beat and a worker run: an hourly tick makes it. Until then calls are kept in the last one.",
         )
-    elif not months.stopped:
+    elif not (months.stopped or months.due):
         yield ok(CHECK, f"{months.ranges} ranges, the next month's is there")
 
 

@@ -132,6 +132,18 @@ def cells(rules: Mapping[Scope, Rule], *, default_most: int | None = None) -> tu
     return tuple(Cell(scope, kept[scope]) for scope in reversed(list(kept)))
 
 
+def longest(rules: Mapping[Scope, Rule]) -> int | None:
+    """After how many days nothing of a kind may be kept, whoever's it is; None: something is kept for ever.
+
+    >>> longest({Scope(): Rule(at_most=30), Scope("north"): Rule(at_most=90)})
+    90
+    >>> longest({Scope("north"): Rule(at_most=90)}) is None
+    True
+    """
+    days = [cell.applied.days for cell in cells(rules)]
+    return None if None in days else max(each for each in days if each is not None)
+
+
 def _scopes(rules: Iterable[Scope]) -> list[Scope]:
     """Every dialler, campaign and pair of them that the rules tell apart, in the order in which they are looked up."""
     named = list(rules)

@@ -52,7 +52,7 @@ BESIDES = {
     "pipeline recordings keys destroy": ["--yes"],
     "pipeline report calls": ["--month", "2026-11"],
     "pipeline report traffic": ["--month", "2026-11"],
-    "pipeline ranges drop": ["--because", "old"],
+    "pipeline ranges drop": ["2024-10", "--because", "old"],
     "pipeline tariff unassign": ["--everything"],
     "pipeline subscriber add": [
         *("--source", "*", "--campaign", "*", "--kind", "call.received"),

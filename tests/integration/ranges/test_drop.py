@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
@@ -284,3 +285,32 @@ class TestCommands:
         """As everywhere where something goes for good."""
         done = ready.command("ranges", "drop", "first")
         assert (done.returncode, "--because" in done.stderr) == (2, True)
+
+    def test_those_that_are_due(self, ready):
+        """Of which nothing may be kept any more, by the longest of all maxima; what was brought back is not."""
+        due = ("ranges", "drop", "--due", "--because", "law")
+        nothing = ready.command(*due)
+        assert (nothing.returncode, "No range is due" in nothing.stderr) == (0, True)
+        for kind in ("calls", "charges", "raw_records"):
+            ready.command("keeping", "set", kind, "--at-most", "30", "--because", "law", "--yes")
+        ready.command(
+            *("keeping", "set", "charges", "--source", "enigma", "--at-most", "50", "--because", "law", "--yes")
+        )
+        ready.change("UPDATE batches SET received_at = now() - interval '45 days'")
+        assert "No range is due" in ready.command(*due).stderr
+        ready.change("UPDATE batches SET received_at = now() - interval '51 days'")
+        assert ready.command("ranges", "list").stdout.count(":") == 3, "first and last received, and since when due"
+        tried = ready.command("ranges", "drop", "--due", "--dry-run")
+        assert (tried.returncode, "Nothing stands against dropping first" in tried.stderr) == (0, True)
+        dropped = ready.command(*due, "--json")
+        assert dropped.returncode == 0, dropped.stderr
+        assert [(each["range"], each["dropped"]) for each in json.loads(dropped.stdout)] == [("first", True)]
+        for source, month in ready.rows("SELECT DISTINCT source, month FROM archive_parts"):
+            restore_month(ready.engine, ready.store, MONTH._replace(source=source, month=month), who="thandi")
+        assert "No range is due" in ready.command(*due).stderr
+
+    @pytest.mark.parametrize("names", [(), ("first", "--due")])
+    def test_one_or_those_that_are_due(self, ready, names):
+        """Neither, or both, is a mistake."""
+        done = ready.command("ranges", "drop", *names, "--because", "old")
+        assert (done.returncode, "--due" in done.stderr) == (2, True)

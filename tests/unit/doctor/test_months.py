@@ -31,6 +31,11 @@ GOOD = Months(whole=(), ranges=3, ends=DECEMBER + 2, stopped=())
             31,
             {Level.PROBLEM: "dropping range 2026-01 has stopped: the hook ended with 1"},
         ),
+        (
+            GOOD._replace(due=["2024-11", "2024-12"]),
+            31,
+            {Level.WARNING: "nothing of these may be kept any more, by `pipeline keeping show`: 2024-11, 2024-12"},
+        ),
     ],
 )
 def test_months_are_judged(months, day, said):
