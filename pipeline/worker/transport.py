@@ -136,6 +136,16 @@ class _Checked:
 
     QoS = QoS
     global_keyprefix = ""
+    pool: Any
+    _sender: Any = None
+
+    def _create_client(self, asynchronous: bool = False) -> Any:  # noqa: FBT001, FBT002 - kombu's signature
+        """As kombu, but that it is made once for each pool of connections: making it costs as much as a message."""
+        if asynchronous:
+            return super()._create_client(asynchronous)  # type: ignore[misc]
+        if self._sender is None or self._sender.connection_pool is not self.pool:
+            self._sender = super()._create_client()  # type: ignore[misc]
+        return self._sender
 
     def _get_client(self) -> Any:
         return functools.partial(Client, global_keyprefix=self.global_keyprefix)
