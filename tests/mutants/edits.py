@@ -877,4 +877,25 @@ MUTANTS = (
         "  WHERE false RETURNING 1",
         "tests/integration/ranges/test_move.py::TestKeys::test_what_a_replay_entered_before_its_call_is_put_right",
     ),
+    Mutant(
+        "the contacts step reads every call that names one",
+        "pipeline/contacts/rows.py",
+        "WITH span AS MATERIALIZED",
+        "WITH span AS NOT MATERIALIZED",
+        f"{CONTACTS}::test_a_batch_reads_its_own_calls_whatever_the_planner_believes",
+    ),
+    Mutant(
+        "a month is due by the shortest maximum of its kinds",
+        "pipeline/ranges/due.py",
+        "timedelta(days=max(",
+        "timedelta(days=min(",
+        "tests/integration/ranges/test_drop.py::TestCommands::test_those_that_are_due",
+    ),
+    Mutant(
+        "what sends goes on with a pool that was given up",
+        "pipeline/worker/transport.py",
+        "if self._sender is None or self._sender.connection_pool is not self.pool:",
+        "if self._sender is None:",
+        "tests/integration/worker/test_transport.py::test_what_sends_is_made_once_for_each_pool",
+    ),
 )
