@@ -95,9 +95,7 @@ def move(
 def drop(
     name: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[RANGE]", help="As `pipeline ranges list` has it, such as 2024-10.", show_default=False
-        ),
+        typer.Argument(metavar="RANGE", help="As `pipeline ranges list` has it, such as 2024-10.", show_default=False),
     ] = None,
     because: Annotated[str | None, typer.Option("--because", help="Why, for the record.", show_default=False)] = None,
     hook: Annotated[
