@@ -31,7 +31,10 @@ router = APIRouter(prefix="/v1/contacts", tags=["contacts"])
 def many(
     request: Request, asked: Annotated[ContactQuery, Query()], grant: Annotated[Grant, caller(Scope.CONTACTS)]
 ) -> Response:
-    """The contacts that match all that is asked for, in the order of their references."""
+    """The contacts that match all that is asked for, in the order of their references.
+
+    Where few of very many match, a page ends when its time is up, full or not; `next` says where to go on.
+    """
     wanted = ContactFilter(
         *(asked.contact_ref, asked.campaign, asked.source, asked.outcome, asked.final),
         sources=grant.only_sources,

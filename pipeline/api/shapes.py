@@ -154,12 +154,12 @@ class ToldContact(Contact):
 
 
 class ContactPage(BaseModel):
-    """Some contacts, in the order of their references."""
+    """Some contacts, in the order of their references: a full page, or a short one, or none where few match."""
 
     model_config = ConfigDict(extra="forbid")
 
     contacts: list[Contact]
-    next: str | None = Field(description="Give it as `after` to go on; null: there are no more.")
+    next: str | None = Field(description="Give it as `after` to go on, also behind a short page; null: no more.")
     complete_through: datetime = Field(description=COMPLETE)
 
 

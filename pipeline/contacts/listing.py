@@ -1,24 +1,38 @@
-"""Contacts a page at a time, in the order of their keys."""
+"""Contacts a page at a time, in the order of their keys, and never more work than a reader would wait for.
+
+No index has what a contact came to. So contacts are looked at between one key and another, in slices that grow, until
+the page is full or the time is up; then the page says where to go on, full or not.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import select, tuple_
 
 from pipeline.contacts.reading import Contact, Key, contacts_of
+from pipeline.contacts.rules.outcome import MOST_CALLS
 from pipeline.database.narrowing import among, narrow
 from pipeline.database.tables import contacts
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
-    from sqlalchemy import Connection
+    from sqlalchemy import ColumnElement, Connection
 
     from pipeline.database.narrowing import Conditions
+
+LOOK_SECONDS: Final = 2.0
+"""How long a page goes on from slice to slice before it is what it has."""
+MOST_READ: Final = 50_000
+"""Calls of the contacts on a page, unless its first has more: each contact is told with its numbers and charges."""
+
+_FIRST_SLICE: Final = 2_000
+_LARGEST_SLICE: Final = 50_000
 
 
 class ContactFilter(NamedTuple):
@@ -40,7 +54,17 @@ class ContactPage(NamedTuple):
 
     contacts: list[Contact]
     next: Key | None
-    """Where to go on; None: there are no more."""
+    """Where to go on; None: there are no more. The page need not be full for there to be some: where few of many match
+    it ends when its time is up, and where they have very many calls when so many are read."""
+
+
+class _Slice(NamedTuple):
+    """Contacts between one key and another."""
+
+    found: Sequence[tuple[Key, int]]
+    """Those that match, and their attempts."""
+    last: Key | None
+    """The last that was looked at; None: there are no more."""
 
 
 _OF = contacts.c
@@ -56,7 +80,9 @@ _CONDITIONS: Conditions = {
 }
 
 
-def list_contacts(connection: Connection, wanted: ContactFilter, *, limit: int, after: Key | None) -> ContactPage:
+def list_contacts(
+    connection: Connection, wanted: ContactFilter, *, limit: int, after: Key | None, seconds: float = LOOK_SECONDS
+) -> ContactPage:
     """The contacts that match, in the order of their keys.
 
     Args:
@@ -64,13 +90,65 @@ def list_contacts(connection: Connection, wanted: ContactFilter, *, limit: int, 
         wanted: which.
         limit: the most on a page.
         after: the last of the page before.
+        seconds: how long to go on looking where few of many match.
     """
-    query = select(*_KEY).where(_OF.attempts > 0, *narrow(wanted._asdict(), _CONDITIONS))
-    if after is not None:
-        query = query.where(tuple_(*_KEY) > tuple_(*after))
-    keys = [Key(*row) for row in connection.execute(query.order_by(*_KEY).limit(limit + 1))]
-    told = contacts_of(connection, keys[:limit])
-    return ContactPage(list(_in_order(told.values())), keys[limit - 1] if len(keys) > limit else None)
+    found, stopped = _find(connection, wanted, after, limit + 1, seconds)
+    shown = _as_many_as_are_read(found[:limit])
+    told = contacts_of(connection, shown)
+    return ContactPage(list(_in_order(told.values())), shown[-1] if len(found) > len(shown) else stopped)
+
+
+def _find(
+    connection: Connection, wanted: ContactFilter, place: Key | None, limit: int, seconds: float
+) -> tuple[list[tuple[Key, int]], Key | None]:
+    """The next contacts that match, and where looking stopped before it came to the end."""
+    ends = time.monotonic() + seconds
+    size = max(limit, _FIRST_SLICE)
+    found: list[tuple[Key, int]] = []
+    while True:
+        looked = _slice_of(connection, wanted, place, size, limit - len(found))
+        found += looked.found
+        place = looked.last
+        if len(found) >= limit or place is None:
+            return found, None
+        if time.monotonic() >= ends:
+            return found, place
+        size = min(size * 4, _LARGEST_SLICE)
+
+
+def _slice_of(connection: Connection, wanted: ContactFilter, place: Key | None, size: int, limit: int) -> _Slice:
+    behind = [] if place is None else [_key() > tuple_(*place)]
+    last = _last_of_slice(connection, wanted, behind, size)
+    within = behind if last is None else [*behind, _key() <= tuple_(*last)]
+    query = select(*_KEY, _OF.attempts).where(_OF.attempts > 0, *within, *narrow(wanted._asdict(), _CONDITIONS))
+    rows = connection.execute(query.order_by(*_KEY).limit(limit))
+    return _Slice([(Key(*row[:3]), row.attempts) for row in rows], last)
+
+
+def _last_of_slice(
+    connection: Connection, wanted: ContactFilter, behind: Sequence[ColumnElement[bool]], size: int
+) -> Key | None:
+    """The key up to which so many contacts are, by the index of keys alone; None: there are not so many."""
+    asked = {"contact_ref": wanted.contact_ref}
+    query = select(*_KEY).where(*behind, *narrow(asked, _CONDITIONS)).order_by(*_KEY).offset(size - 1).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Key(*row)
+
+
+def _as_many_as_are_read(found: Sequence[tuple[Key, int]]) -> list[Key]:
+    """The first of these, of whose calls there are not too many; of a crowd none are read."""
+    shown: list[Key] = []
+    left = MOST_READ
+    for key, attempts in found:
+        left -= attempts if attempts <= MOST_CALLS else 0
+        if shown and left < 0:
+            break
+        shown.append(key)
+    return shown
+
+
+def _key() -> Any:
+    return tuple_(*_KEY)
 
 
 def _in_order(found: Iterable[Contact]) -> list[Contact]:

@@ -179,7 +179,7 @@ calls = Table(
         postgresql_using="brin",
         postgresql_with={"pages_per_range": "16", "autosummarize": "on"},
     ),
-    # What a search walks (pipeline/lookup/walking.py), each measured against the pipeline's speed (docs/decisions.md).
+    # What a search walks (pipeline/lookup/plan.py), each measured against the pipeline's speed (docs/decisions.md).
     # Their texts sort by bytes, whatever the locale (COLLATE "C"): by a locale, inserting costs much more.
     Index(None, "source", "dialed_at"),
     Index(None, "campaign_ref", "dialed_at"),

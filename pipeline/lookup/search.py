@@ -3,8 +3,8 @@
 A search walks one index from the newest call on: that of the narrowest thing asked for which has one, be it the
 contact, the number, the agent, the campaign or the dialler. What else is asked for is looked at call by call, in slices
 that grow, until the page is full or the time is up; then the page says where to go on, full or not. What only a few
-calls have (`failed` recordings, a rare disposition) is begun with instead. Places are keys: the thousandth page costs
-what the first does, and nothing is counted to its end.
+calls have (`failed` recordings, a rare disposition) is begun with instead, and what few have at once is where two
+indexes meet. Places are keys: the thousandth page costs what the first does, and nothing is counted to its end.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.lookup.found_calls import FoundCall, read_calls
+from pipeline.lookup.plan import plan_of
 from pipeline.lookup.rules.call_filter import NO_WALL, CallFilter, Cursor, Wall, check_filter
-from pipeline.lookup.walking import count_in_slice, plan_of, slice_of
+from pipeline.lookup.walking import count_in_slice, slice_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

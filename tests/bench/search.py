@@ -168,6 +168,26 @@ def filters(connection: Connection) -> dict[str, Make]:
         "agent, disposition and recording": lambda chance: spanned(chance,
             agent=str(2_000 + chance.randrange(400)), disposition="answered", recording="absent"
         ),
+        "agent and disposition, rare": lambda chance: spanned(chance,
+            agent=str(2_000 + chance.randrange(400)), disposition=chance.choice(["abandoned", "failed", "unknown"])
+        ),
+        "agent and disposition, never": lambda chance: spanned(chance,
+            agent=str(2_000 + chance.randrange(400)), disposition="no_answer"
+        ),
+        "campaign and recording, rare": lambda chance: spanned(chance,
+            campaign=f"campaign{chance.randrange(40)}", recording=chance.choice(["failed", "absent"])
+        ),
+        "campaign, rare, and disposition": lambda chance: spanned(chance,
+            campaign="campaign40", disposition="abandoned"
+        ),
+        "campaign, rare, and agent": lambda chance: spanned(chance,
+            campaign="campaign40", agent=str(2_000 + chance.randrange(400))
+        ),
+        "source, small, and disposition": lambda chance: spanned(chance, source="small", disposition="abandoned"),
+        "inbound and disposition": lambda chance: spanned(chance, direction="inbound", disposition="abandoned"),
+        "disposition and recording, never": lambda chance: spanned(chance,
+            disposition="abandoned", recording=chance.choice(["absent", "stored"])
+        ),
     }  # fmt: skip
 
 
@@ -210,7 +230,7 @@ def measure(engine: Engine, times: int) -> dict[str, dict[str, float]]:
         asked = filters(connection)
         for name, make in asked.items():
             tell(name, _page(connection, make))
-        for name in ("time dialled", "campaign", "disposition", "agent"):
+        for name in ("time dialled", "campaign", "disposition", "agent", *(name for name in asked if "and" in name)):
             tell(f"{name}, a deep page", _page(connection, asked[name], deep=True))
         for name in ("time dialled", "campaign", "disposition, rare"):
             tell(f"{name}, counted", _count(connection, asked[name]))
