@@ -92,6 +92,7 @@ def deliver(
     chance: Callable[[], float] = random.random,
     take: Callable[[Connection, str], Lease | None] = cursors.take,
     calls: CallsTold | None = None,
+    rest: Callable[..., None] | None = None,
 ) -> Delivery:
     """Bring a subscriber what waits for it, until nothing does or the time is up.
 
@@ -104,12 +105,13 @@ def deliver(
         chance: for the jitter.
         take: what is taken: its main cursor, or that of its replay (``pipeline.feed.replays.take_replay``).
         calls: where calls that another subscriber was just told of are kept; None: nothing is.
+        rest: called before each part with ``until``, an instant of the monotonic clock: others may come first.
     """
     with each_by_itself(engine) as connection:
         lease = take(connection, name)
     if lease is None:
         return Delivery("nothing to do")
-    walk = _Walk(engine, lease, chance, settle_seconds, calls)
+    walk = _Walk(engine, lease, chance, settle_seconds, calls=calls, rest=rest)
     until = time.monotonic() + seconds
     with _kept(engine, lease):
         try:
@@ -172,9 +174,11 @@ class _Walk:
         lease: Lease,
         chance: Callable[[], float],
         settle_seconds: float,
+        *,
         calls: CallsTold | None,
+        rest: Callable[..., None] | None,
     ) -> None:
-        self._engine, self._lease, self._chance, self._calls = engine, lease, chance, calls
+        self._engine, self._lease, self._chance, self._calls, self._rest = engine, lease, chance, calls, rest
         self._cursor = self._taken = self._reached = lease.cursor
         self._settle_seconds, self._advanced_at = settle_seconds, time.monotonic()
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
@@ -196,6 +200,10 @@ class _Walk:
         # Of one that took nothing the last time little is read, until it takes something: most often for nothing.
         most = 1 if self._lease.misses else MOST_EVENTS
         while True:
+            if self._rest is not None:
+                self._rest(until=until)
+                if time.monotonic() > until:
+                    return "goes on"
             with reading(self._engine) as connection:
                 part = read_part(connection, self._cursor, self._wanted, most=most, calls=self._calls)
             if part.hole is not None:

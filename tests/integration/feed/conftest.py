@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.rules.event import Event
 
 
@@ -78,9 +77,7 @@ class Feed:
         with self.engine.begin() as connection:
             subscribers.add(connection, new, who="test", from_start=from_start)
 
-    def deliver(
-        self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0, calls: CallsTold | None = None
-    ) -> Delivery:
+    def deliver(self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0, **given: Any) -> Delivery:
         place(self.engine)
         return deliver(
             self.engine,
@@ -89,7 +86,7 @@ class Feed:
             seconds=seconds,
             settle_seconds=settle_seconds,
             chance=lambda: 0.5,
-            calls=calls,
+            **given,
         )
 
     def open(self, kind: str, settings: Any, *, subscriber: str) -> ListSink:
