@@ -15,10 +15,10 @@ from pipeline.celery import log, note, task
 from pipeline.database.engine import reading
 from pipeline.feed import cursors
 from pipeline.feed import deliver as delivering
-from pipeline.feed.calls_told import CallsTold
 from pipeline.feed.replays import due_replays, take_replay
 from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.sequence import any_unplaced, place
+from pipeline.feed.shared import Shared
 from pipeline.feed.sinks import open_sink
 from pipeline.monitoring import metrics
 from pipeline.settings import current_settings, sinks_know
@@ -70,7 +70,7 @@ def _calls_come_first() -> bool:
 
 
 _SHARE: Final = Share(SHARE, _calls_come_first)
-_TOLD: Final = CallsTold()
+_SHARED: Final = Shared()
 _TURNS: Final = Turns(SEQUENCED_AGAIN_SECONDS)
 
 
@@ -168,7 +168,7 @@ def replay(name: str) -> str:
 def _deliver(name: str, take: Callable[[Connection, str], Lease | None]) -> Delivery:
     opener = functools.partial(open_sink, ours=sinks_know())
     done = delivering.deliver(
-        engine(), name, open_sink=opener, seconds=DELIVER_SECONDS, take=take, calls=_TOLD, rest=_rest
+        engine(), name, open_sink=opener, seconds=DELIVER_SECONDS, take=take, shared=_SHARED, rest=_rest
     )
     note(delivered=done.delivered, refused=done.refused, idle=done.outcome in {"nothing to do", "full"})
     return done

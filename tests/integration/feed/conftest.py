@@ -108,5 +108,5 @@ class Feed:
 def feed(engine, servers) -> Iterator[Feed]:
     client = redis.Redis.from_url(servers.broker.url, decode_responses=True)
     yield Feed(engine, client)
-    client.delete(*(f"to:{name}" for name in ("one", "two")))
+    client.delete(*(f"to:{name}" for name in ("one", "two", "three")))
     client.close()
