@@ -117,13 +117,13 @@ def look_after_feed() -> int:
 @task("feed.sequence")
 def sequence() -> str:
     """Give what happened its positions, and wake the subscribers it may be for."""
-    woken = 0
+    woken, until = 0, time.monotonic() + DELIVER_SECONDS
     for _ in range(2):  # whoever sent this sends no other for a turn's length
         with _TURNS.taken() as is_ours:
             if not is_ours:
                 note(woken=woken, idle=not woken)
                 return f"done: {woken} subscribers woken, and another one is about to"
-            _rest(until=time.monotonic() + DELIVER_SECONDS)
+            _rest(until=until)
             woken += look_after_feed()
     note(woken=woken, idle=not woken)
     return f"done: {woken} subscribers woken"
