@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 BUCKET_SECONDS = 10
 BUCKETS = 60
 
+DEEP_RECORDS: Final = 5_000
+"""A quarter of what an ingestor lets be on its way, which is as much while a backlog lasts; at 1,000 CDR/s it is some
+hundred."""
+
 _LOOKED_AT = "1 hour"
 """Batches received in this time are looked at for what finished lately: the rest of them is a backlog of its own."""
 
@@ -97,6 +101,16 @@ def backlog(connection: Connection, *, source: str | None = None) -> Backlog:
     steps = [Waiting(row.step, row.batches, int(row.records), row.oldest_at) for row in rows[1:]]
     return Backlog(int(rows[0].records), steps)
 
+
+def is_deep(connection: Connection) -> bool:
+    """Whether calls wait for the processor. What stands still, or was opened again, waits for something else."""
+    return bool(connection.scalar(_DEEP, {"deep": DEEP_RECORDS}))
+
+
+_DEEP: Final = text(
+    "SELECT coalesce(sum(records), 0) >= :deep FROM batches "
+    "WHERE finished_at IS NULL AND reopened_at IS NULL AND resends = 0"
+)
 
 _STANDING: Final = (
     "FROM batches WHERE finished_at IS NULL AND resends > 0 AND (cast(:source AS text) IS NULL OR source = :source)"

@@ -35,10 +35,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.rules.cursor import Lease
     from pipeline.feed.rules.event import Event
     from pipeline.feed.rules.part import Part
+    from pipeline.feed.shared import Shared
     from pipeline.feed.sinks.base import Sink
 
     Opener = Callable[..., Sink]
@@ -91,7 +91,8 @@ def deliver(
     settle_seconds: float = SETTLE_SECONDS,
     chance: Callable[[], float] = random.random,
     take: Callable[[Connection, str], Lease | None] = cursors.take,
-    calls: CallsTold | None = None,
+    shared: Shared | None = None,
+    rest: Callable[..., None] | None = None,
 ) -> Delivery:
     """Bring a subscriber what waits for it, until nothing does or the time is up.
 
@@ -103,13 +104,14 @@ def deliver(
         settle_seconds: how long the cursor may stand behind what was taken.
         chance: for the jitter.
         take: what is taken: its main cursor, or that of its replay (``pipeline.feed.replays.take_replay``).
-        calls: where calls that another subscriber was just told of are kept; None: nothing is.
+        shared: what other subscribers were just told of; None: everything is looked up.
+        rest: called before each part with ``until``, an instant of the monotonic clock: others may come first.
     """
     with each_by_itself(engine) as connection:
         lease = take(connection, name)
     if lease is None:
         return Delivery("nothing to do")
-    walk = _Walk(engine, lease, chance, settle_seconds, calls)
+    walk = _Walk(engine, lease, chance, settle_seconds, shared=shared, rest=rest)
     until = time.monotonic() + seconds
     with _kept(engine, lease):
         try:
@@ -172,9 +174,11 @@ class _Walk:
         lease: Lease,
         chance: Callable[[], float],
         settle_seconds: float,
-        calls: CallsTold | None,
+        *,
+        shared: Shared | None,
+        rest: Callable[..., None] | None,
     ) -> None:
-        self._engine, self._lease, self._chance, self._calls = engine, lease, chance, calls
+        self._engine, self._lease, self._chance, self._shared, self._rest = engine, lease, chance, shared, rest
         self._cursor = self._taken = self._reached = lease.cursor
         self._settle_seconds, self._advanced_at = settle_seconds, time.monotonic()
         self._wanted = Wanted(lease.wanted, lease.shape, lease.fields)
@@ -196,8 +200,12 @@ class _Walk:
         # Of one that took nothing the last time little is read, until it takes something: most often for nothing.
         most = 1 if self._lease.misses else MOST_EVENTS
         while True:
+            if self._rest is not None:
+                self._rest(until=until)
+                if time.monotonic() > until:
+                    return "goes on"
             with reading(self._engine) as connection:
-                part = read_part(connection, self._cursor, self._wanted, most=most, calls=self._calls)
+                part = read_part(connection, self._cursor, self._wanted, most=most, shared=self._shared)
             if part.hole is not None:
                 self._expire(part.hole)
             if left is not None:

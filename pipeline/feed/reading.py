@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import text
 
 from pipeline.calls.rules.raw_record import decode_record
 from pipeline.errors import DataError
-from pipeline.feed.calls_told import OfEvent, nothing_kept
 from pipeline.feed.contact_events import contact_data, contacts_changed
 from pipeline.feed.rules.cursor import Cursor
 from pipeline.feed.rules.event import CHANGED, LAST_PLACE, RECEIVED, content_revision, event_id
 from pipeline.feed.rules.part import Part, Row, Span
 from pipeline.feed.rules.shape import CALL, RAW, Subject, shaped
+from pipeline.feed.shared import OfEvent, OfShape, OfSpan, nothing_kept
 from pipeline.record_ids import first_record
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.contact_events import Named
     from pipeline.feed.rules.event import Event
     from pipeline.feed.rules.part import Wanted
+    from pipeline.feed.shared import Shared
 
 ROWS_AT_ONCE: Final = 200
 """The most rows of the feed that one part goes through."""
@@ -34,7 +35,7 @@ LARGEST_BYTES: Final = 2**20
 
 
 def read_part(
-    connection: Connection, cursor: Cursor, wanted: Wanted, *, most: int, calls: CallsTold | None = None
+    connection: Connection, cursor: Cursor, wanted: Wanted, *, most: int, shared: Shared | None = None
 ) -> Part:
     """The events behind a cursor, as many as one delivery may hold.
 
@@ -43,14 +44,15 @@ def read_part(
         cursor: the last event that was taken or passed over.
         wanted: what is let through, and its shape.
         most: the most records to look at, and so the most events.
-        calls: where calls that somebody was just told of are kept; None: they are looked up.
+        shared: what other subscribers were just told of; None: everything is looked up.
     """
     rows = _rows(connection, cursor, wanted.last)
     if hole := _hole(rows, cursor, wanted.last):
         return Part([], [], cursor, hole=hole)
+    shared = shared or nothing_kept()
     spans, behind = _spans(rows, cursor, wanted, most)
-    subjects, passed = _subjects(connection, spans, wanted)
-    events = _shaped(connection, subjects, wanted, calls or nothing_kept())
+    subjects, passed = _subjects(connection, spans, wanted, shared)
+    events = _shaped(connection, subjects, wanted, shared)
     is_last = len(rows) < ROWS_AT_ONCE and (not rows or behind == Cursor(rows[-1].position, LAST_PLACE))
     return Part(events, passed, behind, is_last=is_last)
 
@@ -74,28 +76,37 @@ def read_events(
             record_id = row.call_id if row.batch_id is None else first_record(row.batch_id) + place
             assert record_id is not None
             spans.append(Span(row, record_id, record_id))
-    subjects, _ = _subjects(connection, spans, wanted)
-    return {(event.position, event.place): event for event in _shaped(connection, subjects, wanted, nothing_kept())}
+    shared = nothing_kept()
+    subjects, _ = _subjects(connection, spans, wanted, shared)
+    return {(event.position, event.place): event for event in _shaped(connection, subjects, wanted, shared)}
 
 
-def _shaped(connection: Connection, subjects: Sequence[_About], wanted: Wanted, told: CallsTold) -> list[Event]:
-    calls: dict[OfEvent, dict[str, Any]] = {}
-    if wanted.shape == CALL:
-        calls = told.look_up(
-            connection, [each.of_event for each in subjects if each.subject.kind not in {RECEIVED, CHANGED}]
-        )
-    changed = contact_data(connection, [each.contact for each in subjects if each.contact], wanted.shape, wanted.fields)
-    return [
-        shaped(
-            each.subject,
-            wanted.shape,
-            raw=each.raw,
-            call=None if each.subject.kind == RECEIVED else calls.get(each.of_event),
-            fields=wanted.fields,
-            contact=None if each.contact is None else changed[each.contact],
-        )
-        for each in subjects
-    ]
+def _shaped(connection: Connection, subjects: Sequence[About], wanted: Wanted, shared: Shared) -> list[Event]:
+    fields = None if wanted.fields is None else tuple(wanted.fields)
+    of = {OfShape(*each.subject[:2], wanted.shape, fields): each for each in subjects}
+
+    def make(missing: Sequence[OfShape]) -> dict[OfShape, Event]:
+        some = [of[each] for each in missing]
+        calls: dict[OfEvent, dict[str, Any]] = {}
+        if wanted.shape == CALL:
+            told = [each.of_event for each in some if each.subject.kind not in {RECEIVED, CHANGED}]
+            calls = shared.calls(connection, told)
+        changed = contact_data(connection, [each.contact for each in some if each.contact], wanted.shape, fields)
+        return {
+            name: shaped(
+                each.subject,
+                wanted.shape,
+                raw=each.raw,
+                call=None if each.subject.kind == RECEIVED else calls.get(each.of_event),
+                fields=fields,
+                contact=None if each.contact is None else changed[each.contact],
+            )
+            for name, each in zip(missing, some, strict=True)
+        }
+
+    # Bytes as they are cost nothing to make.
+    found = make(list(of)) if wanted.shape == RAW else shared.events.look_up(list(of), make)
+    return [found[each] for each in of]
 
 
 def _rows(connection: Connection, cursor: Cursor, last: Cursor | None) -> list[Row]:
@@ -158,10 +169,15 @@ def _spans(rows: Sequence[Row], cursor: Cursor, wanted: Wanted, most: int) -> tu
     return spans, behind
 
 
-class _About(NamedTuple):
+class About(NamedTuple):
+    """What an event is about, whoever gets it."""
+
     record_id: int
     subject: Subject
+    disposition: str | None
+    """Of the call, or the outcome of the contact; None: nothing is known of it."""
     raw: bytes
+    """Empty where nobody gets them."""
     contact: Named | None = None
     """The contact that changed, with the call that did it."""
 
@@ -170,19 +186,33 @@ class _About(NamedTuple):
         return OfEvent(self.subject.position, self.record_id)
 
 
-def _subjects(connection: Connection, spans: Sequence[Span], wanted: Wanted) -> tuple[list[_About], list[Cursor]]:
+def _subjects(
+    connection: Connection, spans: Sequence[Span], wanted: Wanted, shared: Shared
+) -> tuple[list[About], list[Cursor]]:
     """What events are about, in their order, and which were passed over."""
-    found: list[_About] = []
+    found: list[About] = []
     passed: list[Cursor] = []
-    received = [span for span in spans if span.row.kind == RECEIVED]
+    with_raw = wanted.shape == RAW
     changed = [span for span in spans if span.row.kind == CHANGED]
-    others = [span for span in spans if span.row.kind not in {RECEIVED, CHANGED}]
-    for about, disposition in (
-        *_received(connection, received),
-        *_happened(connection, others, wanted.shape),
-        *_changed(connection, changed, wanted.shape),
-    ):
-        if wanted.filter.lets_call(about.subject.campaign, disposition):
+    by_name = {
+        OfSpan(span.row.position, span.first, span.last, with_raw or span.row.kind == RECEIVED): span
+        for span in spans
+        if span.row.kind != CHANGED
+    }
+
+    def find(missing: Sequence[OfSpan]) -> dict[OfSpan, list[About]]:
+        there: dict[OfSpan, list[About]] = {each: [] for each in missing}
+        received = [each for each in missing if by_name[each].row.kind == RECEIVED]
+        others = [each for each in missing if by_name[each].row.kind != RECEIVED]
+        for nth, about in _received(connection, [by_name[each] for each in received]):
+            there[received[nth]].append(about)
+        for nth, about in _happened(connection, [by_name[each] for each in others], with_raw=with_raw):
+            there[others[nth]].append(about)
+        return there
+
+    of_calls = shared.abouts.look_up(list(by_name), find)
+    for about in (*itertools.chain(*of_calls.values()), *_changed(connection, changed, with_raw=with_raw)):
+        if wanted.filter.lets_call(about.subject.campaign, about.disposition):
             found.append(about)
         else:
             passed.append(Cursor(*about.subject[:2]))
@@ -210,7 +240,7 @@ def _bounds(spans: Sequence[Span]) -> dict[str, list[int]]:
     }
 
 
-def _received(connection: Connection, spans: Sequence[Span]) -> Iterator[tuple[_About, str | None]]:
+def _received(connection: Connection, spans: Sequence[Span]) -> Iterator[tuple[int, About]]:
     if not spans:
         return
     for nth, record_id, raw in connection.execute(_RECEIVED, _bounds(spans)):
@@ -218,10 +248,8 @@ def _received(connection: Connection, spans: Sequence[Span]) -> Iterator[tuple[_
         call_ref, campaign = _names(raw)
         of = event_id(row.source, call_ref, row.kind, content_revision(raw))
         place = record_id - first_record(row.batch_id or 0)
-        yield (
-            _About(record_id, Subject(row.position, place, of, row.kind, row.source, call_ref, campaign, row.at), raw),
-            None,
-        )
+        subject = Subject(row.position, place, of, row.kind, row.source, call_ref, campaign, row.at)
+        yield nth, About(record_id, subject, None, raw)
 
 
 _SPANS: Final = "unnest(cast(:nth AS int[]), cast(:first AS bigint[]), cast(:last AS bigint[])) AS span (nth, f, l)"
@@ -245,12 +273,10 @@ def _names(raw: bytes) -> tuple[str, str | None]:
     )
 
 
-def _happened(connection: Connection, spans: Sequence[Span], shape: str) -> Iterator[tuple[_About, str | None]]:
+def _happened(connection: Connection, spans: Sequence[Span], *, with_raw: bool) -> Iterator[tuple[int, About]]:
     if not spans:
         return
-    for nth, call_id, call_ref, campaign, disposition, raw in connection.execute(
-        _HAPPENED[shape == RAW], _bounds(spans)
-    ):
+    for nth, call_id, call_ref, campaign, disposition, raw in connection.execute(_HAPPENED[with_raw], _bounds(spans)):
         span = spans[nth]
         row = span.row
         if not span.holds(call_id):
@@ -258,15 +284,15 @@ def _happened(connection: Connection, spans: Sequence[Span], shape: str) -> Iter
         of = event_id(row.source, call_ref, row.kind, row.revision)
         place = 0 if row.batch_id is None else call_id - first_record(row.batch_id)
         subject = Subject(row.position, place, of, row.kind, row.source, call_ref, campaign, row.at)
-        yield _About(call_id, subject, raw), disposition
+        yield nth, About(call_id, subject, disposition, raw)
 
 
-def _changed(connection: Connection, spans: Sequence[Span], shape: str) -> Iterator[tuple[_About, str | None]]:
+def _changed(connection: Connection, spans: Sequence[Span], *, with_raw: bool) -> Iterator[About]:
     if not spans:
         return
     values: dict[str, Sequence[int | None]] = {**_bounds(spans)}
     values |= {"replaced_by": [None if each.row.batch_id else each.row.revision for each in spans]}
-    for nth, named, outcome, raw in contacts_changed(connection, values, with_raw=shape == RAW):
+    for nth, named, outcome, raw in contacts_changed(connection, values, with_raw=with_raw):
         span = spans[nth]
         row = span.row
         if not span.holds(named.call_id):
@@ -275,7 +301,7 @@ def _changed(connection: Connection, spans: Sequence[Span], shape: str) -> Itera
         place = 0 if row.batch_id is None else named.call_id - first_record(row.batch_id)
         campaign = named.key.campaign_ref
         subject = Subject(row.position, place, of, row.kind, row.source, named.call_ref, campaign, row.at)
-        yield _About(named.call_id, subject, raw, named), outcome
+        yield About(named.call_id, subject, outcome, raw, named)
 
 
 # The bytes only where they are what is delivered.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +33,7 @@ def as_dict(history: History) -> dict[str, Any]:
         "not_charged": None if history.uncharged is None else history.uncharged.reason,
         "disposition": None if disposition is None else disposition._asdict(),
         "charges": [line._asdict() for line in history.charges],
-        "recording": None if recording is None else asdict(recording),
+        "recording": None if recording is None else {**vars(recording)},  # `asdict` copies what nobody can change
         "failures": [_failure(each) for each in history.failures],
         "versions": [version._asdict() | {"call": version.call._asdict()} for version in history.replaced],
         "history": [event._asdict() for event in events(history)],

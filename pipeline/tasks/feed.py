@@ -6,21 +6,25 @@ State is rows, so a message that gets lost costs delay only: the reconciler's ti
 from __future__ import annotations
 
 import functools
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
+from pipeline.batches.backlog import is_deep
 from pipeline.celery import log, note, task
 from pipeline.database.engine import reading
 from pipeline.feed import cursors
 from pipeline.feed import deliver as delivering
-from pipeline.feed.calls_told import CallsTold
 from pipeline.feed.replays import due_replays, take_replay
 from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.sequence import any_unplaced, place
+from pipeline.feed.shared import Shared
 from pipeline.feed.sinks import open_sink
 from pipeline.monitoring import metrics
 from pipeline.settings import current_settings, sinks_know
 from pipeline.tasks.resources import engine
+from pipeline.worker.giving_way import gives_way
+from pipeline.worker.share import Share
 from pipeline.worker.turns import Turns
 
 if TYPE_CHECKING:
@@ -40,31 +44,50 @@ WAKE_EXPIRES_SECONDS: Final = 60
 SEQUENCED_AGAIN_SECONDS: Final = 0.1
 """How soon a process sequences again. Each time wakes every subscriber, so what comes within it goes together."""
 
+SHARE: Final = 0.03
+"""Of the machine, for what a feed process works while a backlog is deep; what the database does for it comes on top."""
+
+MANY_RECORDS: Final = 200
+WOKEN_BY_MANY_SECONDS: Final = 1.0
+"""How soon a process wakes the feed again behind a batch of more: so large they come in a backlog, where messages cost
+calls. The reconciler finds what nobody was woken for behind the last."""
+
 LOOK_AGAIN_SECONDS: Final = 2.0
 """How long a process remembers whether there is any subscriber."""
 
 
 class _Known:
-    """What this process knows of the feed: whether anybody subscribed, and until when one it woke goes on looking."""
+    """What this process knows of the feed: whether anybody subscribed, and when it woke one that looks after it."""
 
     until = 0.0
     anybody = False
-    looked_after_until = 0.0
+    woke_at = -math.inf
 
 
-_TOLD: Final = CallsTold()
+def _calls_come_first() -> bool:
+    with reading(engine()) as connection:
+        return is_deep(connection)
+
+
+_SHARE: Final = Share(SHARE, _calls_come_first)
+_SHARED: Final = Shared()
 _TURNS: Final = Turns(SEQUENCED_AGAIN_SECONDS)
 
 
-def wake_feed() -> None:
-    """Something happened: have it delivered at once. Where nobody subscribed this costs no message."""
+def wake_feed(*, records: int = 1) -> None:
+    """Something happened: have it delivered at once. Where nobody subscribed this costs no message.
+
+    Args:
+        records: to how many at once.
+    """
     if time.monotonic() >= _Known.until:
         with reading(engine()) as connection:
             _Known.anybody = cursors.anybody(connection)
         _Known.until = time.monotonic() + LOOK_AGAIN_SECONDS
-    # Who was woken looks once more when that time is over, and sees what was committed in between.
-    if _Known.anybody and time.monotonic() >= _Known.looked_after_until:
-        _Known.looked_after_until = time.monotonic() + SEQUENCED_AGAIN_SECONDS
+    # Who was woken looks once more when the shorter time is over, and sees what was committed in between.
+    apart = SEQUENCED_AGAIN_SECONDS if records <= MANY_RECORDS else WOKEN_BY_MANY_SECONDS
+    if _Known.anybody and time.monotonic() >= _Known.woke_at + apart:
+        _Known.woke_at = time.monotonic()
         sequence.send(expires=WAKE_EXPIRES_SECONDS)
 
 
@@ -94,12 +117,13 @@ def look_after_feed() -> int:
 @task("feed.sequence")
 def sequence() -> str:
     """Give what happened its positions, and wake the subscribers it may be for."""
-    woken = 0
+    woken, until = 0, time.monotonic() + DELIVER_SECONDS
     for _ in range(2):  # whoever sent this sends no other for a turn's length
         with _TURNS.taken() as is_ours:
             if not is_ours:
                 note(woken=woken, idle=not woken)
                 return f"done: {woken} subscribers woken, and another one is about to"
+            _rest(until=until)
             woken += look_after_feed()
     note(woken=woken, idle=not woken)
     return f"done: {woken} subscribers woken"
@@ -143,9 +167,17 @@ def replay(name: str) -> str:
 
 def _deliver(name: str, take: Callable[[Connection, str], Lease | None]) -> Delivery:
     opener = functools.partial(open_sink, ours=sinks_know())
-    done = delivering.deliver(engine(), name, open_sink=opener, seconds=DELIVER_SECONDS, take=take, calls=_TOLD)
+    done = delivering.deliver(
+        engine(), name, open_sink=opener, seconds=DELIVER_SECONDS, take=take, shared=_SHARED, rest=_rest
+    )
     note(delivered=done.delivered, refused=done.refused, idle=done.outcome in {"nothing to do", "full"})
     return done
+
+
+def _rest(*, until: float) -> None:
+    """Integrators fall behind for as long as a backlog is deep, and catch up afterwards."""
+    if gives_way():
+        _SHARE.rest(until=until)
 
 
 def _is_due(name: str, due: Callable[[Connection], list[str]]) -> bool:

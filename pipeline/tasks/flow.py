@@ -148,7 +148,7 @@ def walk(step: Step, batch: Batch) -> str:
         for following in result.steps_after(step):
             send_step(following, result.progress.batch)
         if step is Step.NORMALIZE or not result.progress.undone:
-            wake_feed()
+            wake_feed(records=result.progress.batch.records)
     counted.done(result, engine())
     note(set_aside=result.set_aside)
     if result.progress is None:

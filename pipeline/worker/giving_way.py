@@ -24,6 +24,10 @@ Python's own 5 ms each of the few reads and writes of a small request is that la
 _AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
+class _Here:
+    gives_way = False
+
+
 def give_way_by_queues(options: Mapping[str, Any], **_: Any) -> None:
     """A worker is about to be: before any thread is there, for each inherits it from who starts it.
 
@@ -35,6 +39,12 @@ def give_way_by_queues(options: Mapping[str, Any], **_: Any) -> None:
     if named and named <= GIVES_WAY:
         give_way()
         sys.setswitchinterval(TURN_SECONDS)
+        _Here.gives_way = True
+
+
+def gives_way() -> bool:
+    """Whether this is a process that does: in another one whoever rests would keep calls waiting."""
+    return _Here.gives_way
 
 
 def give_way() -> None:

@@ -31,6 +31,8 @@ GOES_ON = "tests/integration/ingest/test_goes_on.py"
 CONTACTS = "tests/integration/contacts/test_update.py"
 BALANCE = "tests/integration/balance/test_balance.py"
 FEED = "tests/integration/feed/test_feed.py"
+FEED_TASKS = "tests/integration/tasks/test_feed.py"
+DEAD = "tests/integration/feed/test_dead.py"
 FED = "tests/integration/feed/test_fed.py"
 REPLAY = "tests/integration/feed/test_replay.py"
 LISTS = "tests/integration/feed/test_list.py"
@@ -485,9 +487,30 @@ MUTANTS = (
     Mutant(
         "a look at the feed holds what the sink takes at once",
         "pipeline/feed/deliver.py",
-        "self._wanted, most=most, calls",
-        "self._wanted, most=min(sink.most_events, most), calls",
+        "self._wanted, most=most, shared",
+        "self._wanted, most=min(sink.most_events, most), shared",
         f"{FEED}::test_who_takes_one_at_a_time_waits_for_none_of_the_others_calls",
+    ),
+    Mutant(
+        "a feed process never rests",
+        "pipeline/feed/deliver.py",
+        "if self._rest is not None:",
+        "if False:",
+        f"{FEED}::test_before_each_part_others_may_come_first",
+    ),
+    Mutant(
+        "a process that serves the steps rests as well",
+        "pipeline/tasks/feed.py",
+        "if gives_way():",
+        "if True:",
+        f"{FEED_TASKS}::test_a_process_that_serves_the_steps_as_well_never_rests",
+    ),
+    Mutant(
+        "one that is away is tried at each wake",
+        "pipeline/feed/cursors.py",
+        " AND due_at <= now() AND (leased_until",
+        " AND (leased_until",
+        f"{DEAD}::test_one_that_is_away_is_tried_once_and_then_costs_no_wake_anything",
     ),
     Mutant(
         "as much is read for one that takes nothing",

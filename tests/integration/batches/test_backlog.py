@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import text
 
-from pipeline.batches.backlog import BUCKET_SECONDS, BUCKETS, backlog, throughput
+from pipeline.batches.backlog import BUCKET_SECONDS, BUCKETS, DEEP_RECORDS, backlog, is_deep, throughput
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import release
 from pipeline.batches.sources import known_sources
@@ -127,3 +128,30 @@ def test_recordings_are_counted_by_state(engine):
     with engine.connect() as connection:
         assert recordings_by_state(connection) == {"scheduled": 2}
         assert backlog(connection) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("records", "otherwise", "deep"),
+    [
+        (2_500, "due_at = now()", True),
+        (2_499, "due_at = now()", False),
+        (5_000, "finished_at = now()", False),
+        (5_000, "reopened_at = now()", False),
+        (5_000, "resends = 1", False),
+    ],
+)
+def test_a_backlog_is_deep_while_many_records_move(engine, records, otherwise, deep):
+    """What is done with, what was opened again and what stands still keep nobody's processor busy."""
+    assert DEEP_RECORDS == 5_000
+    with engine.begin() as connection:
+        assert not is_deep(connection)
+        for _ in range(2):
+            connection.execute(
+                text(
+                    "INSERT INTO batches (claim, source, records, due_at) "
+                    "VALUES (gen_random_uuid(), 'enigma', :records, now())"
+                ),
+                {"records": records},
+            )
+        connection.execute(text(f"UPDATE batches SET {otherwise}"))
+        assert is_deep(connection) == deep

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Engine
 
-    from pipeline.feed.calls_told import CallsTold
     from pipeline.feed.rules.event import Event
 
 
@@ -78,9 +77,7 @@ class Feed:
         with self.engine.begin() as connection:
             subscribers.add(connection, new, who="test", from_start=from_start)
 
-    def deliver(
-        self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0, calls: CallsTold | None = None
-    ) -> Delivery:
+    def deliver(self, name: str = "one", *, seconds: float = 10, settle_seconds: float = 0, **given: Any) -> Delivery:
         place(self.engine)
         return deliver(
             self.engine,
@@ -89,7 +86,7 @@ class Feed:
             seconds=seconds,
             settle_seconds=settle_seconds,
             chance=lambda: 0.5,
-            calls=calls,
+            **given,
         )
 
     def open(self, kind: str, settings: Any, *, subscriber: str) -> ListSink:
@@ -111,5 +108,5 @@ class Feed:
 def feed(engine, servers) -> Iterator[Feed]:
     client = redis.Redis.from_url(servers.broker.url, decode_responses=True)
     yield Feed(engine, client)
-    client.delete(*(f"to:{name}" for name in ("one", "two")))
+    client.delete(*(f"to:{name}" for name in ("one", "two", "three")))
     client.close()

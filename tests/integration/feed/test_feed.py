@@ -20,6 +20,7 @@ from pipeline.billing.tariff_cache import TariffCache
 from pipeline.failures.operator import accept, edit
 from pipeline.feed import subscribers
 from pipeline.feed.cursors import take
+from pipeline.feed.deliver import MOST_EVENTS
 from pipeline.feed.retention import drop_old, expire
 from pipeline.feed.rules.event import CHANGED, CORRECTED, ENDED, FINISHED, RECEIVED
 from pipeline.feed.sequence import SEQUENCER_LOCK, place
@@ -281,6 +282,22 @@ def test_requests_in_quick_succession_are_one_commit(engine, feed):
     assert feed.deliver(settle_seconds=60).delivered == 8
     assert sum("delivered = delivered +" in each for each in said) == 1
     assert (feed.show().delivered, feed.show().rows_behind) == (8, 0)
+
+
+def test_before_each_part_others_may_come_first(engine, feed):
+    """Nothing is held meanwhile, and what they left no time for goes on another time."""
+    feed.add(kinds=(RECEIVED,))
+    receive(engine, *(make_record(call_ref=str(ref)) for ref in range(2 * MOST_EVENTS + 1)))
+    rests = []
+
+    def rest(*, until):
+        rests.append(engine.pool.checkedout())
+        if len(rests) == 3:
+            time.sleep(max(0.0, until - time.monotonic()))
+
+    done = feed.deliver(seconds=3, rest=rest)
+    assert (done.outcome, done.delivered, rests) == ("goes on", 2 * MOST_EVENTS, [0, 0, 0])
+    assert feed.deliver(rest=rest).delivered == 1
 
 
 @pytest.mark.parametrize("trouble", [{"away_after": 3}, {"refuses": ("3",)}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import uuid
 from datetime import UTC, datetime
@@ -42,6 +43,13 @@ def test_waits_grow_and_have_an_end(misses, chance):
     wait = wait_seconds(misses, chance=chance)
     assert 0.75 <= wait <= LONGEST_SECONDS * 1.25
     assert wait_seconds(misses + 1, chance=chance) >= wait
+
+
+@pytest.mark.parametrize(("seconds", "tries"), [(60, 7), (3_600, 13), (86_400, 43)])
+def test_one_that_is_dead_is_tried_a_few_dozen_times_a_day(seconds, tries):
+    """As often as chance lets it at most."""
+    waits = itertools.accumulate(wait_seconds(misses, chance=0) for misses in itertools.count(1))
+    assert 1 + sum(1 for _ in itertools.takewhile(lambda at: at < seconds, waits)) == tries
 
 
 def test_raw_is_the_bytes_themselves():
