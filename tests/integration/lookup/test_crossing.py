@@ -169,7 +169,7 @@ def test_what_few_calls_have_at_once_is_found_without_looking_at_many(apart, own
         ({"agent": "2000", "campaign": "autumn"}, NO_WALL),
         ({"agent": "2001", "direction": "inbound"}, NO_WALL),
         ({"campaign": "autumn", "direction": "inbound"}, NO_WALL),
-        ({"agent": "2000"}, Wall(campaigns={"autumn", "winter"})),
+        ({"agent": "2000"}, Wall(campaigns=("autumn", "winter"))),
     ],
     ids=str,
 )
