@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pipeline.errors import PipelineError
 
-_LOCK: Final = 712_004_314
+LOCK: Final = 712_004_314
 """An advisory lock; any number will do that nobody else here takes."""
 
 
@@ -27,9 +27,9 @@ def alone(engine: Engine, otherwise: PipelineError) -> Iterator[None]:
         otherwise: what is raised where another run is at it.
     """
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": _LOCK}):
+        if not connection.scalar(text("SELECT pg_try_advisory_lock(:key)"), {"key": LOCK}):
             raise otherwise
         try:
             yield
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _LOCK})
+            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK})

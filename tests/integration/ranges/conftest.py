@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 
 from pipeline.database.migrations import upgrade
 from pipeline.database.ranges import KEYS
+from pipeline.ranges.alone import LOCK
 from tests.factories import make_record
 from tests.integration.flow import load, receive, walk
 
@@ -54,3 +55,13 @@ def whole(empty):
     with empty.begin() as connection:
         connection.execute(text("TRUNCATE call_keys"))
     return Whole(empty)
+
+
+def nobody_is_at_it(engine):
+    """Whether no run moves or drops: the server takes a moment to notice that one is gone."""
+    with engine.connect() as connection:
+        held = text(
+            "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+            "WHERE locktype = 'advisory' AND objid = :key AND datname = current_database()"
+        )
+        return connection.scalar(held, {"key": LOCK}) == 0

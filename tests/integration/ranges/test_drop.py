@@ -18,7 +18,9 @@ from tests.integration.archive.conftest import BEGINS, DAY, MONTH
 from tests.integration.archive.conftest import archive as archive  # noqa: PLC0414 - a fixture
 from tests.integration.archive.conftest import september as september  # noqa: PLC0414
 from tests.integration.flow import receive, sheet, walk
+from tests.integration.ranges.conftest import nobody_is_at_it
 from tests.integration.ranges.test_move import next_month
+from tests.patience import eventually
 
 
 def look(archive, name="first"):
@@ -128,6 +130,7 @@ class TestDropping:
                 ready.engine.dispose()
             finally:
                 event.remove(ready.engine, "before_cursor_execute", end)
+            eventually(lambda: nobody_is_at_it(ready.engine))
             now = sheet(ready.engine)
             dropped = now.dropped["first"]["processed"]["records"] if now.dropped else 0
             assert now.closes

@@ -14,6 +14,8 @@ from pipeline.database.ranges import BITS, KEYS, all_ranges
 from pipeline.ranges.move import MoveError, enter_keys, move
 from tests.factories import make_record
 from tests.integration.flow import receive, sheet, walk
+from tests.integration.ranges.conftest import nobody_is_at_it
+from tests.patience import eventually
 
 INSERT = (
     "INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction, "
@@ -87,19 +89,19 @@ class TestTheMove:
             if count > allowed:
                 raise KeyboardInterrupt
 
-        event.listen(whole.engine, "before_cursor_execute", end)
-        try:
-            while allowed < 200:
-                allowed, count = allowed + 1, 0
-                try:
-                    move(whole.engine, who="thandi")
-                    break
-                except KeyboardInterrupt:
-                    whole.engine.dispose()
-            else:
-                pytest.fail("it never came to an end")
-        finally:
-            event.remove(whole.engine, "before_cursor_execute", end)
+        while allowed < 200:
+            allowed, count = allowed + 1, 0
+            event.listen(whole.engine, "before_cursor_execute", end)
+            try:
+                move(whole.engine, who="thandi")
+                break
+            except KeyboardInterrupt:
+                whole.engine.dispose()
+            finally:
+                event.remove(whole.engine, "before_cursor_execute", end)
+            eventually(lambda: nobody_is_at_it(whole.engine))
+        else:
+            pytest.fail("it never came to an end")
         assert allowed > 10
         assert whole.contents() == before
         assert set(whole.kinds().values()) == {"p"}
