@@ -33,8 +33,9 @@ def list_(format_: FormatOption = Format.TABLE, *, utc: Utc = False, as_json: As
     format_, times = chosen(format_, as_json=as_json), clock(utc=utc)
     with database() as engine, reading(engine) as connection:
         left = tables_to_move(connection)
-        found = [(each, extent_of(connection, each)) for each in all_ranges(connection)]
-        due = {each.range.name: each.since for each in due_ranges(connection)}
+        ranges = all_ranges(connection)
+        found = [(each, extent_of(connection, each)) for each in ranges]
+        due = {each.range.name: each.since for each in due_ranges(connection, ranges)}
     table = Table("range", "records, about", "bytes", "first received", "last received", "due since", "dropped")
     for each, extent in found:
         instants = (extent.first_received, extent.last_received, due.get(each.name))
@@ -122,21 +123,24 @@ def drop(
         raise typer.BadParameter("say why, for the record", param_hint="'--because'")
     if due is (name is not None):
         raise typer.BadParameter("name a range, or say --due for all that are", param_hint="RANGE")
+    from pipeline.ranges.drop import DropError  # noqa: PLC0415 - what it reads with loads slowly
+
+    outcomes: list[Outcome] = []
+    trouble = None
     with database() as engine, console.status("", spinner="dots") as status:
-        wanted = [name] if name is not None else _due(engine)
-        outcomes = []
-        for each in wanted:
-            outcomes.append(_drop_one(engine, each, None if dry_run else because, hook, who, status.update))
-            if outcomes[-1].against:
-                break  # those behind it wait for it
-    if as_json:
-        told = [each._asdict() for each in outcomes]
-        print_json(told if name is None else told[0])
-    elif not outcomes:
-        remark("No range is due: of each something may be kept yet, see `pipeline keeping show`.")
-    for outcome in () if as_json else outcomes:
-        _say(outcome, dry_run=dry_run)
-    if any(each.against for each in outcomes):
+        try:
+            for each in [name] if name is not None else _due(engine):
+                outcomes.append(_drop_one(engine, each, None if dry_run else because, hook, who, status.update))
+                if outcomes[-1].against:
+                    break  # those behind it wait for it
+        except DropError as error:
+            trouble = str(error)
+    # What was dropped is said, whatever became of the one behind it.
+    if outcomes or trouble is None:
+        _show(outcomes, as_list=name is None, dry_run=dry_run, as_json=as_json)
+    if trouble is not None:
+        complain(trouble)
+    if trouble is not None or any(each.against for each in outcomes):
         raise typer.Exit(FOUND)
 
 
@@ -151,25 +155,32 @@ class Outcome(NamedTuple):
 
 def _due(engine: Engine) -> list[str]:
     with reading(engine) as connection:
-        return [each.range.name for each in due_ranges(connection)]
+        return [each.range.name for each in due_ranges(connection, all_ranges(connection))]
 
 
 def _drop_one(
     engine: Engine, name: str, because: str | None, hook: str | None, who: str | None, progress: Callable[[str], None]
 ) -> Outcome:
     """Look at one, and drop it where nothing stands against it; without ``because`` it is only looked at."""
-    from pipeline.ranges.drop import DropError, look_at  # noqa: PLC0415 - what it reads with loads slowly
-    from pipeline.ranges.drop import drop as drop_range  # noqa: PLC0415
+    from pipeline.ranges.drop import drop as drop_range  # noqa: PLC0415 - what it reads with loads slowly
+    from pipeline.ranges.drop import look_at  # noqa: PLC0415
 
-    try:
-        looked = look_at(engine, archive_if_on(), name, progress=progress)
-        if because and not looked.reasons:
-            drop_range(engine, looked, who=who or operator_name(), because=because, hook=hook, progress=progress)
-    except DropError as error:
-        complain(str(error))
-        raise typer.Exit(FOUND) from None
+    looked = look_at(engine, archive_if_on(), name, progress=progress)
+    if because and not looked.reasons:
+        drop_range(engine, looked, who=who or operator_name(), because=because, hook=hook, progress=progress)
     sums = None if looked.sheet is None else looked.sheet.as_dict()
     return Outcome(looked.range.name, bool(because and not looked.reasons), looked.reasons, sums)
+
+
+def _show(outcomes: list[Outcome], *, as_list: bool, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        told = [each._asdict() for each in outcomes]
+        print_json(told if as_list else told[0])
+        return
+    if not outcomes:
+        remark("No range is due: of each something may be kept yet, see `pipeline keeping show`.")
+    for outcome in outcomes:
+        _say(outcome, dry_run=dry_run)
 
 
 def _say(outcome: Outcome, *, dry_run: bool) -> None:

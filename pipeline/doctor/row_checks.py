@@ -95,7 +95,7 @@ def _months(connection: Connection) -> Iterator[Verdict]:
         ranges=sum(each.is_there for each in ranges),
         ends=ranges[-1].end_record >> BITS if ranges else None,
         stopped=[(each.name, each.trouble) for each in ranges if each.trouble is not None],
-        due=[each.range.name for each in due_ranges(connection)],
+        due=[each.range.name for each in due_ranges(connection, ranges)],
     )
     yield from months.judge_months(found, datetime.now(tz=UTC))
 

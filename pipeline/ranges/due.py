@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import func, select
 
-from pipeline.database.ranges import all_ranges, received_in
+from pipeline.database.ranges import received_in
 from pipeline.keeping.rule_rows import rules_of
 from pipeline.keeping.rules.policy import longest
 from pipeline.keeping.spans import OF_RANGES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     from sqlalchemy import Connection
@@ -34,8 +35,8 @@ def longest_kept(connection: Connection) -> timedelta | None:
     return None if None in days else timedelta(days=max(each for each in days if each is not None))
 
 
-def due_ranges(connection: Connection) -> list[Due]:
-    """The ranges that are past it, the oldest first.
+def due_ranges(connection: Connection, ranges: Iterable[Range]) -> list[Due]:
+    """Those of some ranges that are past it, in their order.
 
     Reckoned from when the last of a range was received, which is later than any of its calls was dialled, and without
     a look at its calls. One that was brought back is left out: somebody wanted it, and it goes by its name.
@@ -45,7 +46,7 @@ def due_ranges(connection: Connection) -> list[Due]:
         return []
     now = connection.scalars(select(func.now())).one()
     found = []
-    for each in all_ranges(connection):
+    for each in ranges:
         if each.is_there and each.dropped_at is None:
             _, last_received = received_in(connection, each)
             if last_received is not None and last_received + kept <= now:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, event, text
 
 from pipeline.database.migrations import upgrade
 from pipeline.database.ranges import KEYS
 from pipeline.ranges.alone import LOCK
 from tests.factories import make_record
 from tests.integration.flow import load, receive, walk
+from tests.patience import eventually
 
 BEFORE = "0031"
 
@@ -65,3 +66,26 @@ def nobody_is_at_it(engine):
             "WHERE locktype = 'advisory' AND objid = :key AND datname = current_database()"
         )
         return connection.scalar(held, {"key": LOCK}) == 0
+
+
+def comes_to_an_end(engine, run, *, statements):
+    """Whether a run does with so many statements; else it is ended before one more, and the server has noticed."""
+    left = statements
+
+    def end(*_):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+
+    event.listen(engine, "before_cursor_execute", end)
+    try:
+        run()
+    except KeyboardInterrupt:
+        engine.dispose()
+    else:
+        return True
+    finally:
+        event.remove(engine, "before_cursor_execute", end)
+    eventually(lambda: nobody_is_at_it(engine))
+    return False

@@ -8,7 +8,6 @@ import threading
 import time
 
 import pytest
-from sqlalchemy import event
 
 from pipeline.archive.restore import restore_month
 from pipeline.database.ranges import KEYS, all_ranges
@@ -18,9 +17,8 @@ from tests.integration.archive.conftest import BEGINS, DAY, MONTH
 from tests.integration.archive.conftest import archive as archive  # noqa: PLC0414 - a fixture
 from tests.integration.archive.conftest import september as september  # noqa: PLC0414
 from tests.integration.flow import receive, sheet, walk
-from tests.integration.ranges.conftest import nobody_is_at_it
+from tests.integration.ranges.conftest import comes_to_an_end
 from tests.integration.ranges.test_move import next_month
-from tests.patience import eventually
 
 
 def look(archive, name="first"):
@@ -110,34 +108,19 @@ class TestDropping:
 
     def test_cut_off_after_every_statement_it_goes_on_and_always_balances(self, ready):
         """The sums are written down first: at no step is a call counted twice, or not at all."""
-        allowed, count = 0, 0
         whole = sheet(ready.engine).processed.records
+        looked, allowed = look(ready), 1
 
-        def end(_connection, _cursor, _statement, _values, _context, _many):
-            nonlocal count
-            count += 1
-            if count > allowed:
-                raise KeyboardInterrupt
+        def run():
+            drop(ready.engine, looked, who="thandi", because="old")
 
-        looked = look(ready)
-        while allowed < 200:
-            allowed, count = allowed + 1, 0
-            event.listen(ready.engine, "before_cursor_execute", end)
-            try:
-                drop(ready.engine, looked, who="thandi", because="old")
-                break
-            except KeyboardInterrupt:
-                ready.engine.dispose()
-            finally:
-                event.remove(ready.engine, "before_cursor_execute", end)
-            eventually(lambda: nobody_is_at_it(ready.engine))
+        while not comes_to_an_end(ready.engine, run, statements=allowed):
             now = sheet(ready.engine)
             dropped = now.dropped["first"]["processed"]["records"] if now.dropped else 0
             assert now.closes
             assert now.processed.records + dropped == whole
-            looked = look(ready)
-        else:
-            pytest.fail("it never came to an end")
+            looked, allowed = look(ready), allowed + 1
+            assert allowed <= 200, "it never came to an end"
         assert allowed > 10
         assert ready.rows("SELECT relname FROM pg_class WHERE relname LIKE '%\\_first'") == []
 
@@ -311,6 +294,27 @@ class TestCommands:
         for source, month in ready.rows("SELECT DISTINCT source, month FROM archive_parts"):
             restore_month(ready.engine, ready.store, MONTH._replace(source=source, month=month), who="thandi")
         assert "No range is due" in ready.command(*due).stderr
+
+    @pytest.mark.parametrize("as_json", [False, True], ids=["told", "json"])
+    def test_what_was_dropped_is_said_whatever_becomes_of_the_next(self, ready, as_json):
+        """The second one's hook fails; the first is gone all the same, and whoever asked has to know."""
+        walked(ready, make_record(call_ref=4_000, dialed_at=BEGINS + 31 * DAY, call_time=9))
+        for kind in ("calls", "charges", "raw_records"):
+            ready.command("keeping", "set", kind, "--at-most", "30", "--because", "law", "--yes")
+        ready.change(
+            "SELECT setval('batches_id_seq', (SELECT max(end_record) >> 16 FROM ranges), false)",
+            "UPDATE recordings SET state = 'absent', due_at = NULL WHERE state = 'scheduled'",
+            "UPDATE batches SET received_at = now() - interval '40 days'",
+            "DELETE FROM feed",
+        )
+        archived(ready)
+        hook = ("--hook", "/bin/sh -c 'test $CDR_RANGE = first'")
+        done = ready.command("ranges", "drop", "--due", "--because", "law", *hook, *(["--json"] if as_json else []))
+        assert (done.returncode, "the hook ended with 1" in " ".join(done.stderr.split())) == (1, True), done.stderr
+        if as_json:
+            assert [(each["range"], each["dropped"]) for each in json.loads(done.stdout)] == [("first", True)]
+        else:
+            assert "Range first is dropped" in done.stdout
 
     @pytest.mark.parametrize("names", [(), ("first", "--due")])
     def test_one_or_those_that_are_due(self, ready, names):

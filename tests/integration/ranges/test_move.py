@@ -7,15 +7,14 @@ import time
 
 import pytest
 from psycopg.errors import UniqueViolation
-from sqlalchemy import event, text
+from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from pipeline.database.ranges import BITS, KEYS, all_ranges
 from pipeline.ranges.move import MoveError, enter_keys, move
 from tests.factories import make_record
 from tests.integration.flow import receive, sheet, walk
-from tests.integration.ranges.conftest import nobody_is_at_it
-from tests.patience import eventually
+from tests.integration.ranges.conftest import comes_to_an_end
 
 INSERT = (
     "INSERT INTO calls (id, source, call_ref, campaign_ref, client_number_is_e164, dial_number_is_e164, direction, "
@@ -81,27 +80,10 @@ class TestTheMove:
     def test_cut_off_after_every_statement_it_goes_on(self, whole):
         """The run that is ended after one statement is followed by one that is ended after two, and so on."""
         before = whole.contents()
-        allowed, count = 0, 0
-
-        def end(_connection, _cursor, _statement, _values, _context, _many):
-            nonlocal count
-            count += 1
-            if count > allowed:
-                raise KeyboardInterrupt
-
-        while allowed < 200:
-            allowed, count = allowed + 1, 0
-            event.listen(whole.engine, "before_cursor_execute", end)
-            try:
-                move(whole.engine, who="thandi")
-                break
-            except KeyboardInterrupt:
-                whole.engine.dispose()
-            finally:
-                event.remove(whole.engine, "before_cursor_execute", end)
-            eventually(lambda: nobody_is_at_it(whole.engine))
-        else:
-            pytest.fail("it never came to an end")
+        allowed = 1
+        while not comes_to_an_end(whole.engine, lambda: move(whole.engine, who="thandi"), statements=allowed):
+            allowed += 1
+            assert allowed <= 200, "it never came to an end"
         assert allowed > 10
         assert whole.contents() == before
         assert set(whole.kinds().values()) == {"p"}
