@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import json
-import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import select, tuple_
@@ -17,6 +17,7 @@ from sqlalchemy import select, tuple_
 from pipeline.contacts.reading import Contact, Key, contacts_of
 from pipeline.contacts.rules.outcome import MOST_CALLS
 from pipeline.database.narrowing import among, narrow
+from pipeline.database.slices import LOOK_SECONDS, look_in_slices
 from pipeline.database.tables import contacts
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from pipeline.database.narrowing import Conditions
 
-LOOK_SECONDS: Final = 2.0
-"""How long a page goes on from slice to slice before it is what it has."""
 MOST_READ: Final = 50_000
 """Calls of the contacts on a page, unless its first has more: each contact is told with its numbers and charges."""
 
@@ -92,28 +91,17 @@ def list_contacts(
         after: the last of the page before.
         seconds: how long to go on looking where few of many match.
     """
-    found, stopped = _find(connection, wanted, after, limit + 1, seconds)
+    found, stopped = look_in_slices(
+        functools.partial(_slice_of, connection, wanted),
+        after,
+        limit + 1,
+        size=max(limit + 1, _FIRST_SLICE),
+        next_size=lambda size, _looked_at, _found: min(size * 4, _LARGEST_SLICE),
+        seconds=seconds,
+    )
     shown = _as_many_as_are_read(found[:limit])
     told = contacts_of(connection, shown)
     return ContactPage(list(_in_order(told.values())), shown[-1] if len(found) > len(shown) else stopped)
-
-
-def _find(
-    connection: Connection, wanted: ContactFilter, place: Key | None, limit: int, seconds: float
-) -> tuple[list[tuple[Key, int]], Key | None]:
-    """The next contacts that match, and where looking stopped before it came to the end."""
-    ends = time.monotonic() + seconds
-    size = max(limit, _FIRST_SLICE)
-    found: list[tuple[Key, int]] = []
-    while True:
-        looked = _slice_of(connection, wanted, place, size, limit - len(found))
-        found += looked.found
-        place = looked.last
-        if len(found) >= limit or place is None:
-            return found, None
-        if time.monotonic() >= ends:
-            return found, place
-        size = min(size * 4, _LARGEST_SLICE)
 
 
 def _slice_of(connection: Connection, wanted: ContactFilter, place: Key | None, size: int, limit: int) -> _Slice:

@@ -9,9 +9,11 @@ indexes meet. Places are keys: the thousandth page costs what the first does, an
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from pipeline.database.slices import LOOK_SECONDS, look_in_slices
 from pipeline.lookup.found_calls import FoundCall, read_calls
 from pipeline.lookup.plan import plan_of
 from pipeline.lookup.rules.call_filter import NO_WALL, CallFilter, Cursor, Wall, check_filter
@@ -22,10 +24,10 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from pipeline.lookup.walking import Slice
+
 MOST: Final = 10_000
 """How far is counted."""
-LOOK_SECONDS: Final = 2.0
-"""How long a search goes on from slice to slice before it hands over what it has."""
 STREAMED: Final = 1_000
 """Calls that a stream reads at once."""
 
@@ -102,23 +104,21 @@ def _find(
 ) -> tuple[list[Cursor], Cursor | None]:
     """The next calls that match, and where looking stopped before it came to the end."""
     plan = plan_of(connection, wanted, wall)
-    ends = time.monotonic() + seconds
-    size = limit if plan.is_exact else max(limit, _FIRST_SLICE)
-    found: list[Cursor] = []
-    looked_at = 0
-    while True:
-        looked = slice_of(connection, plan, place, size, limit - len(found), newer=newer)
-        found += looked.found
-        place = looked.last
-        if len(found) >= limit or place is None:
-            return found, None
-        if time.monotonic() >= ends:
-            return found, place
-        looked_at += size
-        size = _next_size(size, looked_at, len(found), limit)
+
+    def look(place: Cursor | None, size: int, limit: int) -> Slice:
+        return slice_of(connection, plan, place, size, limit, newer=newer)
+
+    return look_in_slices(
+        look,
+        place,
+        limit,
+        size=limit if plan.is_exact else max(limit, _FIRST_SLICE),
+        next_size=functools.partial(_next_size, limit),
+        seconds=seconds,
+    )
 
 
-def _next_size(size: int, looked_at: int, found: int, limit: int) -> int:
+def _next_size(limit: int, size: int, looked_at: int, found: int) -> int:
     """As many calls as should hold those that are missing, by the share of those looked at that matched."""
     likely = size * 4 if not found else (limit - found) * looked_at * 5 // (found * 4)
     return max(min(size, _FIRST_SLICE), min(likely, size * 8, _LARGEST_SLICE))

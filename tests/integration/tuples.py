@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 _READ: Final = text(
     "SELECT coalesce(sum(pg_stat_get_xact_tuples_returned(oid)) FILTER (WHERE relkind = 'i'), 0)::bigint AS entries, "
-    "  coalesce(sum(pg_stat_get_xact_tuples_fetched(oid) + pg_stat_get_xact_tuples_returned(oid)) "
-    "           FILTER (WHERE relkind = 'r'), 0)::bigint AS rows "
+    # The server counts rows that were read by an index with that index.
+    "  coalesce(sum(pg_stat_get_xact_tuples_fetched(oid)), 0)::bigint "
+    "  + coalesce(sum(pg_stat_get_xact_tuples_returned(oid)) FILTER (WHERE relkind = 'r'), 0)::bigint AS rows "
     "FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ :tables"
 )
 
@@ -26,7 +27,7 @@ class Read(NamedTuple):
     entries: int
     """Of their indexes."""
     rows: int
-    """Of the tables themselves."""
+    """Of the tables themselves, by an index or not."""
 
 
 @contextlib.contextmanager

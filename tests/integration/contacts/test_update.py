@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import random
-from collections import Counter
 
 import pytest
 from sqlalchemy import text
@@ -23,6 +22,7 @@ from pipeline.failures.operator import accept
 from tests.factories import DIALED_AT, make_record
 from tests.integration.contact_rows import ENDS, by_the_rules, contact_rows
 from tests.integration.flow import load, receive, rows, walk, walk_overdue, works
+from tests.integration.tuples import reading
 
 SIX = (
     ("no_answer", "0820000001", 0),
@@ -282,24 +282,15 @@ def test_a_batch_reads_its_own_calls_whatever_the_planner_believes(engine):
         new = [make_record(contact_ref=f"{turn}-{ref}") for ref in range(98)]
         batch = receive(engine, *known, *new)
         walk(engine, batch, (Step.NORMALIZE, Step.CLASSIFY))
-        with engine.begin() as connection:
-            before = rows_read(connection)
+        with (
+            engine.begin() as connection,
+            reading(connection, "^calls_") as calls,
+            reading(connection, "^dispositions_") as dispositions,
+        ):
             update_contacts(connection, batch.span)
-            read = rows_read(connection) - before
         # The span once for those that are new and once for those that were there, and the few calls of these.
-        assert read.keys() == {"calls", "dispositions"}
-        assert max(read.values()) <= 2 * 100 + 50
-
-
-def rows_read(connection):
-    """How many rows of calls and dispositions the session has read since the server last counted them."""
-    found = connection.execute(
-        text(
-            "SELECT substring(relname FROM '^[a-z]+'), sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::integer "
-            "FROM pg_stat_xact_user_tables WHERE relname ~ '^(calls|dispositions)_' GROUP BY 1"
-        )
-    )
-    return Counter(dict(found.all()))
+        for [read] in (calls, dispositions):
+            assert 0 < read.rows <= 2 * 100 + 50
 
 
 def test_charges_are_those_of_now(engine):

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.event import listens_for, remove
 
 from pipeline.database.engine import reading
 from pipeline.feed import cursors
@@ -16,27 +13,10 @@ from pipeline.feed.rules.event import RECEIVED
 from pipeline.feed.sequence import place
 from tests.factories import make_record
 from tests.integration.flow import receive
+from tests.integration.statements import statements
 from tests.patience import eventually
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 WAKES = 20
-
-
-@contextlib.contextmanager
-def statements(engine) -> Iterator[list[str]]:
-    """What this thread asks the database."""
-    asked: list[str] = []
-    here = threading.get_ident()
-
-    def note(_, __, statement, *___):
-        if threading.get_ident() == here:
-            asked.append(statement)
-
-    listens_for(engine, "before_cursor_execute")(note)
-    yield asked
-    remove(engine, "before_cursor_execute", note)
 
 
 def wake(engine, feed, number: int) -> tuple[list[str], int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from datetime import UTC, datetime
 
 import pytest
-from sqlalchemy.event import listens_for, remove
 
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import rerate
@@ -16,20 +14,7 @@ from pipeline.feed.rules.event import CORRECTED, FINISHED, RECEIVED
 from pipeline.feed.shared import OfEvent, Shared
 from tests.factories import make_record
 from tests.integration.flow import load, receive, walk
-
-
-@contextlib.contextmanager
-def statements(engine, about: str = "FROM ledger"):
-    """What is asked of the tables of calls."""
-    asked: list[str] = []
-
-    def note(_, __, statement, *___):
-        if about in statement:
-            asked.append(statement)
-
-    listens_for(engine, "before_cursor_execute")(note)
-    yield asked
-    remove(engine, "before_cursor_execute", note)
+from tests.integration.statements import statements
 
 
 def test_the_second_subscriber_costs_no_look_at_the_calls(engine, feed):
@@ -38,7 +23,7 @@ def test_the_second_subscriber_costs_no_look_at_the_calls(engine, feed):
         feed.add(name, kinds=(FINISHED,), shape="call")
     walk(engine, receive(engine, *(make_record(call_ref=str(ref)) for ref in range(5))))
     shared = Shared()
-    with statements(engine) as asked:
+    with statements(engine, "FROM ledger") as asked:
         assert feed.deliver("one", shared=shared).delivered == 5
         assert len(asked) == 1
         assert feed.deliver("two", shared=shared).delivered == 5
@@ -110,7 +95,7 @@ def test_nothing_is_kept_for_long_or_without_bound(engine):
     now = [100.0]
     shared = Shared(calls=3, seconds=5, clock=lambda: now[0])
     wanted = [OfEvent(1, 65_536 + place) for place in range(4)]
-    with statements(engine) as asked, engine.connect() as connection:
+    with statements(engine, "FROM ledger") as asked, engine.connect() as connection:
         assert set(shared.calls(connection, wanted)) == set(wanted)
         shared.calls(connection, wanted[1:])
         assert len(asked) == 1
