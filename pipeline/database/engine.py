@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import TYPE_CHECKING, Any, cast
+import itertools
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import psycopg
 from psycopg import sql
@@ -158,35 +159,58 @@ def copy_rows(connection: Connection, table: Table, columns: Sequence[str], rows
     """Insert rows by ``COPY``: the fastest way in, all or nothing with the transaction around it.
 
     In binary form where the columns' types are all of the common ones, which spares both sides the text; a value then
-    has to be of its column's type.
+    has to be of its column's type. A single row goes in by ``INSERT``, which is one way to the server in place of two.
     """
-    statement, types, narrow = _copying(table, tuple(columns))
-    with (
-        driver_errors(connection, f"COPY {table.name}"),
-        driver_connection(connection).cursor() as cursor,
-        cursor.copy(statement) as copy,
-    ):
-        if types is not None:
-            copy.set_types(types)
+    statements = _statements(table, tuple(columns))
+    several = iter(rows)
+    first = list(itertools.islice(several, 2))
+    with driver_errors(connection, f"COPY {table.name}"):
+        if len(first) > 1:
+            _copy(connection, statements, itertools.chain(first, several))
+        elif first:
+            driver_connection(connection).execute(statements.insert, first[0])
+
+
+class _Statements(NamedTuple):
+    """What fills some columns of a table."""
+
+    copy: bytes
+    types: list[str] | None
+    """Of the binary form; None: one is not known, and it is text."""
+    narrow: list[int]
+    """The places of those of four bytes."""
+    insert: bytes
+    columns: tuple[str, ...]
+
+
+def _copy(connection: Connection, statements: _Statements, rows: Iterable[Sequence[Any]]) -> None:
+    with driver_connection(connection).cursor() as cursor, cursor.copy(statements.copy) as copy:
+        if statements.types is not None:
+            copy.set_types(statements.types)
         for row in rows:
-            for place in narrow:
+            for place in statements.narrow:
                 # psycopg cuts an integer down to the four bytes it was told, in silence.
                 if not -_INT4 <= (row[place] or 0) < _INT4:
-                    raise NumericValueOutOfRange(f"{columns[place]}: {row[place]} is out of range for four bytes")
+                    said = f"{statements.columns[place]}: {row[place]} is out of range for four bytes"
+                    raise NumericValueOutOfRange(said)
             copy.write_row(row)
 
 
 @functools.cache
-def _copying(table: Table, columns: tuple[str, ...]) -> tuple[bytes, list[str] | None, list[int]]:
-    """What copies into these columns: the statement, the types if all are known, and which are of four bytes."""
+def _statements(table: Table, columns: tuple[str, ...]) -> _Statements:
     names = sql.SQL(", ").join(sql.Identifier(column) for column in columns)
     types = [_WIRE_TYPES.get(type(table.c[column].type), "") for column in columns]
     form = sql.SQL("BINARY" if all(types) else "TEXT")
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(sql.Identifier(table.name), names, form)
-    return (
-        statement.as_bytes(None),
+    copy = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(sql.Identifier(table.name), names, form)
+    # With its type said, whatever a value is prepared as: an integer may be of two bytes, of four or of eight.
+    values = sql.SQL(", ").join(sql.SQL("%s::" + kind if kind else "%s") for kind in types)
+    insert = sql.SQL("INSERT INTO {} ({}) VALUES ({})").format(sql.Identifier(table.name), names, values)
+    return _Statements(
+        copy.as_bytes(None),
         types if all(types) else None,
         [place for place, name in enumerate(types) if name == "int4"],
+        insert.as_bytes(None),
+        columns,
     )
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
+from pipeline.calls.columns import COLUMNS, NewCall, row_of
+from pipeline.calls.rules.cdr import read_cdr
 from pipeline.database.engine import copy_rows, driver_connection, execute, is_outage, make_engine, reading
-from pipeline.database.tables import uncharged
+from pipeline.database.tables import calls, uncharged
+from tests.factories import make_record
+from tests.integration.flow import NOW
 
 
 def end_session(engine, connection):
@@ -45,6 +50,46 @@ def test_a_refused_row_is_no_outage(engine):
     for number in (2**40, 2**31, -(2**31) - 1, -(2**40)):
         with engine.connect() as connection, pytest.raises(DataError, match="out of range"):
             copy_rows(connection, uncharged.metadata.tables["calls"], ("id", "talk_seconds"), [(1, number)])
+
+
+UNLIKE = [
+    make_record(call_ref="1"),
+    make_record(call_ref="2", recording_url=None, extension=None),
+    make_record(call_ref="3", number="12", call_time=0, future={"field": [1, None, "ü"]}),
+    make_record(call_ref="4", call_time=40_000, hold_time=604_800),
+]
+"""With what may be absent and with what may be odd: numbers of two bytes and of four, JSON, texts that are no ASCII."""
+
+
+def test_a_row_by_itself_is_stored_as_one_of_several_is(engine):
+    """It goes in another way, for one way to the server less."""
+    new = [NewCall(place, read_cdr(raw, region="ZA", now=NOW)) for place, raw in enumerate(UNLIKE, 1)]
+    values = [row_of("enigma", call) for call in new]
+    stored = []
+    with engine.connect() as connection:
+        for portions in ([values], [[row] for row in values]):
+            with connection.begin() as transaction:
+                for portion in portions:
+                    copy_rows(connection, calls, tuple(COLUMNS), portion)
+                found = connection.execute(text(f"SELECT {', '.join(COLUMNS)} FROM calls ORDER BY id"))
+                stored.append([tuple(row) for row in found])
+                transaction.rollback()
+    assert len(stored[0]) == len(UNLIKE)
+    assert stored[0] == stored[1]
+
+
+@pytest.mark.parametrize("rows", [0, 1])
+def test_a_row_by_itself_is_one_way_to_the_server(engine, monkeypatch, rows):
+    """And none is none."""
+    went = []
+    wait = psycopg.Connection.wait
+    with engine.connect() as connection:
+        execute(connection, "SELECT 1", {})
+        monkeypatch.setattr(psycopg.Connection, "wait", lambda *args, **more: went.append(args) or wait(*args, **more))
+        copy_rows(connection, uncharged, ("call_id", "reason"), ((place, "x") for place in range(rows)))
+        monkeypatch.undo()
+        assert execute(connection, "SELECT count(*) FROM uncharged", {}).fetchone() == (rows,)
+    assert len(went) == rows
 
 
 def test_a_look_leaves_what_its_connection_has_prepared(database_url):
