@@ -6,6 +6,7 @@ of what has ``__type__`` in it. Nothing this project sends needs either.
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -42,9 +43,15 @@ def read_json(data: str | bytes | bytearray | memoryview, *, object_hook: Callab
     """
     try:
         text = data if isinstance(data, str) else bytes(data).decode()
-        return json.loads(text, parse_int=_integer, parse_constant=_no_number, object_hook=object_hook)
+        return _decoder(object_hook).decode(text)
     except (ValueError, RecursionError) as error:
         raise UnreadableError(f"it is no JSON that can be read: {str(error)[:200]}") from None
+
+
+@functools.cache
+def _decoder(object_hook: Callable[[Any], Any] | None) -> json.JSONDecoder:
+    """Made once: `json.loads` makes one for each text that is to be read otherwise than usual."""
+    return json.JSONDecoder(parse_int=_integer, parse_constant=_no_number, object_hook=object_hook)
 
 
 def _integer(digits: str) -> int:
