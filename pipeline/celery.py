@@ -61,6 +61,16 @@ def note(**facts: Any) -> None:
     _noted.get({}).update(facts)
 
 
+class _Silent:
+    """Stands where Celery has what tells that a task was sent."""
+
+    def publish(self, *_: Any, **__: Any) -> None:
+        """Tell nobody."""
+
+
+_SILENT = _Silent()
+
+
 class PipelineTask(Task):  # type: ignore[misc]
     """A task whose work a database row records: it may be lost, repeated or late.
 
@@ -112,11 +122,26 @@ class PipelineTask(Task):  # type: ignore[misc]
         log.info("task_ended", ended="done", seconds=round(seconds, 4), **ids, **facts)
 
     def send(
-        self, *, task_id: str | None = None, queue: Queue | None = None, expires: float | None = None, **kwargs: Any
+        self,
+        *,
+        task_id: str | None = None,
+        queue: Queue | None = None,
+        expires: float | None = None,
+        told: bool = True,
+        **kwargs: Any,
     ) -> bool:
-        """Send this task; False when the broker is away, which only delays: the row stays, and is sent again."""
+        """Send this task; False when the broker is away, which only delays: the row stays, and is sent again.
+
+        Args:
+            task_id: Celery's id of it; None: a new one.
+            queue: None: that of its routes.
+            expires: seconds; None: never.
+            told: whether Flower is told that it was sent, which costs nearly as much as to send it.
+            kwargs: the task's own.
+        """
+        options = {} if told else {"event_dispatcher": _SILENT}
         try:
-            self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue, expires=expires)
+            self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue, expires=expires, **options)
         except BROKER_OUTAGES as error:
             outages.away("broker", error)
             return False

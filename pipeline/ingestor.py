@@ -58,6 +58,7 @@ def run_ingestor(settings: Settings) -> None:
         ),
         source=settings.enigma_source,
         send=lambda batch: send_step(Step.NORMALIZE, batch),
+        send_alone=lambda batch: send_step(Step.NORMALIZE, batch, told=False),
         pace=pace_of(settings),
         sign=Sign(Path(settings.pipeline_run_dir), ingestor_name(settings.enigma_source)),
     )

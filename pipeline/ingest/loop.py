@@ -48,6 +48,7 @@ class Ingestor:
         engine: the database.
         source: the dialler's name.
         send: sends the first message of a batch; False when the broker is away.
+        send_alone: the same where nothing else is on its way, so that a worker has it at once.
         pace: how fast to turn.
         sign: what shows that the loop turns.
     """
@@ -59,6 +60,7 @@ class Ingestor:
         *,
         source: str,
         send: Callable[[Batch], bool],
+        send_alone: Callable[[Batch], bool] | None = None,
         pace: Pace | None = None,
         sign: Sign | None = None,
     ) -> None:
@@ -71,7 +73,9 @@ class Ingestor:
         self._outages = OutageLog(log)
         self._lead = Lead(cdr_list, engine, source)
         self._gate = Gate(source, self._pace)
-        self._settling = Settling(cdr_list, engine, source, send, self._outages)
+        self._settling = Settling(
+            cdr_list, engine, source, send=send, send_alone=send_alone or send, outages=self._outages
+        )
         self._recovery = Recovery(cdr_list, engine, self._settling.settle_left)
         self._recovery_due = Due(self._pace.recover_every)
         self._telling = Telling(cdr_list, engine, source, self._outages)
@@ -161,10 +165,9 @@ class Ingestor:
             return Ended(Event.DUE)
         if self._gate.due():
             return Ended(Event.SOMETHING)
-        if not self._pace.gathers(time.monotonic() - self._claimed_at):
-            came = self._list.wait(self._pace.longest_wait)
-            if came is not None:
-                return Ended(Event.SOMETHING if came else Event.EMPTY)
+        came = self._list.wait(self._pace.longest_wait)
+        if came is not None:
+            return Ended(Event.SOMETHING if came else Event.EMPTY)
         return Ended(Event.SOMETHING) if self._list.waiting() else self._empty()
 
     def _claim(self) -> Ended:
@@ -194,9 +197,11 @@ class Ingestor:
             return self._empty()
         self._claimed_at = time.monotonic()
         self._gate.claimed(len(claim.elements))
-        self._settling.settled(claim, batch)
+        self._settling.settled(claim, batch, alone=look.unfinished == 0)
+        records = len(claim.elements)
         # What fills a batch already needs no gathering.
-        return Ended(Event.SETTLED, 0.0 if len(claim.elements) >= limit else self._pace.linger(look.unfinished))
+        linger = 0.0 if records >= limit else self._pace.linger(look.unfinished, records=records)
+        return Ended(Event.SETTLED, linger)
 
     def _empty(self) -> Ended:
         return Ended(Event.EMPTY, self._pace.rest(time.monotonic() - self._claimed_at))

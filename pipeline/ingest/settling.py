@@ -33,16 +33,25 @@ class Settling:
         engine: the database.
         source: the dialler's name.
         send: sends the first message of a batch; False when the broker is away.
+        send_alone: the same where nothing else is on its way, so that a worker has it at once.
         outages: where is said that settled claims cannot be kept, once.
     """
 
     def __init__(
-        self, cdr_list: CdrList, engine: Engine, source: str, send: Callable[[Batch], bool], outages: OutageLog
+        self,
+        cdr_list: CdrList,
+        engine: Engine,
+        source: str,
+        *,
+        send: Callable[[Batch], bool],
+        send_alone: Callable[[Batch], bool],
+        outages: OutageLog,
     ) -> None:
         self._list = cdr_list
         self._engine = engine
         self._source = source
         self._send = send
+        self._send_alone = send_alone
         self._outages = outages
 
     def settle(self, connection: Connection, claim: Claim) -> Batch | None:
@@ -61,14 +70,15 @@ class Settling:
             batch = self.settle(connection, claim)
         self.settled(claim, batch)
 
-    def settled(self, claim: Claim, batch: Batch | None) -> None:
+    def settled(self, claim: Claim, batch: Batch | None, *, alone: bool = False) -> None:
         """What follows the commit: Redis forgets the claim, and the workers are woken."""
         self._let_go(claim)
         if batch is not None:
             metrics.count(metrics.RECEIVED, batch.records, source=self._source)
             metrics.observe(metrics.BATCH_RECORDS, batch.records, source=self._source)
             log.info("batch_settled", batch_id=batch.batch_id, records=batch.records)
-            self._send(batch)
+            send = self._send_alone if alone else self._send
+            send(batch)
 
     def _let_go(self, claim: Claim) -> None:
         if self._list.kept.keep_seconds:

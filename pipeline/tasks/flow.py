@@ -188,9 +188,15 @@ def _worker_was_lost(step: Step) -> bool:
     return bool(TASKS[step].request.retries > 0)
 
 
-def send_step(step: Step, batch: Batch) -> bool:
-    """Send a step's message; False when the broker is away, and then the reconciler sends it later."""
-    return TASKS[step].send(**batch._asdict())
+def send_step(step: Step, batch: Batch, *, told: bool = True) -> bool:
+    """Send a step's message; False when the broker is away, and then the reconciler sends it later.
+
+    Args:
+        step: the step.
+        batch: the batch.
+        told: whether Flower is told that it was sent; whoever begins it tells of it too.
+    """
+    return TASKS[step].send(told=told, **batch._asdict())
 
 
 def anything_due() -> bool:

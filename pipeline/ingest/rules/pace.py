@@ -11,8 +11,8 @@ from pipeline.ingest.rules.states import State
 class Pace:
     """How fast the ingestor turns; seconds throughout.
 
-    A claim at once when nothing is in flight keeps a lone record quick. While batches are unfinished a *linger* between
-    claims gathers records, because batches of one drown the workers in messages; it grows with the number in flight.
+    A record that nothing came before for a moment is claimed at once. Behind each claim a *linger* gathers records,
+    because batches of one drown the workers in messages; it grows with the number of batches that are unfinished.
     Until enough of a list has proved good for the fuse to judge, no more than ``probation_records`` are on their way.
     Where nothing came for a moment the first record is waited for; where that cannot be, the list is polled.
     """
@@ -21,6 +21,8 @@ class Pace:
     max_unfinished: int = 50
     max_unfinished_records: int = 20_000
     probation_records: int = 500
+    shortest_linger: float = 0.02
+    lone_linger: float = 0.04
     longest_linger: float = 0.05
     linger_per_unfinished: float = 0.01
     shortest_rest: float = 0.02
@@ -63,27 +65,23 @@ class Pace:
         """
         return min(self.longest_rest, max(self.shortest_rest, self.rest_share * pause))
 
-    def gathers(self, pause: float) -> bool:
-        """Whether more may come so soon that a short rest makes one batch of it, not several.
+    def linger(self, unfinished: int, *, records: int) -> float:
+        """How long to gather before the next claim: more may come so soon that one batch is made of it, not several.
+
+        Longest behind a record that came alone. Where that is usual, hardly any comes soon enough behind another to
+        wait; where it is not, there are few such batches.
 
         Args:
-            pause: seconds since the last batch.
+            unfinished: batches on their way, before the one just claimed.
+            records: of that one.
 
-        >>> Pace().gathers(0.03), Pace().gathers(0.05)
-        (True, False)
+        >>> Pace().linger(0, records=1), Pace().linger(0, records=2), Pace().linger(3, records=9)
+        (0.04, 0.02, 0.03)
+        >>> Pace().linger(40, records=200)
+        0.05
         """
-        return pause < 2 * self.shortest_rest
-
-    def linger(self, unfinished: int) -> float:
-        """How long to gather before the next claim.
-
-        Args:
-            unfinished: batches on their way.
-
-        >>> Pace().linger(0), Pace().linger(2), Pace().linger(40)
-        (0.0, 0.02, 0.05)
-        """
-        return min(self.longest_linger, self.linger_per_unfinished * unfinished)
+        shortest = self.lone_linger if records == 1 else self.shortest_linger
+        return min(self.longest_linger, max(shortest, self.linger_per_unfinished * unfinished))
 
     def room(self, batches: int, records: int, *, trusted: bool) -> int:
         """How many more records may be on their way; none when it is not above 0.

@@ -106,6 +106,27 @@ def test_it_stops_claiming_while_too_much_is_unfinished(cdr_list, engine, dialle
     assert dialler_redis.llen(LIST) == 1
 
 
+def test_what_nothing_is_ahead_of_is_sent_in_its_own_way(cdr_list, dialler_redis, engine, sent):
+    """A worker has it at once; what waits behind others is told of before that."""
+    alone = []
+    ingestor = Ingestor(
+        cdr_list,
+        engine,
+        source="enigma",
+        send=lambda batch: sent.append(batch) or True,
+        send_alone=lambda batch: alone.append(batch) or True,
+        pace=Pace(batch_size=1),
+    )
+    dialler_redis.rpush(LIST, make_record(), make_record())
+    assert [ingestor.run_once() for _ in range(2)] == [State.DRAINING] * 2
+    assert ([batch.batch_id for batch in alone], [batch.batch_id for batch in sent]) == ([1], [2])
+    for batch in (*alone, *sent):
+        walk(engine, batch)
+    dialler_redis.rpush(LIST, make_record())
+    assert ingestor.run_once() is State.DRAINING
+    assert [batch.batch_id for batch in alone] == [1, 3]
+
+
 def test_ten_batches_are_on_their_way_at_most(cdr_list, engine, dialler_redis):
     """However many batches may be unfinished: beyond that records wait better on the dialler's list."""
     pace = pace_of(Settings(pipeline_batch_size=10, pipeline_max_unfinished_batches=10_000))
