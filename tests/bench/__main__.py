@@ -1,7 +1,7 @@
 """Every measurement of docs/performance.md, in one run: ``make bench``, or a part: ``make bench PARTS="latency"``.
 
-The parts ``million``, ``stored``, ``feed`` and ``feed_lag`` take long or much disk, and are run only when named. Each
-part's last result is kept in docs/performance.json with its date, and the page is written from that file.
+The parts ``million``, ``stored``, ``feed``, ``feed_dead`` and ``feed_lag`` take long or much disk: they run only when
+named. Each part's last result is kept in docs/performance.json with its date, and the page is written from that file.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 RESULTS = ROOT / "docs" / "performance.json"
 PAGE = ROOT / "docs" / "performance.md"
 USUAL = ("contest", "batch_sizes", "latency", "trickle", "backlogs", "scale_out")
-LONG = ("million", "stored", "feed", "feed_lag")
+LONG = ("million", "stored", "feed", "feed_dead", "feed_lag")
 
 
 def tell(line: str) -> None:
@@ -49,6 +49,7 @@ def measure(part: str, bench: Bench, options: argparse.Namespace) -> dict[str, A
         "scale_out": lambda: scale.scale_out(bench, tell),
         "stored": lambda: scale.with_stored(bench, options.stored, tell),
         "feed": lambda: feed.measure(bench, options.rounds, options.seconds, tell),
+        "feed_dead": lambda: feed.measure_dead(bench, tell),
         "feed_lag": lambda: feed.lagging(bench, tell),
     }
     return parts[part]()

@@ -34,7 +34,7 @@ WORKER = (
     "env REMAP_SIGTERM=SIGQUIT celery -A pipeline worker --hostname {name}@%h --concurrency {processes} --queues "
     "steps,pipeline --without-mingle --without-gossip"
 )
-WARM_UP = 400
+WARM_UP = 2_400
 WARM_UPS = 30
 TARIFF_MB = 30
 """A worker process that has read the tariff is larger than its parent by more than this."""
@@ -170,7 +170,7 @@ class Bench:
             yield stack
 
     def _warm_up(self, stack: Stack) -> None:
-        """Small batches in quick succession, until every worker process holds a tariff."""
+        """Batches that go step by step, in quick succession, until every worker process holds a tariff."""
         for _ in range(WARM_UPS):
             for _ in range(8):
                 self.stage(WARM_UP // 8)

@@ -42,7 +42,11 @@ if TYPE_CHECKING:
     from tests.bench.processes import Cost
 
 BACKLOG = 50_000
-DEAD_BACKLOG = 10_000
+DEAD_BACKLOG = 20_000
+DEAD_ROUNDS = 8
+"""An even number: each way of being dead comes first as often as last, and the tables grow meanwhile."""
+MISSES = 12
+"""Of one that has been dead for a day: it is tried once in half an hour or less."""
 LIST_EVENTS = 100_000
 LATENCY_RATE = 100
 LAGS = (20_000, 1_000_000)
@@ -79,22 +83,31 @@ class Outside:
 
 
 def measure(bench: Bench, rounds: int, seconds: float, tell: Callable[[str], None]) -> dict[str, Any]:
-    """All but what lags."""
-    with _outside(bench) as outside:
-        result: dict[str, Any] = {"list": list_alone(outside)}
+    """All but one that is dead and one that lags."""
+    with _course(bench, tell) as course:
+        result: dict[str, Any] = {"list": list_alone(course.outside)}
         tell(f"a list alone: {result['list']['rate']:,} events/s")
-        bench.empty()
-        env = {"FEED_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1"}
-        with bench.pipeline("feed", env=env) as stack:
-            stack.start(["feed"])
-            engine = make_engine(bench.database_url, application="bench")
-            course = Course(bench, stack, outside, engine, tell)
-            with by_itself(stack):
-                result["latency"] = course.latency(seconds)
-                result["dead"] = course.dead(rounds)
-            result["ten"] = course.ten(rounds)
-            engine.dispose()
+        with by_itself(course.stack):
+            result["latency"] = course.latency(seconds)
+        result["ten"] = course.ten(rounds)
     return result
+
+
+def measure_dead(bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
+    """What one that is dead costs the others and the pipeline."""
+    with _course(bench, tell) as course, by_itself(course.stack):
+        return course.dead(DEAD_ROUNDS)
+
+
+@contextlib.contextmanager
+def _course(bench: Bench, tell: Callable[[str], None]) -> Iterator[Course]:
+    bench.empty()
+    env = {"FEED_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1"}
+    with _outside(bench) as outside, bench.pipeline("feed", env=env) as stack:
+        stack.start(["feed"])
+        engine = make_engine(bench.database_url, application="bench")
+        yield Course(bench, stack, outside, engine, tell)
+        engine.dispose()
 
 
 @contextlib.contextmanager
@@ -159,7 +172,8 @@ class Course:
     def __init__(
         self, bench: Bench, stack: Stack, outside: Outside, engine: Engine, tell: Callable[[str], None]
     ) -> None:
-        self._bench, self._stack, self._outside, self._engine, self._tell = bench, stack, outside, engine, tell
+        self._bench, self._engine, self._tell = bench, engine, tell
+        self.stack, self.outside = stack, outside
 
     def latency(self, seconds: float) -> dict[str, Any]:
         """From the push of a CDR to the arrival of its ``call.finished``, at two webhooks at once."""
@@ -171,10 +185,10 @@ class Course:
             with self._subscribed(subscribers):
                 url = self._bench.servers.dialler_redis.url
                 warm = push(url, LATENCY_RATE, WARM_UP_SECONDS, FIRST_REF)
-                roots = {name: process.pid for name, process in self._stack.processes.items()}
+                roots = {name: process.pid for name, process in self.stack.processes.items()}
                 before = costs(roots | self._bench.server_roots)
                 pushed = push(url, LATENCY_RATE, seconds, warm[-1].call_ref + 1)
-                delivered(self._engine, self._stack)
+                delivered(self._engine, self.stack)
                 cost = spent(before, costs(roots | self._bench.server_roots))
             finished = self._finished(pushed[0].call_ref)
             result = {"(its batch is finished)": summary([finished[str(one.call_ref)] - one.at for one in pushed])}
@@ -201,7 +215,7 @@ class Course:
         runs: dict[str, list[dict[str, Any]]] = {"none": [], "ten": []}
         for turn in range(rounds):
             for name in list(runs)[:: -1 if turn % 2 else 1]:
-                run = self._run(_ten(self._outside) if name == "ten" else [], BACKLOG)
+                run = self._run(_ten(self.outside) if name == "ten" else [], BACKLOG)
                 runs[name].append(run)
                 self._tell(f"round {turn + 1}, {name}: {run['rate']:,} CDR/s, {_own(run):.0f} µs a CDR of its own")
         own = [{"own": _own(run)} for run in runs["ten"]], [{"own": _own(run)} for run in runs["none"]]
@@ -209,11 +223,11 @@ class Course:
 
     def dead(self, rounds: int) -> dict[str, Any]:
         """Four that take everything: alone, with one that nobody listens for, and with one that never answers."""
-        others = _four(self._outside)
+        others = _four(self.outside)
         dead = {
             "before": [],
-            "refused": [_webhook("dead", self._outside.nobody, batch=500)],
-            "hanging": [_webhook("dead", self._outside.hanging.url, batch=500)],
+            "refused": [_webhook("dead", self.outside.nobody, batch=500)],
+            "hanging": [_webhook("dead", self.outside.hanging.url, batch=500)],
         }
         runs: dict[str, list[dict[str, Any]]] = {name: [] for name in dead}
         for turn in range(rounds):
@@ -238,11 +252,11 @@ class Course:
         self._bench.stage(count)
         with self._subscribed(subscribers):
             self._bench.execute("CHECKPOINT")
-            roots = {name: process.pid for name, process in self._stack.processes.items()}
-            roots |= {**self._bench.server_roots, **self._outside.roots}
+            roots = {name: process.pid for name, process in self.stack.processes.items()}
+            roots |= {**self._bench.server_roots, **self.outside.roots}
             before = costs(roots)
             began = self._bench.uncover()
-            ended = self._bench.finished(self._stack)
+            ended = self._bench.finished(self.stack)
             run: dict[str, Any] = {
                 "records": count,
                 "seconds": round(ended - began, 2),
@@ -251,7 +265,7 @@ class Course:
                 "events": taken(self._engine),
             }
             if to_the_end:
-                run["events"] = delivered(self._engine, self._stack)
+                run["events"] = delivered(self._engine, self.stack)
                 took = time.time() - began
                 cpu = sum(each.cpu_seconds for each in spent(before, costs(roots)).values())
                 run |= {
@@ -267,13 +281,14 @@ class Course:
         with self._engine.begin() as connection:
             for each in subscribers:
                 add(connection, each, who="bench")
+            connection.execute(text("UPDATE subscribers SET misses = :misses WHERE name = 'dead'"), {"misses": MISSES})
         time.sleep(FORGOTTEN_SECONDS)
         yield
         with self._engine.begin() as connection:
             for each in subscribers:
                 remove(connection, each.name, who="bench")
         time.sleep(FORGOTTEN_SECONDS)
-        self._outside.empty()
+        self.outside.empty()
 
 
 def delivered(engine: Engine, stack: Stack) -> int:

@@ -19,6 +19,7 @@ from tests.bench.processes import costs, spent
 from tests.bench.workload import records
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Sequence
 
     from pipeline.sandbox.stack import Stack
@@ -39,16 +40,30 @@ class Pushed(NamedTuple):
     at: float
 
 
-def push(url: str, rate: float, seconds: float, first_call_ref: int) -> list[Pushed]:
-    """Push at a steady rate."""
+def push(
+    url: str, rate: float, seconds: float, first_call_ref: int, chance: random.Random | None = None
+) -> list[Pushed]:
+    """Push at a steady rate.
+
+    Args:
+        url: the dialler's Redis.
+        rate: records a second.
+        seconds: for how long.
+        first_call_ref: the records'.
+        chance: makes the gaps between them, as calls end that know nothing of each other; None: all gaps are the same.
+    """
     count = max(1, round(rate * seconds))
     elements = list(records(count, first_call_ref=first_call_ref))
+    times = [place / rate for place in range(count)]
+    if chance is not None:
+        # So many instants by chance are a Poisson process that is known to have had so many in this time.
+        times = sorted(chance.uniform(0.0, seconds) for _ in range(count))
     pushed = []
     with redis.Redis.from_url(url) as dialler:
         dialler.ping()
         began = time.time()
-        for place, element in enumerate(elements):
-            wait = began + place / rate - time.time()
+        for place, (element, at) in enumerate(zip(elements, times, strict=True)):
+            wait = began + at - time.time()
             if wait > 0:
                 time.sleep(wait)
             pushed.append(Pushed(first_call_ref + place, time.time()))

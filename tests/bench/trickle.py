@@ -1,11 +1,13 @@
 """What a CDR costs at the rates that call centres live at: processor time of all processes, servers included.
 
-The pipeline and plain Celery, one after the other on the same servers, each at rest and at a few steady rates.
+The pipeline and plain Celery, one after the other on the same servers, each at rest and at a few steady rates. Calls
+end as they do, knowing nothing of each other; and evenly spaced, which leaves nothing to be gathered.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -46,8 +48,15 @@ def sweep(bench: Bench, seconds: float, tell: Callable[[str], None]) -> dict[str
                 if name == "plain" and rate > BEYOND_PLAIN:
                     continue
                 held = seconds if rate > FEW else max(seconds, FEW_SECONDS)
-                results[name][str(rate)] = result = _measure(bench, stack, rate, held, FIRST_REF * turn)
-                tell(f"{name}, {rate} CDR/s: {result['ms_a_cdr']} ms a CDR, {result['cores']} cores busy")
+                first = FIRST_REF * turn
+                results[name][str(rate)] = result = _measure(bench, stack, rate, held, first, random.Random(turn))
+                if rate > FEW:
+                    evenly = _measure(bench, stack, rate, held, first + FIRST_REF // 2)
+                    result["evenly_ms_a_cdr"] = evenly["ms_a_cdr"]
+                tell(
+                    f"{name}, {rate} CDR/s: {result['ms_a_cdr']} ms a CDR, evenly {result.get('evenly_ms_a_cdr')}, "
+                    f"{result['cores']} cores busy"
+                )
         results[name] = dict(reversed(results[name].items()))
     return results
 
@@ -69,7 +78,14 @@ def _plain(bench: Bench) -> Iterator[Stack]:
         yield stack
 
 
-def _measure(bench: Bench, stack: Stack, rate: float, seconds: float, first_call_ref: int) -> dict[str, Any]:
+def _measure(
+    bench: Bench,
+    stack: Stack,
+    rate: float,
+    seconds: float,
+    first_call_ref: int,
+    chance: random.Random | None = None,
+) -> dict[str, Any]:
     roots = {**{name: process.pid for name, process in stack.processes.items()}, **bench.server_roots}
     before_all = bench.value(CHARGED)
     sent = 0
@@ -79,7 +95,7 @@ def _measure(bench: Bench, stack: Stack, rate: float, seconds: float, first_call
     began = time.monotonic()
     records = 0
     if rate:
-        records = len(push(bench.servers.dialler_redis.url, rate, seconds, first_call_ref + sent))
+        records = len(push(bench.servers.dialler_redis.url, rate, seconds, first_call_ref + sent, chance))
     else:
         time.sleep(seconds)
     took = time.monotonic() - began
