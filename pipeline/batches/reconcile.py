@@ -14,15 +14,9 @@ from pipeline.monitoring.heartbeats import BEATEN, RECONCILER, beat
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import Engine
 
     from pipeline.batches.rules.steps import Progress
-
-
-def anything_due(connection: Connection) -> bool:
-    """Whether a look would find anything, or the last sign of life is old: nearly always not, in one question."""
-    any_overdue, any_bug_due, beaten = connection.execute(_LOOK, {"beating": RECONCILER}).one()
-    return bool(any_overdue or any_bug_due or not beaten)
 
 
 class Due(NamedTuple):
@@ -73,6 +67,9 @@ def reconcile(
             released = retry_due_bugs(connection, limit=limit)
     return Due(overdue, released)
 
+
+DUE: Final = f"{OVERDUE} OR {BUG_DUE} OR NOT {BEATEN}"
+"""Whether a look would find anything, or the last sign of life, that of `:beating`, is old; as SQL."""
 
 # SQL: nearly always nothing is due, and one question says so.
 _LOOK: Final = text(f"SELECT {OVERDUE}, {BUG_DUE}, {BEATEN}")

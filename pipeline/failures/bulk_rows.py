@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from sqlalchemy import func, insert, select, update
 
@@ -137,6 +137,12 @@ def end(connection: Connection, bulk_id: int) -> None:
     connection.execute(
         update(bulk_actions).values(moved_at=func.now(), ended_at=func.now()).where(bulk_actions.c.id == bulk_id)
     )
+
+
+ANY_STANDING: Final = (
+    "EXISTS (SELECT FROM bulk_actions WHERE ended_at IS NULL AND moved_at < now() - make_interval(secs => :standing))"
+)
+"""Whether `standing_bulk_actions` may find any after ``:standing`` seconds, as SQL."""
 
 
 def standing_bulk_actions(connection: Connection, *, after_seconds: float) -> Sequence[int]:

@@ -32,16 +32,23 @@ def due(connection: Connection) -> list[str]:
 
 
 _FREE = "subscribers.state = 'active' AND due_at <= now() AND (leased_until IS NULL OR leased_until < now())"
-_DUE = text(
-    f"SELECT name FROM subscribers WHERE {_FREE} AND ((position, place) < "
+_WHO_IS_DUE: Final = (
+    f"FROM subscribers WHERE {_FREE} AND ((position, place) < "
     f"((SELECT coalesce(max(position), 0) FROM feed), {LAST_PLACE}) OR EXISTS ("
-    "SELECT FROM feed_refusals WHERE subscriber = name AND feed_refusals.state = 'retrying')) ORDER BY name"
+    "SELECT FROM feed_refusals WHERE subscriber = name AND feed_refusals.state = 'retrying'))"
 )
+_DUE: Final = text(f"SELECT name {_WHO_IS_DUE} ORDER BY name")
+ANY_DUE: Final = f"EXISTS (SELECT {_WHO_IS_DUE})"
+"""Whether `due` finds any, as SQL."""
+
+
+ANYBODY: Final = "EXISTS (SELECT FROM subscribers WHERE state = 'active')"
+"""Whether anybody is to be delivered to, as SQL."""
 
 
 def anybody(connection: Connection) -> bool:
     """Whether anybody is to be delivered to."""
-    return bool(connection.scalar(text("SELECT EXISTS (SELECT FROM subscribers WHERE state = 'active')")))
+    return bool(connection.scalar(text(f"SELECT {ANYBODY}")))
 
 
 def take(connection: Connection, name: str) -> Lease | None:

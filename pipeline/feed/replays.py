@@ -243,7 +243,10 @@ _FREE: Final = (
     "AND (replays.leased_by IS NULL OR replays.leased_until < now()) "
     "AND subscribers.name = replays.subscriber AND subscribers.state IN ('active', 'expired')"
 )
-_DUE: Final = text(f"SELECT subscriber FROM replays, subscribers WHERE {_FREE} ORDER BY replays.due_at")
+_WHO_IS_DUE: Final = f"FROM replays, subscribers WHERE {_FREE}"
+_DUE: Final = text(f"SELECT subscriber {_WHO_IS_DUE} ORDER BY replays.due_at")
+ANY_DUE: Final = f"EXISTS (SELECT {_WHO_IS_DUE})"
+"""Whether `due_replays` finds any, as SQL."""
 _TAKE: Final = text(
     "UPDATE replays SET leased_by = :mine, leased_until = now() + make_interval(secs => :seconds) FROM subscribers "
     f"WHERE replays.subscriber = :name AND {_FREE} "

@@ -49,7 +49,9 @@ def any_unplaced(connection: Connection) -> bool:
     return bool(connection.scalar(_UNPLACED))
 
 
-_UNPLACED: Final = text("SELECT EXISTS (SELECT FROM feed WHERE position IS NULL)")
+ANY_UNPLACED: Final = "EXISTS (SELECT FROM feed WHERE position IS NULL)"
+"""Whether anything that can be seen has no position, as SQL."""
+_UNPLACED: Final = text(f"SELECT {ANY_UNPLACED}")
 
 
 def _place_some(connection: Connection) -> int:

@@ -7,7 +7,7 @@ under way, looks at the pace and at the pause, and hands out what is left. A wor
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import text
 
@@ -29,17 +29,19 @@ IN_FLIGHT = "(state = 'downloading' OR released_at IS NOT NULL) AND due_at > now
 
 def sources_with_due(connection: Connection) -> list[str]:
     """The diallers that have a recording due; a few steps in an index for each, however long the queue."""
-    rows = connection.execute(
-        text(
-            "WITH RECURSIVE sources AS ("
-            f"  (SELECT source FROM recordings WHERE {WAITING} ORDER BY source LIMIT 1) UNION ALL "
-            f"  SELECT (SELECT source FROM recordings WHERE {WAITING} AND source > sources.source "
-            "           ORDER BY source LIMIT 1) FROM sources WHERE source IS NOT NULL) "
-            "SELECT source FROM sources WHERE source IS NOT NULL AND EXISTS ("
-            f"  SELECT FROM recordings AS due WHERE due.source = sources.source AND {WAITING} AND due_at <= now())"
-        )
-    )
-    return list(rows.scalars())
+    return list(connection.scalars(text(_SOURCES_WITH_DUE)))
+
+
+_SOURCES_WITH_DUE: Final = (
+    "WITH RECURSIVE sources AS ("
+    f"  (SELECT source FROM recordings WHERE {WAITING} ORDER BY source LIMIT 1) UNION ALL "
+    f"  SELECT (SELECT source FROM recordings WHERE {WAITING} AND source > sources.source "
+    "           ORDER BY source LIMIT 1) FROM sources WHERE source IS NOT NULL) "
+    "SELECT source FROM sources WHERE source IS NOT NULL AND EXISTS ("
+    f"  SELECT FROM recordings AS due WHERE due.source = sources.source AND {WAITING} AND due_at <= now())"
+)
+ANY_DUE: Final = f"EXISTS ({_SOURCES_WITH_DUE})"
+"""Whether any dialler has a recording due, as SQL."""
 
 
 def hand_out(

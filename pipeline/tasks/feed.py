@@ -17,7 +17,7 @@ from pipeline.feed import cursors
 from pipeline.feed import deliver as delivering
 from pipeline.feed.replays import due_replays, take_replay
 from pipeline.feed.retention import drop_old, expire
-from pipeline.feed.sequence import any_unplaced, place
+from pipeline.feed.sequence import place
 from pipeline.feed.shared import Shared
 from pipeline.feed.sinks import open_sink
 from pipeline.monitoring import metrics
@@ -89,16 +89,6 @@ def wake_feed(*, records: int = 1) -> None:
     if _Known.anybody and time.monotonic() >= _Known.woke_at + apart:
         _Known.woke_at = time.monotonic()
         sequence.send(expires=WAKE_EXPIRES_SECONDS)
-
-
-def feed_is_due(connection: Connection) -> bool:
-    """Whether there is anything for the reconciler to look after; what nobody reads can wait.
-
-    A replay goes on by itself: also one of a subscriber that has expired, and is to nobody else.
-    """
-    if due_replays(connection) or cursors.due(connection):
-        return True
-    return cursors.anybody(connection) and any_unplaced(connection)
 
 
 def look_after_feed() -> int:

@@ -22,15 +22,13 @@ from pipeline.calls import classify as classification
 from pipeline.calls import normalize as normalization
 from pipeline.celery import PipelineTask, note, task
 from pipeline.contacts import update as contacts
-from pipeline.database.engine import reading
 from pipeline.failures import bulk
-from pipeline.failures.bulk_rows import standing_bulk_actions
 from pipeline.monitoring import metrics
 from pipeline.recordings import download as recording_steps
-from pipeline.recordings.queue import sources_with_due
 from pipeline.settings import current_settings
+from pipeline.tasks.due import anything_due
 from pipeline.tasks.failures import act_in_bulk
-from pipeline.tasks.feed import feed_is_due, look_after_feed, wake_feed
+from pipeline.tasks.feed import look_after_feed, wake_feed
 from pipeline.tasks.recordings import dispatch_recordings
 from pipeline.tasks.resources import engine
 from pipeline.worker.walked import Walked, say_walked
@@ -197,20 +195,6 @@ def send_step(step: Step, batch: Batch, *, told: bool = True) -> bool:
         told: whether Flower is told that it was sent; whoever begins it tells of it too.
     """
     return TASKS[step].send(told=told, **batch._asdict())
-
-
-def anything_due() -> bool:
-    """Whether the reconciler would find anything, or has to show that it lives; for beat, in its own process.
-
-    At rest this is all that happens: no message, and no worker woken to find that there is nothing.
-    """
-    with reading(engine()) as connection:
-        return (
-            reconciliation.anything_due(connection)
-            or bool(standing_bulk_actions(connection, after_seconds=RESEND_AFTER_SECONDS))
-            or feed_is_due(connection)
-            or bool(sources_with_due(connection))
-        )
 
 
 @task("pipeline.reconcile", only_when=anything_due)

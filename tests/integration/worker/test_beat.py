@@ -10,6 +10,10 @@ from sqlalchemy import text
 from pipeline.feed.rules.event import KINDS
 from pipeline.feed.rules.filter import Filter
 from pipeline.feed.subscribers import NewSubscriber, add
+from pipeline.tasks import due
+from tests.factories import make_record
+from tests.integration.flow import receive, walk
+from tests.integration.statements import statements
 from tests.integration.tasks.test_recordings import ask
 
 pytestmark = pytest.mark.usefixtures("settings_env")
@@ -132,9 +136,40 @@ def test_a_replay_goes_on_though_nobody_else_reads(broker, engine):
     assert _reconciler_ticks(broker) == 1
 
 
+STANDS = {
+    "a recording is due": "UPDATE recordings SET due_at = now()",
+    "a bug may be tried again": "UPDATE failures SET state = 'open', retry_at = now()",
+    "a bulk action stands": (
+        "INSERT INTO bulk_actions (action, wanted, who, total, moved_at) "
+        "VALUES ('retry', '{}', 'test', 1, now() - interval '1 day')"
+    ),
+}
+
+
+@pytest.mark.parametrize("statement", STANDS.values(), ids=STANDS)
+def test_what_is_due_of_anything_is_a_tick_worth_sending(engine, monkeypatch, statement):
+    """And nothing before that."""
+    monkeypatch.setattr(due, "engine", lambda: engine)
+    walk(engine, receive(engine, make_record(), b"no call"))
+    ask("flow.reconcile()")
+    assert not due.anything_due()
+    with engine.begin() as connection:
+        assert connection.execute(text(statement)).rowcount
+    assert due.anything_due()
+
+
 def _reconciler_ticks(broker):
     """How many ticks of the reconciler one turn of beat sends."""
     broker.delete("cdr:pipeline")
     ask(TICKS.format(times=1))
     sent = [json.loads(raw)["headers"]["task"] for raw in broker.lrange("cdr:pipeline", 0, -1)]
     return sent.count("pipeline.reconcile")
+
+
+def test_a_tick_that_is_not_worth_sending_costs_one_question(engine):
+    """Beat asks it every other second, for as long as nothing comes."""
+    ask("flow.reconcile()")
+    with statements(engine, "SELECT") as asked, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(due, "engine", lambda: engine)
+        assert due.anything_due() is False
+    assert len(asked) == 1
