@@ -23,6 +23,7 @@ from pipeline.dialler.cdr_list import CdrList
 from pipeline.sandbox.servers import Servers, sandbox_servers
 from pipeline.sandbox.stack import OWN_PREFIXES
 from pipeline.settings import current_settings
+from tests.commands import build_each_once
 from tests.warm import warm
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ LIST = "enigma:notifications:campaigns"
 # Whoever runs the tests may have settings of their own; no test may see them.
 for name in [name for name in os.environ if name.startswith(OWN_PREFIXES)]:
     del os.environ[name]
+
+build_each_once()
 
 OF_NO_ORDER = re.compile(r"frozenset\(\{|\{'[^']*'(?:, '[^']*')+\}| at 0x")
 """In a test's name: a set, of which texts have another order in each process, or an address."""

@@ -18,6 +18,10 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import typer.main
+
+from tests.commands import build_each_once
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -71,7 +75,10 @@ def serve() -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     from pipeline.celery import app  # noqa: PLC0415 - only this process needs it
+    from pipeline.cli import app as commands  # noqa: PLC0415
 
+    build_each_once()
+    typer.main.get_command(commands)
     assert not app.configured, "the settings are those of whoever runs it"
     for line in sys.stdin:
         child = os.fork()
