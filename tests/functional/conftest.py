@@ -159,7 +159,8 @@ def hurry(stack: Stack) -> None:
 def as_new(stack: Stack) -> None:
     """Empty the tables under running processes, once nothing is on its way, and load the tariff.
 
-    Ids go on, so what a process remembers by an id of before is never taken for something of now.
+    Ids go on, so what a process remembers by an id of before is never taken for something of now. Positions in the feed
+    begin anew, and its process keeps for seconds what it knows by one, so that begins anew, too.
     """
     engine = create_engine(stack.settings["DATABASE_URL"], poolclass=NullPool)
     tables = ", ".join(table.name for table in metadata.sorted_tables)
@@ -183,7 +184,12 @@ def as_new(stack: Stack) -> None:
         return True
 
     eventually(nothing_on_its_way)
+    feeds = "feed" in stack.processes
+    if feeds:
+        stack.kill("feed")
     eventually(emptied)
+    if feeds:
+        stack.start(["feed"])
     load_tariff(stack)
 
 
