@@ -6,6 +6,10 @@ import contextlib
 import itertools
 import os
 import re
+import shutil
+import tempfile
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,12 +23,13 @@ from pipeline.dialler.cdr_list import CdrList
 from pipeline.sandbox.servers import Servers, sandbox_servers
 from pipeline.sandbox.stack import OWN_PREFIXES
 from pipeline.settings import current_settings
+from tests.commands import build_each_once
 from tests.warm import warm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Connection, Engine
 
 LIST = "enigma:notifications:campaigns"
 
@@ -32,8 +37,14 @@ LIST = "enigma:notifications:campaigns"
 for name in [name for name in os.environ if name.startswith(OWN_PREFIXES)]:
     del os.environ[name]
 
+build_each_once()
+
 OF_NO_ORDER = re.compile(r"frozenset\(\{|\{'[^']*'(?:, '[^']*')+\}| at 0x")
 """In a test's name: a set, of which texts have another order in each process, or an address."""
+
+IN_MEMORY = Path("/dev/shm")
+ROOM_BYTES = 2_000_000_000
+"""What the servers of one test process may come to: a tenth of it, but for a test that writes a lot."""
 
 _numbers = itertools.count(1)
 
@@ -45,10 +56,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid}: its name differs in each process, give the cases ids of their own")
 
 
+def place_for_servers() -> str | None:
+    """Where the servers' files are best: in memory, if there is room. Each test has a thousand made and removed."""
+    roomy = os.access(IN_MEMORY, os.W_OK | os.X_OK) and shutil.disk_usage(IN_MEMORY).free >= ROOM_BYTES
+    return str(IN_MEMORY) if roomy else None
+
+
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
     """Two Redis servers and PostgreSQL. Nothing they hold matters, so they need not sync to disk."""
-    with sandbox_servers(fsync=False, appendonly=False) as started:
+    with (
+        tempfile.TemporaryDirectory(prefix="cdr-tests-", dir=place_for_servers()) as folder,
+        sandbox_servers(Path(folder), fsync=False, appendonly=False) as started,
+    ):
         yield started
 
 
@@ -71,8 +91,17 @@ def own_database(template: str) -> Iterator[str]:
         connection.execute(text(f"CREATE DATABASE {name} TEMPLATE {url.database} STRATEGY FILE_COPY"))
     yield url.set(database=name).render_as_string(hide_password=False)
     with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+        drop_database(connection, name)
     server.dispose()
+
+
+def drop_database(connection: Connection, name: str) -> None:
+    """Once whoever is connected is gone: to look again, PostgreSQL itself would rest for a tenth of a second."""
+    others = text("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = :name")
+    until = time.monotonic() + 5
+    while connection.scalar(others, {"name": name}) and time.monotonic() < until:
+        time.sleep(0.002)
+    connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -109,7 +138,7 @@ def empty(servers: Servers) -> Iterator[Engine]:
     yield engine
     engine.dispose()
     with server.connect() as connection:
-        connection.execute(text("DROP DATABASE empty WITH (FORCE)"))
+        drop_database(connection, "empty")
     server.dispose()
 
 

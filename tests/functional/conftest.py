@@ -7,10 +7,11 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import kombu
 import pytest
@@ -28,6 +29,7 @@ from tests import commands
 from tests.chaos.harness import QUEUES
 from tests.conftest import LIST, own_database
 from tests.patience import eventually
+from tests.warm import warm
 
 if TYPE_CHECKING:
     import subprocess
@@ -57,7 +59,26 @@ class Stack(sandbox.Stack):
     """A stack whose commands are called in this process where they can be, and that is not waited for at a test's end.
 
     What its processes do when they are told to end is what some tests are about; these tell them.
+
+    Attributes:
+        warm: whether its processes are forked where all is imported; else each is started as the Procfile says.
     """
+
+    warm = True
+
+    def start_as(self, name: str, command: str) -> None:
+        """Start any command under a name of its own."""
+        words = shlex.split(command)
+        given = {}
+        while words and (words[0] == "env" or "=" in words[0]):
+            setting, _, value = words.pop(0).partition("=")
+            given[setting] = value
+        of_ours = words[:1] == ["pipeline"] or (words[:1] == ["celery"] and ("worker" in words) == ("env" in given))
+        if self.warm and of_ours:
+            started = warm().start(*words, env=self.env | given, log=self.log_of(name))
+            self.processes[name] = cast("subprocess.Popen[bytes]", started)
+        else:
+            super().start_as(name, command)
 
     def __exit__(self, *_: object) -> None:
         for name in list(self.processes):
@@ -138,7 +159,8 @@ def hurry(stack: Stack) -> None:
 def as_new(stack: Stack) -> None:
     """Empty the tables under running processes, once nothing is on its way, and load the tariff.
 
-    Ids go on, so what a process remembers by an id of before is never taken for something of now.
+    Ids go on, so what a process remembers by an id of before is never taken for something of now. Positions in the feed
+    begin anew, and its process keeps for seconds what it knows by one, so that begins anew, too.
     """
     engine = create_engine(stack.settings["DATABASE_URL"], poolclass=NullPool)
     tables = ", ".join(table.name for table in metadata.sorted_tables)
@@ -162,7 +184,12 @@ def as_new(stack: Stack) -> None:
         return True
 
     eventually(nothing_on_its_way)
+    feeds = "feed" in stack.processes
+    if feeds:
+        stack.kill("feed")
     eventually(emptied)
+    if feeds:
+        stack.start(["feed"])
     load_tariff(stack)
 
 

@@ -58,6 +58,13 @@ FAINT_BORDERS = """() => {
   });
 }"""
 
+COME_TO_REST = """async () => {
+  for (let frames = 0; frames < 3; frames++) await new Promise(requestAnimationFrame);
+  const ends = document.getAnimations().filter((each) => each.effect.getComputedTiming().endTime !== Infinity);
+  await Promise.allSettled(ends.map((each) => each.finished));
+}"""
+"""A theme fades in."""
+
 UNSEEN_FOCUS = """() => {
   const element = document.activeElement;
   if (!element || element === document.body) return null;
@@ -82,7 +89,7 @@ def problems(page: Page, name: str) -> list[str]:
         for width in (WIDE, NARROW):
             page.set_viewport_size({"width": width, "height": 900})
             where = f"{name}, {scheme}, {width} pixels"
-            page.wait_for_timeout(300)  # a theme fades in
+            page.evaluate(COME_TO_REST)
             looked = Axe().run(page, options={"runOnly": RULES, "resultTypes": ["violations"]})
             found += [
                 f"{where}: {rule['id']} ({rule['help']}): {node['target']} {node.get('failureSummary', '')[:300]}"

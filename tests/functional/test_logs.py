@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from pipeline.batches.rules.steps import TASK
 from tests.factories import make_record
 from tests.functional.conftest import balance, eventually
+
+
+@pytest.fixture(autouse=True)
+def _started_as_the_procfile_says(stack):
+    """And not forked where all is imported."""
+    stack.warm = False
 
 
 def lines_of(stack, name):

@@ -8,10 +8,17 @@ import sys
 import time
 
 import httpx
+import pytest
 
 from pipeline.sandbox.stack import ROOT
 from tests.factories import make_record
 from tests.functional.conftest import balance, eventually, hurry
+
+
+@pytest.fixture(autouse=True)
+def _started_as_the_procfile_says(stack):
+    """And not forked where all is imported."""
+    stack.warm = False
 
 
 def explained(stack, call_ref):

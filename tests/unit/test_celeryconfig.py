@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ def test_no_tick_expires_and_each_has_its_queue():
     for entry in celeryconfig.beat_schedule.values():
         assert "expires" not in entry.get("options", {})
         assert celeryconfig.task_routes[entry["task"]]["queue"] == "pipeline"
+
+
+def test_each_dialler_is_looked_at_by_its_other_witnesses_every_minute():
+    """As docs say; the test of its processes has a faster beat."""
+    (entry,) = [each for each in celeryconfig.beat_schedule.values() if each["task"] == "completeness.watch"]
+    assert entry["schedule"] == timedelta(minutes=1)
 
 
 def _assigned():

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 
 from pipeline.api.app import make_app
+from pipeline.database import access_log
 from pipeline.recordings.decoding import Decoder
 from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.keys import RecordingKeys
@@ -80,8 +81,9 @@ def test_broken_audio_is_a_problem_and_no_crash(world, broken):
     assert world.get("/healthz").status_code == 200
 
 
-def test_not_a_byte_without_its_row(world):
+def test_not_a_byte_without_its_row(world, monkeypatch):
     """Somebody holds the table: nobody hears anything, in either form and of whichever part."""
+    monkeypatch.setattr(access_log, "WAIT_SECONDS", 0.2)
     before = len(world.log())
     with world.owner.connect() as other:
         other.execute(text("LOCK TABLE access_log IN ACCESS EXCLUSIVE MODE"))

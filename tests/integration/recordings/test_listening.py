@@ -10,6 +10,7 @@ import wave
 import pytest
 from sqlalchemy import text
 
+from pipeline.database import access_log
 from pipeline.database.access_log import NotLoggedError, Visitor
 from pipeline.recordings import listening
 from pipeline.recordings.decoding import BrokenAudioError, Decoder
@@ -131,8 +132,9 @@ def test_decoded_for_a_browser(engine, store, recording):
     assert [row.detail["form"] for row in log_rows(engine)] == ["wav", "wav", "wav", "stored"]
 
 
-def test_not_a_byte_without_its_row(engine, store, recording):
+def test_not_a_byte_without_its_row(engine, store, recording, monkeypatch):
     """While the table is locked nobody hears anything; when it is free again, they do."""
+    monkeypatch.setattr(access_log, "WAIT_SECONDS", 0.2)
     with engine.connect() as other:
         other.execute(text("LOCK TABLE access_log IN ACCESS EXCLUSIVE MODE"))
         for as_wav in (False, True):
