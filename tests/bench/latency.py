@@ -6,6 +6,7 @@ for none) was committed: it runs with ``track_commit_timestamp``, and both clock
 
 from __future__ import annotations
 
+import random
 import statistics
 import time
 from itertools import pairwise
@@ -19,7 +20,6 @@ from tests.bench.processes import costs, spent
 from tests.bench.workload import records
 
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Sequence
 
     from pipeline.sandbox.stack import Stack
@@ -104,7 +104,8 @@ def measure(bench: Bench, stack: Stack, rate: float, seconds: float, first_call_
     warm = push(bench.servers.dialler_redis.url, rate, WARM_UP_SECONDS, first_call_ref)
     roots = {**{name: process.pid for name, process in stack.processes.items()}, **bench.server_roots}
     before = costs(roots)
-    pushed = push(bench.servers.dialler_redis.url, rate, seconds, warm[-1].call_ref + 1)
+    chance = random.Random(str(rate))
+    pushed = push(bench.servers.dialler_redis.url, rate, seconds, warm[-1].call_ref + 1, chance)
     cost = spent(before, costs(roots))
     bench.finished(stack)
     commits = charged(bench.database, pushed[0].call_ref, pushed[-1].call_ref)

@@ -21,8 +21,8 @@ class Pace:
     max_unfinished: int = 50
     max_unfinished_records: int = 20_000
     probation_records: int = 500
-    shortest_linger: float = 0.02
-    lone_linger: float = 0.04
+    shortest_linger: float = 0.016
+    lone_linger: float = 0.03
     longest_linger: float = 0.05
     linger_per_unfinished: float = 0.01
     shortest_rest: float = 0.02
@@ -76,7 +76,7 @@ class Pace:
             records: of that one.
 
         >>> Pace().linger(0, records=1), Pace().linger(0, records=2), Pace().linger(3, records=9)
-        (0.04, 0.02, 0.03)
+        (0.03, 0.016, 0.03)
         >>> Pace().linger(40, records=200)
         0.05
         """
