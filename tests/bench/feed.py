@@ -26,7 +26,6 @@ from pipeline.record_ids import PLACES
 from pipeline.sandbox.redis_server import RedisServer
 from pipeline.sandbox.servers import free_port
 from pipeline.worker.giving_way import NICENESS
-from tests.bench.dead import beside, hanging
 from tests.bench.latency import WARM_UP_SECONDS, push, summary
 from tests.bench.processes import costs, resident_mb, spent
 from tests.bench.receiver import receiver
@@ -40,15 +39,12 @@ if TYPE_CHECKING:
 
     from pipeline.sandbox.stack import Stack
     from tests.bench.contestants import Bench
-    from tests.bench.dead import Hanging
     from tests.bench.processes import Cost
 
 BACKLOG = 50_000
 DEAD_BACKLOG = 20_000
 DEAD_ROUNDS = 8
 """An even number: each way of being dead comes first as often as last, and the tables grow meanwhile."""
-BEHIND = 3_000_000
-"""Events that four lists have to catch up with, which is more than they do in all windows."""
 MISSES = 12
 """Of one that has been dead for a day: it is tried once in half an hour or less."""
 LIST_EVENTS = 100_000
@@ -100,38 +96,7 @@ def measure(bench: Bench, rounds: int, seconds: float, tell: Callable[[str], Non
 def measure_dead(bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
     """What one that is dead costs the others and the pipeline."""
     with _course(bench, tell) as course, by_itself(course.stack):
-        result = course.dead(DEAD_ROUNDS)
-    with _outside(bench) as outside, hanging() as taker:
-        result["beside"] = {
-            "refused": _behind(bench, outside, outside.nobody, None, tell),
-            "hanging": _behind(bench, outside, taker.url, taker, tell),
-        }
-    return result
-
-
-def _behind(
-    bench: Bench, outside: Outside, url: str, taker: Hanging | None, tell: Callable[[str], None]
-) -> dict[str, Any]:
-    """Four lists that are far behind, and one that is dead now and then."""
-    bench.empty()
-    outside.empty()
-    engine = make_engine(bench.database_url, application="bench")
-    _fill(engine, BEHIND)
-    dead = _webhook("dead", url, batch=500)._replace(wanted=Filter(("*",), ("*",), (RECEIVED,)))
-    with engine.begin() as connection:
-        for each in (*(_list(f"list{nth}", outside, nth) for nth in range(4)), dead):
-            add(connection, each, who="bench", from_start=True)
-        connection.execute(
-            text("UPDATE subscribers SET state = 'paused', misses = :misses WHERE name = 'dead'"), {"misses": MISSES}
-        )
-    with bench.stack("behind", {"FEED_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1"}) as stack:
-        stack.start(["feed", "worker", "beat"])
-        eventually(lambda: taken(engine) > 0, check=stack.check)
-        with by_itself(stack):
-            found = beside(engine, taker, tell)
-        assert taken(engine) < 4 * BEHIND, "they were through before the end"
-    engine.dispose()
-    return found
+        return course.dead(DEAD_ROUNDS)
 
 
 @contextlib.contextmanager
@@ -393,8 +358,8 @@ def _drained(engine: Engine, stack: Stack, pid: int, lag: int) -> dict[str, Any]
 LAG_BATCH = 2_000
 _FILL = (
     """INSERT INTO batches (claim, source, records, received_at, due_at, normalized_at, classified_at, billed_at,
-                            recordings_scheduled_at, finished_at)
-       SELECT gen_random_uuid(), 'enigma', :records, now(), now(), now(), now(), now(), now(), now()
+                            recordings_scheduled_at, contacts_updated_at, finished_at)
+       SELECT gen_random_uuid(), 'enigma', :records, now(), now(), now(), now(), now(), now(), now(), now()
        FROM generate_series(1, :batches)""",
     """INSERT INTO inbox (record_id, raw) SELECT id * :places + n, cast(:raw AS bytea)
        FROM batches, generate_series(0, :records - 1) AS n""",

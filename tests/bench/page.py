@@ -6,8 +6,6 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench.dead import WINDOW_SECONDS, WINDOWS
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -213,17 +211,8 @@ def feed_dead(part: dict[str, Any]) -> str:
         "One that has been dead for a day, beside four that take everything; the feed's process gives way to nobody. "
         "Bar: 0.98. Medians of the runs' ratios, in turns on the same processes."
     )
-    beside = ", ".join(
-        f"{kept['mean']} ± {kept['error']} (median {kept['median']}) while it {what}"
-        for what, kept in (("hangs", dead["beside"]["hanging"]), ("is refused", dead["beside"]["refused"]))
-    )
-    behind = (
-        "Whole runs differ by a tenth from one to the next. So once more: four lists that are millions of events "
-        f"behind, {WINDOW_SECONDS:g} s with it and as long without in turns, {WINDOWS} times each; the rate of the "
-        f"others with it, over that before and after, as a mean with its standard error: {beside}."
-    )
     title = "## With an integrator that is dead"
-    return f"{title}\n\n{text}\n\n{measured(part)}\n\n{table(head, rows)}\n\n{behind}\n"
+    return f"{title}\n\n{text}\n\n{measured(part)}\n\n{table(head, rows)}\n"
 
 
 OF_THE_FEED = (("feed",), ("postgres",), ("worker, main", "worker, pool"), ("ingestor",))
