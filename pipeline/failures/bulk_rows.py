@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 
 from pipeline.database.tables import bulk_actions
 from pipeline.failures.both import DELIVERY, FAILED
@@ -139,17 +139,16 @@ def end(connection: Connection, bulk_id: int) -> None:
     )
 
 
-ANY_STANDING: Final = (
-    "EXISTS (SELECT FROM bulk_actions WHERE ended_at IS NULL AND moved_at < now() - make_interval(secs => :standing))"
-)
+_STANDS: Final = "ended_at IS NULL AND moved_at < now() - make_interval(secs => :standing)"
+ANY_STANDING: Final = f"EXISTS (SELECT FROM bulk_actions WHERE {_STANDS})"
 """Whether `standing_bulk_actions` may find any after ``:standing`` seconds, as SQL."""
 
 
 def standing_bulk_actions(connection: Connection, *, after_seconds: float) -> Sequence[int]:
     """Actions that have not moved for a while, because their message was lost or their worker died."""
     of = bulk_actions.c
-    long_ago = func.now() - timedelta(seconds=after_seconds)
-    return connection.scalars(select(of.id).where(of.ended_at.is_(None), of.moved_at < long_ago).order_by(of.id)).all()
+    standing = select(of.id).where(text(_STANDS)).order_by(of.id)
+    return connection.scalars(standing, {"standing": after_seconds}).all()
 
 
 def _one(connection: Connection, query: Select[Any]) -> BulkAction | None:

@@ -196,9 +196,9 @@ class Ingestor:
         if claim is None:
             return self._empty()
         self._claimed_at = time.monotonic()
-        self._gate.claimed(len(claim.elements))
-        self._settling.settled(claim, batch, alone=look.unfinished == 0)
         records = len(claim.elements)
+        self._gate.claimed(records)
+        self._settling.settled(claim, batch, alone=look.unfinished == 0)
         # What fills a batch already needs no gathering.
         linger = 0.0 if records >= limit else self._pace.linger(look.unfinished, records=records)
         return Ended(Event.SETTLED, linger)

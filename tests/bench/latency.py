@@ -54,8 +54,9 @@ def push(
     """
     count = max(1, round(rate * seconds))
     elements = list(records(count, first_call_ref=first_call_ref))
-    times = [place / rate for place in range(count)]
-    if chance is not None:
+    if chance is None:
+        times = [place / rate for place in range(count)]
+    else:
         # So many instants by chance are a Poisson process that is known to have had so many in this time.
         times = sorted(chance.uniform(0.0, seconds) for _ in range(count))
     pushed = []

@@ -115,7 +115,10 @@ def latency(part: dict[str, Any]) -> str:
         for result in part["result"].values()
     ]
     head = ["CDR/s", "p50 ms", "p95 ms", "p99 ms", "most ms", "batch", "ms between claims", "cores busy", "grows"]
-    text = "From the push to the committed charge, at a steady rate. Bar at 100 and at 500: p50 50 ms, p99 250 ms."
+    text = (
+        "From the push to the committed charge, at a steady rate at which calls end by chance. Bar at 100 and at 500: "
+        "p50 50 ms, p99 250 ms."
+    )
     return f"## Latency\n\n{text}\n\n{measured(part)}\n\n{table(head, rows)}\n"
 
 

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib
 import os
-import runpy
-import shutil
 import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tests.outside import run_program, wrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,15 +114,6 @@ GUARDS: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
 }
 
 
-def wrap(module_name: str, name: str, change: Callable[[Any], Any]) -> None:
-    """Replace a function or method by what ``change`` makes of it."""
-    owner = importlib.import_module(module_name)
-    *path, last = name.split(".")
-    for part in path:
-        owner = getattr(owner, part)
-    setattr(owner, last, change(getattr(owner, last)))
-
-
 def one_by_one(folder: Path) -> Callable[[Any], Any]:
     """What keeps small batches from going through all steps at once while a point of the other way is armed."""
 
@@ -201,10 +191,7 @@ def main() -> None:
         else:
             module, name, when = POINTS[next(faults)]
             wrap(module, name, dying(functools.partial(_die_once, Path(next(faults))), when))
-    program = shutil.which(command[0])
-    assert program is not None
-    sys.argv = [program, *command[1:]]
-    runpy.run_path(program, run_name="__main__")
+    run_program(command)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import kombu
 import pytest
@@ -29,7 +29,7 @@ from tests import commands
 from tests.chaos.harness import QUEUES
 from tests.conftest import LIST, own_database
 from tests.patience import eventually
-from tests.warm import warm
+from tests.warm import AT_IMPORT, warm
 
 if TYPE_CHECKING:
     import subprocess
@@ -55,6 +55,10 @@ __all__ = ["TARIFF", "Stack", "as_new", "balance", "eventually", "hurry", "load_
 TARIFF = "prefix,rate_per_minute,connect_fee,first_increment,next_increment\n,0.60,0.20,60,1\n"
 
 
+REMAPPED: Final = f"env {' '.join('='.join(each) for each in AT_IMPORT.items())} "
+"""What a worker's command begins with: it is so where the processes are forked."""
+
+
 class Stack(sandbox.Stack):
     """A stack whose commands are called in this process where they can be, and that is not waited for at a test's end.
 
@@ -68,14 +72,11 @@ class Stack(sandbox.Stack):
 
     def start_as(self, name: str, command: str) -> None:
         """Start any command under a name of its own."""
-        words = shlex.split(command)
-        given = {}
-        while words and (words[0] == "env" or "=" in words[0]):
-            setting, _, value = words.pop(0).partition("=")
-            given[setting] = value
-        of_ours = words[:1] == ["pipeline"] or (words[:1] == ["celery"] and ("worker" in words) == ("env" in given))
+        remapped = command.startswith(REMAPPED)
+        words = shlex.split(command.removeprefix(REMAPPED))
+        of_ours = words[0] == "pipeline" or (words[0] == "celery" and ("worker" in words) is remapped)
         if self.warm and of_ours:
-            started = warm().start(*words, env=self.env | given, log=self.log_of(name))
+            started = warm().start(*words, env=self.env | (AT_IMPORT if remapped else {}), log=self.log_of(name))
             self.processes[name] = cast("subprocess.Popen[bytes]", started)
         else:
             super().start_as(name, command)

@@ -8,16 +8,16 @@ test looks at is the same, and it waits a tenth of the time for it.
 
 from __future__ import annotations
 
-import runpy
-import shutil
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import celeryconfig
-from pipeline.flower import figures
+from tests.outside import run_program, wrap
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Page
 
     from pipeline.sandbox.stack import Stack
@@ -52,17 +52,17 @@ def main() -> None:
     schedule: dict[str, Any] = celeryconfig.beat_schedule
     for entry in schedule.values():
         entry["schedule"] = max(SHORTEST, entry["schedule"] / BEAT_TIMES)
-    begin = figures.SharedAnswer.__init__
+    wrap("pipeline.flower.figures", "SharedAnswer.__init__", good_for_less)
+    run_program(sys.argv[sys.argv.index("--") + 1 :])
 
-    def good_for_less(answer: figures.SharedAnswer, seconds: float) -> None:
+
+def good_for_less(begin: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+    """What makes an answer of Flower that several share good for a part of the time."""
+
+    def begin_shorter(answer: Any, seconds: float) -> None:
         begin(answer, seconds / TIMES)
 
-    setattr(figures.SharedAnswer, "__init__", good_for_less)  # noqa: B010 - mypy holds that a method is there to stay
-    command = sys.argv[sys.argv.index("--") + 1 :]
-    program = shutil.which(command[0])
-    assert program is not None
-    sys.argv = [program, *command[1:]]
-    runpy.run_path(program, run_name="__main__")
+    return begin_shorter
 
 
 if __name__ == "__main__":
