@@ -25,14 +25,15 @@ class Named(NamedTuple):
 
 
 def contacts_changed(
-    connection: Connection, spans: Mapping[str, Sequence[int | None]], *, with_raw: bool
+    connection: Connection, spans: Mapping[str, Any], *, with_raw: bool
 ) -> Iterator[tuple[int, Named, str | None, bytes]]:
     """The contacts that calls name, or named until they were replaced.
 
     Args:
         connection: the database.
         spans: lists of the numbers (``nth``) of some spans of records, of their first and last ones, and of the record
-            that replaced the version which named the contact (``replaced_by``; None: the call names it).
+            that replaced the version which named the contact (``replaced_by``; None: the call names it); the lowest
+            and the highest of all these records.
         with_raw: whether the calls' records are wanted as they came.
 
     Yields:
@@ -79,7 +80,11 @@ def _nothing(key: Key) -> dict[str, Any]:
     return {"source": key.source, **_called(key), "outcome": None, "attempts": 0}
 
 
-# SQL: many spans in one statement, as in pipeline/feed/reading.py.
+# SQL: many spans in one statement, each part by its key, as in pipeline/feed/reading.py.
+_WITH_RAW: Final = (
+    "LEFT JOIN LATERAL (SELECT raw FROM inbox "
+    "  WHERE record_id = named.id AND record_id BETWEEN :lowest AND :highest OFFSET 0) AS inbox ON true"
+)
 _CHANGED: Final = {
     with_raw: text(
         "SELECT span.nth, named.*, contacts.outcome, "
@@ -87,16 +92,18 @@ _CHANGED: Final = {
         "FROM unnest(cast(:nth AS int[]), cast(:first AS bigint[]), cast(:last AS bigint[]), "
         "            cast(:replaced_by AS bigint[])) AS span (nth, f, l, replaced_by) "
         "CROSS JOIN LATERAL ("
-        "  SELECT id, call_ref, contact_ref, campaign_ref, source FROM calls "
-        "  WHERE id BETWEEN span.f AND span.l AND contact_ref IS NOT NULL AND direction = 'outbound' "
-        "    AND span.replaced_by IS NULL "
+        "  SELECT id, call_ref, contact_ref, campaign_ref, source FROM ("
+        "    SELECT id, call_ref, contact_ref, campaign_ref, source, direction FROM calls "
+        "    WHERE id BETWEEN span.f AND span.l AND id BETWEEN :lowest AND :highest OFFSET 0) AS calls "
+        "  WHERE contact_ref IS NOT NULL AND direction = 'outbound' AND span.replaced_by IS NULL "
         "  UNION ALL "
         "  SELECT calls.id, call_ref, replaced ->> 'contact_ref', replaced ->> 'campaign_ref', source "
-        "  FROM revisions JOIN calls ON calls.id = revisions.call_id WHERE revisions.record_id = span.replaced_by"
+        "  FROM revisions JOIN calls ON calls.id = revisions.call_id AND calls.id BETWEEN :lowest AND :highest "
+        "  WHERE revisions.record_id = span.replaced_by"
         ") AS named "
-        "LEFT JOIN contacts ON contacts.contact_ref = named.contact_ref "
-        "  AND contacts.campaign_ref = named.campaign_ref AND contacts.source = named.source "
-        f"{'LEFT JOIN inbox ON inbox.record_id = named.id' if with_raw else ''}"
+        "LEFT JOIN LATERAL (SELECT outcome FROM contacts AS own WHERE own.contact_ref = named.contact_ref "
+        "  AND own.campaign_ref = named.campaign_ref AND own.source = named.source OFFSET 0) AS contacts ON true "
+        f"{_WITH_RAW if with_raw else ''}"
     ).bindparams(none=b"")
     for with_raw in (False, True)
 }

@@ -232,11 +232,13 @@ def _named(span: Span) -> Iterator[Cursor]:
             yield Cursor(row.position, record_id - first_record(row.batch_id or 0))
 
 
-def _bounds(spans: Sequence[Span]) -> dict[str, list[int]]:
+def _bounds(spans: Sequence[Span]) -> dict[str, Any]:
     return {
         "nth": list(range(len(spans))),
         "first": [span.first for span in spans],
         "last": [span.last for span in spans],
+        "lowest": min(span.first for span in spans),
+        "highest": max(span.last for span in spans),
     }
 
 
@@ -252,9 +254,15 @@ def _received(connection: Connection, spans: Sequence[Span]) -> Iterator[tuple[i
         yield nth, About(record_id, subject, None, raw)
 
 
+# SQL: many spans in one statement. Each part is asked for by itself (OFFSET 0), by the key: how long a span is, the
+# planner cannot know, and takes it for so large a share of all that it would rather read all, each time. The bounds of
+# all spans tell it beforehand which ranges they are in.
 _SPANS: Final = "unnest(cast(:nth AS int[]), cast(:first AS bigint[]), cast(:last AS bigint[])) AS span (nth, f, l)"
+_WITHIN: Final = "BETWEEN span.f AND span.l AND {key} BETWEEN :lowest AND :highest OFFSET 0"
+_OF_CALL: Final = "= calls.id AND {key} BETWEEN :lowest AND :highest OFFSET 0"
 _RECEIVED: Final = text(
-    f"SELECT span.nth, record_id, raw FROM {_SPANS} JOIN inbox ON record_id BETWEEN span.f AND span.l"
+    f"SELECT span.nth, record_id, raw FROM {_SPANS} CROSS JOIN LATERAL "
+    f"(SELECT record_id, raw FROM inbox WHERE record_id {_WITHIN.format(key='record_id')}) AS own"
 )
 
 
@@ -290,8 +298,8 @@ def _happened(connection: Connection, spans: Sequence[Span], *, with_raw: bool) 
 def _changed(connection: Connection, spans: Sequence[Span], *, with_raw: bool) -> Iterator[About]:
     if not spans:
         return
-    values: dict[str, Sequence[int | None]] = {**_bounds(spans)}
-    values |= {"replaced_by": [None if each.row.batch_id else each.row.revision for each in spans]}
+    replaced_by = [None if each.row.batch_id else each.row.revision for each in spans]
+    values = _bounds(spans) | {"replaced_by": replaced_by}
     for nth, named, outcome, raw in contacts_changed(connection, values, with_raw=with_raw):
         span = spans[nth]
         row = span.row
@@ -304,14 +312,19 @@ def _changed(connection: Connection, spans: Sequence[Span], *, with_raw: bool) -
         yield About(named.call_id, subject, outcome, raw, named)
 
 
+_WITH_RAW: Final = (
+    f"LEFT JOIN LATERAL (SELECT raw FROM inbox WHERE record_id {_OF_CALL.format(key='record_id')}) AS inbox ON true"
+)
 # The bytes only where they are what is delivered.
 _HAPPENED: Final = {
     with_raw: text(
         "SELECT span.nth, calls.id, calls.call_ref, calls.campaign_ref, dispositions.disposition, "
         f"       {'coalesce(inbox.raw, cast(:none AS bytea))' if with_raw else 'cast(:none AS bytea)'} "
-        f"FROM {_SPANS} JOIN calls ON calls.id BETWEEN span.f AND span.l "
-        "LEFT JOIN dispositions ON dispositions.call_id = calls.id "
-        f"{'LEFT JOIN inbox ON inbox.record_id = calls.id' if with_raw else ''}"
+        f"FROM {_SPANS} CROSS JOIN LATERAL "
+        f"  (SELECT id, call_ref, campaign_ref FROM calls WHERE id {_WITHIN.format(key='id')}) AS calls "
+        "LEFT JOIN LATERAL (SELECT disposition FROM dispositions "
+        f"  WHERE call_id {_OF_CALL.format(key='call_id')}) AS dispositions ON true "
+        f"{_WITH_RAW if with_raw else ''}"
     ).bindparams(none=b"")
     for with_raw in (False, True)
 }

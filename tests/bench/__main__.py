@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.sandbox.servers import sandbox_servers
 from pipeline.sandbox.stack import ROOT
-from tests.bench import feed, latency, scale, throughput, trickle
+from tests.bench import dead, feed, latency, scale, throughput, trickle
 from tests.bench.contestants import SERVER_SETTINGS, Bench
 from tests.bench.folders import folder
 from tests.bench.machine import machine
@@ -49,7 +49,7 @@ def measure(part: str, bench: Bench, options: argparse.Namespace) -> dict[str, A
         "scale_out": lambda: scale.scale_out(bench, tell),
         "stored": lambda: scale.with_stored(bench, options.stored, tell),
         "feed": lambda: feed.measure(bench, options.rounds, options.seconds, tell),
-        "feed_dead": lambda: feed.measure_dead(bench, tell),
+        "feed_dead": lambda: dead.measure(bench, tell),
         "feed_lag": lambda: feed.lagging(bench, tell),
     }
     return parts[part]()

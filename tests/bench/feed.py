@@ -1,4 +1,4 @@
-"""What integrators cost the pipeline, what they get, and what one that is dead costs the others."""
+"""What integrators cost the pipeline, and what they get."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from pipeline.feed.sinks import open_sink
 from pipeline.feed.subscribers import NewSubscriber, add, all_subscribers, remove
 from pipeline.record_ids import PLACES
 from pipeline.sandbox.redis_server import RedisServer
-from pipeline.sandbox.servers import free_port
 from pipeline.worker.giving_way import NICENESS
 from tests.bench.latency import WARM_UP_SECONDS, push, summary
 from tests.bench.processes import costs, resident_mb, spent
@@ -42,11 +41,6 @@ if TYPE_CHECKING:
     from tests.bench.processes import Cost
 
 BACKLOG = 50_000
-DEAD_BACKLOG = 20_000
-DEAD_ROUNDS = 8
-"""An even number: each way of being dead comes first as often as last, and the tables grow meanwhile."""
-MISSES = 12
-"""Of one that has been dead for a day: it is tried once in half an hour or less."""
 LIST_EVENTS = 100_000
 LATENCY_RATE = 100
 LAGS = (20_000, 1_000_000)
@@ -64,12 +58,10 @@ NO_LIMIT = 100_000_000
 
 @dataclass
 class Outside:
-    """What integrators have: a Redis of their own, a receiver of webhooks, one that never answers, and nobody."""
+    """What integrators have: a Redis of their own, and a receiver of webhooks."""
 
     redis: RedisServer
     taker: Any
-    hanging: Any
-    nobody: str
 
     @property
     def roots(self) -> dict[str, int]:
@@ -93,17 +85,11 @@ def measure(bench: Bench, rounds: int, seconds: float, tell: Callable[[str], Non
     return result
 
 
-def measure_dead(bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
-    """What one that is dead costs the others and the pipeline."""
-    with _course(bench, tell) as course, by_itself(course.stack):
-        return course.dead(DEAD_ROUNDS)
-
-
 @contextlib.contextmanager
 def _course(bench: Bench, tell: Callable[[str], None]) -> Iterator[Course]:
     bench.empty()
     env = {"FEED_WEBHOOK_ALLOWED_HOSTS": "127.0.0.1"}
-    with _outside(bench) as outside, bench.pipeline("feed", env=env) as stack:
+    with integrators(bench) as outside, bench.pipeline("feed", env=env) as stack:
         stack.start(["feed"])
         engine = make_engine(bench.database_url, application="bench")
         yield Course(bench, stack, outside, engine, tell)
@@ -132,12 +118,13 @@ def _let_be_nice(stack: Stack, niceness: int) -> None:
 
 
 @contextlib.contextmanager
-def _outside(bench: Bench) -> Iterator[Outside]:
-    server = RedisServer(bench.folder / "integrators-redis")
+def integrators(bench: Bench, *, kept: bool = True) -> Iterator[Outside]:
+    """What integrators have; ``kept``: with an append-only file, which is written anew now and then."""
+    server = RedisServer(bench.folder / "integrators-redis", appendonly=kept)
     server.start()
     try:
-        with receiver("take") as taker, receiver("hang") as hanging:
-            yield Outside(server, taker, hanging, f"http://127.0.0.1:{free_port()}/")
+        with receiver("take") as taker:
+            yield Outside(server, taker)
     finally:
         server.stop()
 
@@ -180,7 +167,7 @@ class Course:
         with receiver("note") as single, receiver("note") as many:
             hooks = {"one a request": (single, 1), "up to 500 a request": (many, 500)}
             subscribers = [
-                _webhook(f"hook{nth}", each.url, batch=batch) for nth, (each, batch) in enumerate(hooks.values())
+                a_webhook(f"hook{nth}", each.url, batch=batch) for nth, (each, batch) in enumerate(hooks.values())
             ]
             with self._subscribed(subscribers):
                 url = self._bench.servers.dialler_redis.url
@@ -221,34 +208,7 @@ class Course:
         own = [{"own": _own(run)} for run in runs["ten"]], [{"own": _own(run)} for run in runs["none"]]
         return {"runs": runs, "kept": _ratios(runs["ten"], runs["none"], "rate"), "cpu": _ratios(*own, "own")}
 
-    def dead(self, rounds: int) -> dict[str, Any]:
-        """Four that take everything: alone, with one that nobody listens for, and with one that never answers."""
-        others = _four(self.outside)
-        dead = {
-            "before": [],
-            "refused": [_webhook("dead", self.outside.nobody, batch=500)],
-            "hanging": [_webhook("dead", self.outside.hanging.url, batch=500)],
-        }
-        runs: dict[str, list[dict[str, Any]]] = {name: [] for name in dead}
-        for turn in range(rounds):
-            for name in list(dead)[:: -1 if turn % 2 else 1]:
-                run = self._run([*others, *dead[name]], DEAD_BACKLOG, to_the_end=True)
-                runs[name].append(run)
-                self._tell(f"round {turn + 1}, {name}: {run['rate']:,} CDR/s, {run['events_rate']:,} events/s")
-        return {
-            "runs": runs,
-            "kept": {
-                name: {
-                    "pipeline": _ratios(runs[name], runs["before"], "rate"),
-                    "others": _ratios(runs[name], runs["before"], "events_rate"),
-                    "cpu": _ratios(runs[name], runs["before"], "event_us"),
-                }
-                for name in ("refused", "hanging")
-            },
-        }
-
-    def _run(self, subscribers: Sequence[NewSubscriber], count: int, *, to_the_end: bool = False) -> dict[str, Any]:
-        """A backlog; ``to_the_end``: until all who take anything have it all."""
+    def _run(self, subscribers: Sequence[NewSubscriber], count: int) -> dict[str, Any]:
         self._bench.stage(count)
         with self._subscribed(subscribers):
             self._bench.execute("CHECKPOINT")
@@ -257,23 +217,13 @@ class Course:
             before = costs(roots)
             began = self._bench.uncover()
             ended = self._bench.finished(self.stack)
-            run: dict[str, Any] = {
+            return {
                 "records": count,
                 "seconds": round(ended - began, 2),
                 "rate": round(count / (ended - began)),
                 "cpu_us": _micros(spent(before, costs(roots)), count),
                 "events": taken(self._engine),
             }
-            if to_the_end:
-                run["events"] = delivered(self._engine, self.stack)
-                took = time.time() - began
-                cpu = sum(each.cpu_seconds for each in spent(before, costs(roots)).values())
-                run |= {
-                    "events_seconds": round(took, 1),
-                    "events_rate": round(run["events"] / took),
-                    "event_us": round(cpu * 1e6 / run["events"], 1),
-                }
-        return run
 
     @contextlib.contextmanager
     def _subscribed(self, subscribers: Sequence[NewSubscriber]) -> Iterator[None]:
@@ -281,7 +231,6 @@ class Course:
         with self._engine.begin() as connection:
             for each in subscribers:
                 add(connection, each, who="bench")
-            connection.execute(text("UPDATE subscribers SET misses = :misses WHERE name = 'dead'"), {"misses": MISSES})
         time.sleep(FORGOTTEN_SECONDS)
         yield
         with self._engine.begin() as connection:
@@ -292,14 +241,14 @@ class Course:
 
 
 def delivered(engine: Engine, stack: Stack) -> int:
-    """Wait until nothing has no position, and every subscriber but the dead one has gone through all that has."""
+    """Wait until nothing has no position, and every subscriber has gone through all that has."""
     deadline = time.monotonic() + TROUBLE_SECONDS
     while True:
         stack.check()
         assert time.monotonic() < deadline, "the feed does not come to its end"
         with reading(engine) as connection:
             unplaced = connection.scalar(text("SELECT EXISTS (SELECT FROM feed WHERE position IS NULL)"))
-            found = [each for each in all_subscribers(connection) if each.name != "dead"]
+            found = all_subscribers(connection)
         if not found or (not unplaced and not any(each.rows_behind for each in found)):
             return sum(each.delivered for each in found)
         time.sleep(0.1)
@@ -313,7 +262,7 @@ def taken(engine: Engine) -> int:
 
 def lagging(bench: Bench, tell: Callable[[str], None]) -> dict[str, Any]:
     """The feed process alone over many events that wait: its memory, and how fast one list is filled."""
-    with _outside(bench) as outside:
+    with integrators(bench) as outside:
         return {str(lag): _lag(bench, outside, lag, tell) for lag in LAGS}
 
 
@@ -321,9 +270,9 @@ def _lag(bench: Bench, outside: Outside, lag: int, tell: Callable[[str], None]) 
     bench.empty()
     outside.empty()
     engine = make_engine(bench.database_url, application="bench")
-    _fill(engine, lag)
+    fill(engine, lag)
     with engine.begin() as connection:
-        add(connection, _list("behind", outside, 0), who="bench", from_start=True)
+        add(connection, a_list("behind", outside, 0), who="bench", from_start=True)
     with bench.stack(f"lag-{lag}") as stack:
         stack.start(["feed"])
         pid = stack.processes["feed"].pid
@@ -362,13 +311,14 @@ _FILL = (
        SELECT gen_random_uuid(), 'enigma', :records, now(), now(), now(), now(), now(), now(), now(), now()
        FROM generate_series(1, :batches)""",
     """INSERT INTO inbox (record_id, raw) SELECT id * :places + n, cast(:raw AS bytea)
-       FROM batches, generate_series(0, :records - 1) AS n""",
+       FROM batches, generate_series(0, :records - 1) AS n ORDER BY id, n""",
     """INSERT INTO feed (position, kind, source, batch_id)
        SELECT row_number() OVER (ORDER BY id), 'call.received', 'enigma', id FROM batches""",
 )
 
 
-def _fill(engine: Engine, lag: int) -> None:
+def fill(engine: Engine, lag: int) -> None:
+    """So many events of records that were received, all with their positions; nothing else is known of them."""
     values = {"batches": lag // LAG_BATCH, "records": LAG_BATCH, "places": PLACES, "raw": next(records(1))}
     for statement in _FILL:
         with engine.begin() as connection:
@@ -378,17 +328,12 @@ def _fill(engine: Engine, lag: int) -> None:
 
 
 def _ten(outside: Outside) -> list[NewSubscriber]:
-    lists = [_list(f"list{nth}", outside, nth) for nth in range(6)]
+    lists = [a_list(f"list{nth}", outside, nth) for nth in range(6)]
     streams = [_stream(f"stream{nth}", outside) for nth in range(2)]
-    return [*lists, *streams, *(_webhook(f"hook{nth}", outside.taker.url, batch=500) for nth in range(2))]
+    return [*lists, *streams, *(a_webhook(f"hook{nth}", outside.taker.url, batch=500) for nth in range(2))]
 
 
-def _four(outside: Outside) -> list[NewSubscriber]:
-    lists = [_list(f"list{nth}", outside, nth) for nth in range(2)]
-    return [*lists, _stream("stream", outside), _webhook("hook", outside.taker.url, batch=500)]
-
-
-def _list(name: str, outside: Outside, nth: int) -> NewSubscriber:
+def a_list(name: str, outside: Outside, nth: int) -> NewSubscriber:
     settings = {"url": outside.redis.url, "list": f"list:{nth}", "high_water": NO_LIMIT}
     return _subscriber(name, "redis-list", settings, kind=RECEIVED, shape="raw")
 
@@ -398,7 +343,7 @@ def _stream(name: str, outside: Outside) -> NewSubscriber:
     return _subscriber(name, "redis-stream", settings, kind=FINISHED, shape="thin")
 
 
-def _webhook(name: str, url: str, *, batch: int) -> NewSubscriber:
+def a_webhook(name: str, url: str, *, batch: int) -> NewSubscriber:
     secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
     return _subscriber(name, "webhook", {"url": url, "secret": secret, "batch": batch}, kind=FINISHED, shape="call")
 

@@ -2,8 +2,7 @@
 
     python -m tests.bench.receiver take
 
-It prints its port. ``take`` answers 204 and asks nothing; ``note`` keeps when each call came, which a ``GET`` tells;
-``hang`` takes a request and never answers it.
+It prints its port. ``take`` answers 204 and asks nothing; ``note`` keeps when each call came, which a ``GET`` tells.
 """
 
 from __future__ import annotations
@@ -77,9 +76,6 @@ class _Server:
                     )
                     break
                 body = await reader.readexactly(_length(head))
-                if self._mode == "hang":
-                    await reader.read()  # until who asked gives up
-                    break
                 if self._mode == "note":
                     self._note(body)
                 writer.write(TAKEN)

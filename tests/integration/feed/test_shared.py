@@ -33,7 +33,7 @@ def test_the_second_subscriber_costs_no_look_at_the_calls(engine, feed):
 
 
 @pytest.mark.parametrize(
-    ("kind", "shape", "about"), [(RECEIVED, "raw", "JOIN inbox"), (FINISHED, "thin", "JOIN calls")]
+    ("kind", "shape", "about"), [(RECEIVED, "raw", "FROM inbox"), (FINISHED, "thin", "FROM calls")]
 )
 def test_what_events_are_about_is_looked_up_once_and_everybody_gets_what_the_filter_lets(
     engine, feed, kind, shape, about
