@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from pipeline.batches.rules.batch import Span
+    from pipeline.batches.rules.batch import Batch, Span
     from pipeline.batches.rules.failure import Failure
     from pipeline.batches.rules.steps import Progress
 
@@ -90,19 +90,25 @@ class StepDone(NamedTuple):
 
 
 def run_all_steps(
-    engine: Engine, batch_id: int, works: Mapping[Step, Work], *, at_most: int, resend_after_seconds: float
+    engine: Engine,
+    batch_id: int,
+    works: Callable[[Batch], Mapping[Step, Work]],
+    *,
+    at_most: int,
+    resend_after_seconds: float,
 ) -> tuple[Progress, dict[Step, StepDone]] | None:
-    """Take a small batch through all its steps in one transaction.
+    """Take a batch through all its steps in one transaction.
 
-    What a few records cost is their messages and commits, so they share them. Only a batch that has nothing behind it
-    yet: no step done, never sent again, nothing of it released to be tried again. All else goes step by step, and so
-    does a batch with an error in it: the step that has it then shows it under its own name.
+    What a few records cost is their messages and commits, so they share them; and what a step has just written, no
+    other need read. Only a batch that has nothing behind it yet: no step done, never sent again, nothing of it released
+    to be tried again. All else goes step by step, and so does a batch with an error in it: the step that has it then
+    shows it under its own name.
 
     Args:
         engine: the database.
         batch_id: the batch, as a message named it.
-        works: what each step does, in the order of the flow.
-        at_most: the most records of a small batch.
+        works: what each step does with the batch as it is stored, in the order of the flow.
+        at_most: the most records of such a batch.
         resend_after_seconds: when the batch may be taken for lost.
 
     Returns:
@@ -113,7 +119,7 @@ def run_all_steps(
             progress = lock_all_steps(connection, batch_id)
             if progress is None or not _untouched(progress) or progress.batch.records > at_most:
                 return None
-            ended = {step: _do(connection, progress, step, work) for step, work in works.items()}
+            ended = {step: _do(connection, progress, step, work) for step, work in works(progress.batch).items()}
             return mark_all_done(connection, batch_id, resend_after_seconds=resend_after_seconds), ended
     except Exception as error:
         if not may_be_a_records(error):

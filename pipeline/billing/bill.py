@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from pipeline.batches.isolation import bug
 from pipeline.batches.rules.failure import Failure
-from pipeline.billing.ledger import insert_lines, insert_uncharged, unbilled_calls
+from pipeline.billing.ledger import insert_lines, insert_uncharged, of_classified, unbilled_calls
 from pipeline.billing.provider_side import bill_provider, by_tariff
 from pipeline.billing.rules.pricing import Line, Uncharged, decide
 from pipeline.errors import NoRateError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pipeline.billing.assignment_rows import TariffsInUse
     from pipeline.billing.rules.pricing import Unbilled
     from pipeline.billing.rules.terms import LoadedTariff
+    from pipeline.calls.in_hand import InHand
 
 
 class Tariffs(Protocol):
@@ -39,18 +40,22 @@ class TariffsOfBothSides(Tariffs, Protocol):
         """What `in_force` says, and whether there is a provider's side."""
 
 
-def bill(connection: Connection, span: Span, tariffs: TariffsOfBothSides) -> list[Failure]:
+def bill(
+    connection: Connection, span: Span, tariffs: TariffsOfBothSides, *, in_hand: InHand | None = None
+) -> list[Failure]:
     """Charge calls: the client, and what the provider charges where its tariff is assigned to them.
 
     Args:
         connection: the step's transaction, which holds the step's lock.
         span: the records whose calls are to be charged.
         tariffs: where the tariff of each campaign comes from.
+        in_hand: the calls, where this transaction stored and classified them.
 
     Returns:
         The calls whose client could not be charged, most often for want of a rate. The provider's side has no failures.
     """
-    calls = unbilled_calls(connection, span)
+    known = None if in_hand is None else in_hand.classified
+    calls = unbilled_calls(connection, span) if known is None else list(map(of_classified, known))
     in_use = tariffs.in_use(connection, {call.campaign_ref for call in calls})
     failures = _bill_client(connection, calls, in_use.versions, tariffs)
     if in_use.of_provider:

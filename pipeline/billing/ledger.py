@@ -11,6 +11,7 @@ from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import not_set_aside
 from pipeline.billing.rules.pricing import Line, LineKind, Unbilled, Uncharged
 from pipeline.billing.rules.sides import Side
+from pipeline.calls.columns import NO_NUMBER
 from pipeline.database.engine import copy_rows, execute
 from pipeline.database.tables import ledger, uncharged
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Table
 
     from pipeline.batches.rules.batch import Span
+    from pipeline.calls.in_hand import Classified
 
     Row = tuple[object, ...]
 
@@ -97,6 +99,27 @@ _NOT_SELECTED: Final = {
     side: tuple(Unbilled._field_defaults[name] for name in names)
     for side, names in ((Side.CLIENT, (*_OF_PROVIDER, *_ADDED)), (Side.PROVIDER, _ADDED))
 }
+
+
+def of_classified(one: Classified) -> Unbilled:
+    """The same of a call that this transaction has stored and classified, on the client's side."""
+    cdr = one.call.cdr
+    client, dial = cdr.client_number or NO_NUMBER, cdr.dial_number or NO_NUMBER
+    values = (
+        one.call.record_id,
+        cdr.campaign_ref,
+        client.value,
+        client.is_e164,
+        cdr.direction,
+        cdr.dialed_at,
+        cdr.talk_seconds,
+        one.result.disposition.value,
+        1,
+        cdr.hold_seconds,
+        dial.value,
+        dial.is_e164,
+    )
+    return Unbilled._make(values + _NOT_SELECTED[Side.CLIENT])
 
 
 def insert_lines(connection: Connection, lines: Sequence[Line], side: Side = Side.CLIENT) -> None:

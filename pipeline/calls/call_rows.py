@@ -12,7 +12,16 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.batches.progress import reopen_all
 from pipeline.batches.rules.steps import Step
 from pipeline.batches.set_aside import not_set_aside
-from pipeline.calls.columns import COLUMNS, KEY, NewCall, content_of, insert_into_calls, lists_of, row_of
+from pipeline.calls.columns import (
+    COLUMNS,
+    KEY,
+    NewCall,
+    content_of,
+    insert_into_calls,
+    insert_one_into_calls,
+    lists_of,
+    row_of,
+)
 from pipeline.database.engine import copy_rows, driver_connection, driver_errors, execute, is_outage
 from pipeline.database.feed_log import tell
 from pipeline.database.ranges import is_dropped
@@ -67,6 +76,7 @@ ORDER BY i.record_id
 """
 
 _INSERT = insert_into_calls()
+_INSERT_ONE = insert_one_into_calls()
 _CALL_KEY = itemgetter(list(COLUMNS).index("call_ref"), list(COLUMNS).index("id"))
 _ENTERED = itemgetter(*(list(COLUMNS).index(name) for name in ("call_ref", "source", "id")))
 
@@ -104,6 +114,8 @@ def insert_calls(connection: Connection, source: str, new: Sequence[NewCall]) ->
     Rows go in by the order of their key, always: two batches holding the same calls then wait for each other in one
     direction only and cannot deadlock.
     """
+    if len(new) == 1:
+        return {record_id for (record_id,) in execute(connection, _INSERT_ONE, row_of(source, new[0]))}
     ordered = sorted(new, key=lambda call: (call.cdr.call_ref, call.record_id))
     rows = connection.execute(text(_INSERT), lists_of([row_of(source, each) for each in ordered]))
     return set(rows.scalars())

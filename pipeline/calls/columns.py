@@ -67,25 +67,37 @@ _values: Callable[..., tuple[Any, ...]] = eval(  # noqa: S307 - of the lines abo
     f"lambda record_id, source, cdr, client, dial: ({', '.join(column.value for column in COLUMNS.values())})",
     {"Jsonb": Jsonb},
 )
-_NO_NUMBER: Final = Number(None, None, is_e164=False)  # type: ignore[arg-type]
+NO_NUMBER: Final = Number(None, None, is_e164=False)  # type: ignore[arg-type]
+"""What stands in the columns of a number that was not sent."""
 
 
 def row_of(source: str, new: NewCall) -> tuple[Any, ...]:
     """A call's values, one for each of `COLUMNS`."""
     cdr = new.cdr
-    return _values(new.record_id, source, cdr, cdr.client_number or _NO_NUMBER, cdr.dial_number or _NO_NUMBER)
+    return _values(new.record_id, source, cdr, cdr.client_number or NO_NUMBER, cdr.dial_number or NO_NUMBER)
 
 
 def insert_into_calls() -> str:
-    """The statement that stores rows given as one list a column, leaving out those whose key is taken.
+    """The statement that stores rows given as one list a column, leaving out those whose key is taken."""
+    lists = ", ".join(f"cast(:{name} AS {column.type}[])" for name, column in COLUMNS.items())
+    return _insert(f"SELECT * FROM unnest({lists}) AS given ({', '.join(COLUMNS)})")
+
+
+def insert_one_into_calls() -> str:
+    """The same of a single row, given as `row_of` has it, for the driver."""
+    values = ", ".join(f"cast(%s AS {column.type})" for column in COLUMNS.values())
+    return _insert(f"SELECT * FROM (VALUES ({values})) AS given ({', '.join(COLUMNS)})")
+
+
+def _insert(given: str) -> str:
+    """Store what a query gives.
 
     The key of all time is entered first, by the order of the rows. Tables that are not ranges yet may have calls whose
     key is not entered: their own key is that of all calls, and refuses too.
     """
     names = ", ".join(COLUMNS)
-    lists = ", ".join(f"cast(:{name} AS {column.type}[])" for name, column in COLUMNS.items())
     return (
-        f"WITH given AS MATERIALIZED (SELECT * FROM unnest({lists}) AS given ({names})), "
+        f"WITH given AS MATERIALIZED ({given}), "
         f"entered AS (INSERT INTO call_keys ({', '.join(KEY)}) SELECT call_ref, source, id FROM given "
         "ON CONFLICT DO NOTHING RETURNING record_id) "
         f"INSERT INTO calls ({names}) SELECT {names} FROM given WHERE id IN (SELECT record_id FROM entered) "

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from pipeline.batches.rules.batch import Span
+    from pipeline.calls.columns import NewCall
     from pipeline.calls.rules.disposition import Classification
 
 
@@ -63,6 +64,22 @@ _COLUMNS = (
 def unclassified_calls(connection: Connection, span: Span) -> list[Unclassified]:
     """The calls that have no disposition and are not set aside."""
     return list(map(Unclassified._make, execute(connection, _UNCLASSIFIED, span.bounds).fetchall()))
+
+
+def of_new(new: NewCall) -> Unclassified:
+    """The same of a call that this transaction has just stored."""
+    cdr = new.cdr
+    return Unclassified(
+        new.record_id,
+        cdr.end_reason,
+        cdr.end_code,
+        cdr.extension,
+        cdr.hold_seconds,
+        cdr.talk_seconds,
+        cdr.dialed_at,
+        cdr.recording_url is not None or not cdr.recording_url_sent,
+        cdr.kind is not None,
+    )
 
 
 def insert_dispositions(connection: Connection, results: Sequence[tuple[int, datetime, Classification]]) -> None:

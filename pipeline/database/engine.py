@@ -227,13 +227,15 @@ _WIRE_TYPES = {
 }
 
 
-def execute(connection: Connection, query: LiteralString, values: Mapping[str, Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+def execute(
+    connection: Connection, query: LiteralString, values: Mapping[str, Any] | Sequence[Any]
+) -> psycopg.Cursor[tuple[Any, ...]]:
     """A statement past SQLAlchemy, in the same transaction: for the steps, of which each saved millisecond counts.
 
     Args:
         connection: the step's transaction.
         query: with places such as ``%(first)s``; repeated on one connection it is prepared.
-        values: for its places.
+        values: for its places, by their names or in their order.
 
     Returns:
         A cursor on its rows, which came in binary form as plain tuples.

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
     from pipeline.batches.rules.batch import Span
+    from pipeline.calls.in_hand import InHand
     from pipeline.dialler.http_api import DiallerApi
     from pipeline.dialler.rules.answers import FetchResult
     from pipeline.recordings.encryption import EncryptedPartial
@@ -91,12 +92,16 @@ class RecordingOutcome(NamedTuple):
         return f"{self.state or 'nothing done'}: {self.reason}"
 
 
-def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int:
+def schedule(connection: Connection, span: Span, *, delay_seconds: float, in_hand: InHand | None = None) -> int:
     """Enter the recordings of calls, the first try after the delay; returns how many are new.
 
-    The caller holds the step's lock and the transaction.
+    Args:
+        connection: the step's transaction, which holds the step's lock.
+        span: the records whose calls are classified.
+        delay_seconds: before the first try.
+        in_hand: the calls, where this transaction stored and classified them.
     """
-    return recordings.schedule(connection, span, delay_seconds=delay_seconds)
+    return recordings.schedule(connection, span, delay_seconds=delay_seconds, in_hand=in_hand)
 
 
 def dispatch(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Connection
 
     from pipeline.batches.rules.batch import Span
+    from pipeline.calls.in_hand import InHand
     from pipeline.database.narrowing import Conditions
     from pipeline.recordings.rules.outcome import Decision
 
@@ -109,11 +110,14 @@ class StoredFile(NamedTuple):
     """By whose key it is encrypted; None: it is there as it came."""
 
 
-def schedule(connection: Connection, span: Span, *, delay_seconds: float) -> int:
+def schedule(connection: Connection, span: Span, *, delay_seconds: float, in_hand: InHand | None = None) -> int:
     """Enter a row for each call that can have a recording; returns how many are new.
 
     A call that came without a call_ref ends here: nothing can be asked. So does one of a number that was erased.
     """
+    classified = None if in_hand is None else in_hand.classified
+    if classified is not None and not any(each.result.can_have_audio for each in classified):
+        return 0
     words = {"no_call_ref": NO_CALL_REF, "nameless": NAMELESS, "erased": ERASED, "of_erased": OF_ERASED}
     values = {**span.bounds, "delay": delay_seconds, **words}
     return execute(connection, _SCHEDULE, values).rowcount

@@ -20,6 +20,7 @@ from pipeline.billing import bill as billing
 from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls import classify as classification
 from pipeline.calls import normalize as normalization
+from pipeline.calls.in_hand import InHand
 from pipeline.celery import PipelineTask, note, task
 from pipeline.contacts import update as contacts
 from pipeline.failures import bulk
@@ -46,8 +47,8 @@ if TYPE_CHECKING:
 
 RESENT_AT_ONCE = 100
 
-SMALL_RECORDS = 200
-"""The most records of a batch that goes through all its steps in one task."""
+WHOLE_RECORDS = 5_000
+"""The most records of a batch that goes through all its steps in one task; a larger one would be too long about it."""
 
 TASKS: dict[Step, PipelineTask] = {}
 """The task of each step, as they are declared below."""
@@ -65,9 +66,9 @@ def task_of(step: Step) -> Callable[[Callable[..., str]], PipelineTask]:
 
 @task_of(Step.NORMALIZE)
 def normalize(batch_id: int, source: str, records: int) -> str:
-    """Raw records become calls; a small batch goes on through all its steps."""
+    """Raw records become calls; a batch of the usual size goes on through all its steps."""
     batch = Batch(batch_id, source, records)
-    whole = walk_whole(batch) if records <= SMALL_RECORDS and not _worker_was_lost(Step.NORMALIZE) else None
+    whole = walk_whole(batch) if records <= WHOLE_RECORDS and not _worker_was_lost(Step.NORMALIZE) else None
     return whole or walk(Step.NORMALIZE, batch)
 
 
@@ -95,7 +96,7 @@ def update_contacts(batch_id: int, source: str, records: int) -> str:
     return walk(Step.UPDATE_CONTACTS, Batch(batch_id, source, records))
 
 
-def _normalize(connection: Connection, span: Span) -> list[Failure]:
+def _normalize(connection: Connection, span: Span, *, in_hand: InHand | None = None) -> list[Failure]:
     settings = current_settings()
     return normalization.normalize(
         connection,
@@ -103,15 +104,17 @@ def _normalize(connection: Connection, span: Span) -> list[Failure]:
         region=settings.pipeline_region,
         now=datetime.now(tz=UTC),
         erasure_key=settings.erasure_key.get_secret_value(),
+        in_hand=in_hand,
     )
 
 
-def _bill(connection: Connection, span: Span) -> list[Failure]:
-    return billing.bill(connection, span, tariff_cache())
+def _bill(connection: Connection, span: Span, *, in_hand: InHand | None = None) -> list[Failure]:
+    return billing.bill(connection, span, tariff_cache(), in_hand=in_hand)
 
 
-def _schedule_recordings(connection: Connection, span: Span) -> list[Failure]:
-    recording_steps.schedule(connection, span, delay_seconds=current_settings().recordings_delay_seconds)
+def _schedule_recordings(connection: Connection, span: Span, *, in_hand: InHand | None = None) -> list[Failure]:
+    delay = current_settings().recordings_delay_seconds
+    recording_steps.schedule(connection, span, delay_seconds=delay, in_hand=in_hand)
     return []
 
 
@@ -129,6 +132,18 @@ WORKS: Final[dict[Step, Work]] = {
     Step.UPDATE_CONTACTS: _update_contacts,
 }
 """What each step does with some records of a batch."""
+
+
+def works_of(batch: Batch) -> dict[Step, Work]:
+    """The same of a batch that goes through all steps in one transaction, where they hand each other its calls."""
+    in_hand = InHand(batch.records)
+    handing: dict[Step, Work] = {
+        Step.NORMALIZE: functools.partial(_normalize, in_hand=in_hand),
+        Step.CLASSIFY: functools.partial(classification.classify, in_hand=in_hand),
+        Step.BILL: functools.partial(_bill, in_hand=in_hand),
+        Step.SCHEDULE_RECORDINGS: functools.partial(_schedule_recordings, in_hand=in_hand),
+    }
+    return WORKS | handing
 
 
 def walk(step: Step, batch: Batch) -> str:
@@ -155,16 +170,19 @@ def walk(step: Step, batch: Batch) -> str:
 
 
 def walk_whole(batch: Batch) -> str | None:
-    """Do all steps of a small batch at once; None when it has to go step by step, and then nothing was done."""
+    """Do all steps of a batch at once; None when it has to go step by step, and then nothing was done."""
     counts = {step: StepCount(step) for step in WORKS}
-    works = {step: counts[step].around(work) for step, work in WORKS.items()}
     done = run_all_steps(
-        engine(), batch.batch_id, works, at_most=SMALL_RECORDS, resend_after_seconds=RESEND_AFTER_SECONDS
+        engine(),
+        batch.batch_id,
+        lambda stored: {step: counts[step].around(work) for step, work in works_of(stored).items()},
+        at_most=WHOLE_RECORDS,
+        resend_after_seconds=RESEND_AFTER_SECONDS,
     )
     if done is None:
         return None
-    wake_feed()
     progress, steps = done
+    wake_feed(records=progress.batch.records)
     first, *others = steps.items()
     for step, (seconds, aside) in steps.items():
         counts[step].done(StepResult("done", progress, aside), engine(), seconds=seconds)

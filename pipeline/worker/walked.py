@@ -1,4 +1,4 @@
-"""A small batch goes through all its steps in one task; Flower is told of each step as of a task of its own.
+"""A batch goes through all its steps in one task; Flower is told of each step as of a task of its own.
 
 The task's result says what it did, in words for a person; the worker's main process, which is the one that sends
 events, reads the steps from there. An event more a step is all that it costs.

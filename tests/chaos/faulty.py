@@ -34,12 +34,12 @@ POINTS = {
     "between settle and drop": ("pipeline.ingest.settling", "Settling._let_go", "before"),
     "between drop and publish": ("pipeline.ingest.settling", "Settling._let_go", "after"),
     "after the ingestor published": ("pipeline.ingestor", "send_step", "after"),
-    # a worker with a small batch, which goes through all steps at once
-    "message taken, small batch not begun": ("pipeline.tasks.flow", "run_all_steps", "before"),
-    "small batch locked, nothing read": ("pipeline.batches.run", "lock_all_steps", "after"),
-    "small batch done, not committed": ("pipeline.batches.run", "mark_all_done", "after"),
-    "small batch committed, not acknowledged": ("pipeline.tasks.flow", "run_all_steps", "after"),
-    # a worker with a large one, which goes step by step
+    # a worker with a batch that goes through all steps at once
+    "message taken, batch not begun": ("pipeline.tasks.flow", "run_all_steps", "before"),
+    "all steps locked, nothing read": ("pipeline.batches.run", "lock_all_steps", "after"),
+    "all steps done, not committed": ("pipeline.batches.run", "mark_all_done", "after"),
+    "all steps committed, not acknowledged": ("pipeline.tasks.flow", "run_all_steps", "after"),
+    # a worker with one that goes step by step
     "message taken, step not begun": ("pipeline.tasks.flow", "run_step", "before"),
     "step locked, nothing read": ("pipeline.batches.run", "lock_step", "after"),
     "calls written, not committed": ("pipeline.calls.normalize", "copy_calls", "after"),
@@ -115,7 +115,7 @@ GUARDS: dict[str, list[tuple[str, str, Callable[[Any], Any]]]] = {
 
 
 def one_by_one(folder: Path) -> Callable[[Any], Any]:
-    """What keeps small batches from going through all steps at once while a point of the other way is armed."""
+    """What keeps batches from going through all steps at once while a point of the other way is armed."""
 
     def change(real: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(real)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,15 @@ from pipeline.billing.bill import bill
 from pipeline.billing.load import load_tariff
 from pipeline.billing.tariff_cache import TariffCache
 from pipeline.calls.classify import classify
+from pipeline.calls.in_hand import InHand
 from pipeline.calls.normalize import normalize
 from pipeline.contacts.update import update_contacts
 from pipeline.ingest.inbox import settle
 from pipeline.recordings.download import schedule
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy import Connection, Engine
 
     from pipeline.batches.rules.batch import Batch
@@ -32,12 +36,12 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TARIFF = b"prefix,rate_per_minute,connect_fee,first_increment,next_increment\n27,0.60,0.20,60,1\n"
 
 
-def works(engine: Engine) -> dict[Step, Any]:
+def works(engine: Engine, in_hand: InHand | None = None) -> dict[Step, Any]:
     """What each step does, as the tasks put it together."""
     cache = TariffCache(timezone="Africa/Johannesburg")
 
     def schedule_all(connection, span):
-        schedule(connection, span, delay_seconds=5)
+        schedule(connection, span, delay_seconds=5, in_hand=in_hand)
         return []
 
     def update(connection, span):
@@ -45,12 +49,17 @@ def works(engine: Engine) -> dict[Step, Any]:
         return []
 
     return {
-        Step.NORMALIZE: lambda connection, span: normalize(connection, span, region="ZA", now=NOW),
-        Step.CLASSIFY: classify,
-        Step.BILL: lambda connection, span: bill(connection, span, cache),
+        Step.NORMALIZE: functools.partial(normalize, region="ZA", now=NOW, in_hand=in_hand),
+        Step.CLASSIFY: functools.partial(classify, in_hand=in_hand),
+        Step.BILL: functools.partial(bill, tariffs=cache, in_hand=in_hand),
         Step.SCHEDULE_RECORDINGS: schedule_all,
         Step.UPDATE_CONTACTS: update,
     }
+
+
+def handing(engine: Engine) -> Callable[[Batch], dict[Step, Any]]:
+    """The same for a batch that goes through all steps at once, where they hand each other its calls."""
+    return lambda batch: works(engine, InHand(batch.records))
 
 
 def tariff_in_force(cache: TariffCache, connection: Connection, campaign: str = EVERYTHING) -> LoadedTariff | None:

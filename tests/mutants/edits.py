@@ -25,6 +25,7 @@ CDR_LIST = "tests/integration/dialler/test_cdr_list.py"
 STEPS = "tests/integration/batches/test_steps.py"
 RELEASES = "tests/integration/batches/test_releases.py"
 CAREFUL = "tests/integration/batches/test_in_parts.py"
+WHOLE = "tests/integration/batches/test_whole.py"
 QUEUE = "tests/integration/recordings/test_queue.py"
 AT_REST = "tests/integration/ingest/test_at_rest.py"
 GOES_ON = "tests/integration/ingest/test_goes_on.py"
@@ -50,6 +51,13 @@ RESTORED = "tests/integration/archive/test_restore.py"
 KEPT = "tests/integration/keeping/test_retention.py"
 
 MUTANTS = (
+    Mutant(
+        "steps hand each other what one of them stored, and no call that was there",
+        "pipeline/calls/in_hand.py",
+        "if of == self._records:",
+        "if of:",
+        f"{WHOLE}::test_a_call_that_was_there_before_is_read",
+    ),
     Mutant(
         "a claim is settled each time it is found",
         "pipeline/ingest/inbox.py",

@@ -1,4 +1,4 @@
-"""A small batch goes through all its steps in one transaction, to the same effect as step by step."""
+"""A batch goes through all its steps in one transaction, to the same effect as step by step."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.batches.set_aside import retry_due_bugs
 from pipeline.database.engine import make_engine
 from tests.conftest import own_database
 from tests.factories import make_record
-from tests.integration.flow import load, receive, rows, sheet, walk, walk_overdue, works
+from tests.integration.flow import handing, load, receive, rows, sheet, walk, walk_overdue, works
 
 WRITTEN = {
     "calls": "call_ref, client_number, direction, talk_seconds, end_reason, content_hash",
@@ -45,7 +45,7 @@ def whole(engine, batch, *, at_most=50, **other_works):
     return run_all_steps(
         engine,
         batch.batch_id,
-        works(engine) | {Step(name): work for name, work in other_works.items()},
+        lambda stored: handing(engine)(stored) | {Step(name): work for name, work in other_works.items()},
         at_most=at_most,
         resend_after_seconds=10,
     )
@@ -85,6 +85,67 @@ def test_what_is_written_is_what_the_steps_write(engine, other_engine):
         Step.SCHEDULE_RECORDINGS: 0,
         Step.UPDATE_CONTACTS: 0,
     }
+    assert sheet(engine).closes
+
+
+def is_moment(name):
+    return name.endswith(("_at", "counts_from"))
+
+
+def everything(engine):
+    """Every column of what the steps write, but for the instants of writing."""
+    return {
+        table: sorted(
+            str([value for name, value in row._mapping.items() if name.endswith("dialed_at") or not is_moment(name)])
+            for row in rows(engine, f"SELECT * FROM {table}")
+        )
+        for table in ("calls", "call_keys", "dispositions", "ledger", "uncharged", "recordings", "contacts", "failures")
+    }
+
+
+KINDS = (
+    {},
+    BUSY,
+    {"number": "0012125550100"},
+    {"number": None},
+    {"number": "12x"},
+    {"dial_number": None, "hold_time": 7, "extension": None},
+    {"call_dir": "inbound", "end_reason": "agent_hungup"},
+    {"call_time": 0, "end_reason": "cancel", "extension": None},
+    {"call_ref": None},
+    {"recording_url": None},
+    {"contact_ref": "x" * 300, "something": {"else": [1, 2]}},
+    {"dialed_at": "2026-09-21T16:13:20.5+02:00", "end_code": None, "end_reason": "something new"},
+    {"call_time": -1},
+)
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_what_is_handed_on_is_what_would_be_read(engine, other_engine, monkeypatch, alone):
+    """Calls of every kind, all of them new, so that no step looks at what the one before it wrote."""
+    records = [make_record(**{"call_ref": 9_000 + number} | kind) for number, kind in enumerate(KINDS)]
+    records += [make_record(call_ref=9_100).replace(b'"cdr"', b'"pulled"')]
+    for each in (engine, other_engine):
+        load(each)
+    for some in [[record] for record in records] if alone else [records]:
+        with monkeypatch.context() as patched:
+            patched.delattr("pipeline.calls.classify.unclassified_calls")
+            patched.delattr("pipeline.billing.bill.unbilled_calls")
+            assert whole(engine, receive(engine, *some)) is not None
+        assert walk(other_engine, receive(other_engine, *some)) == ["done"] * len(Step)
+    assert everything(engine) == everything(other_engine)
+    assert rows(engine, "SELECT count(*) FROM calls") == [(len(records) - 1,)]
+    assert sheet(engine).closes
+
+
+def test_a_call_that_was_there_before_is_read(engine):
+    """Careful mode stored one record and was killed: the batch looks untouched, and no step may forget that one."""
+    load(engine)
+    batch = receive(engine, *(make_record() for _ in range(3)))
+    with engine.begin() as connection:
+        works(engine)[Step.NORMALIZE](connection, batch.span._replace(last=batch.span.first))
+    assert whole(engine, batch) is not None
+    assert rows(engine, "SELECT count(*) FROM ledger") == [(3,)]
     assert sheet(engine).closes
 
 

@@ -21,7 +21,7 @@ from pipeline.contacts.update import WithoutContact, update_contacts
 from pipeline.failures.operator import accept
 from tests.factories import DIALED_AT, make_record
 from tests.integration.contact_rows import ENDS, by_the_rules, contact_rows
-from tests.integration.flow import load, receive, rows, walk, walk_overdue, works
+from tests.integration.flow import handing, load, receive, rows, walk, walk_overdue
 from tests.integration.tuples import reading
 
 SIX = (
@@ -116,7 +116,7 @@ def test_what_the_statements_count_is_what_the_rules_say(engine, seed):
         ]
         batch = receive(engine, *records, source=chance.choice(("north", "south")))
         if chance.random() < 0.5:
-            assert run_all_steps(engine, batch.batch_id, works(engine), at_most=200, resend_after_seconds=10)
+            assert run_all_steps(engine, batch.batch_id, handing(engine), at_most=200, resend_after_seconds=10)
         else:
             walk(engine, batch, worker_was_lost=chance.random() < 0.5)
         with engine.begin() as connection:

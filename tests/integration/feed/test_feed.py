@@ -28,7 +28,7 @@ from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import claim, settle, take_due
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, RecordingState
 from tests.factories import make_record
-from tests.integration.flow import NOW, load, receive, rows, walk, walk_overdue, works
+from tests.integration.flow import NOW, handing, load, receive, rows, walk, walk_overdue
 from tests.integration.recording_rows import change, scheduled
 from tests.patience import eventually
 
@@ -37,7 +37,7 @@ def test_a_batch_is_one_row_a_kind_whichever_way_it_goes(engine):
     """Step by step, or all steps at once."""
     walk(engine, receive(engine, make_record(), make_record()))
     assert run_all_steps(
-        engine, receive(engine, make_record()).batch_id, works(engine), at_most=10, resend_after_seconds=10
+        engine, receive(engine, make_record()).batch_id, handing(engine), at_most=10, resend_after_seconds=10
     )
     found = rows(engine, "SELECT batch_id, kind FROM feed ORDER BY batch_id, kind")
     kinds = sorted((FINISHED, RECEIVED, CHANGED))
