@@ -104,7 +104,7 @@ def everything(engine):
 
 
 KINDS = (
-    {},
+    {"call_time": 61},
     BUSY,
     {"number": "0012125550100"},
     {"number": None},
