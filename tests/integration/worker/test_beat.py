@@ -49,6 +49,20 @@ def test_no_clock_decides_whether_a_tick_is_run(broker):
     assert [headers["expires"] for headers in sent] == [None] * len(SENT)
 
 
+TURNS = (
+    "(lambda beat, time, until: sum("
+    "1 for _ in iter(lambda: time.sleep(max(0, beat.tick())) or time.monotonic() < until, False)))"
+    "(__import__('pipeline.worker.liveness', fromlist=['x']).LivingScheduler(app=tasks.app),"
+    " __import__('time'), __import__('time').monotonic() + 2.5)"
+)
+"""How often beat's loop turns in so many seconds, in which a tick is due once."""
+
+
+def test_beat_rests_until_a_tick_is_due(broker):
+    """Celery's own wakes ten milliseconds early, and turns without a rest until then."""
+    assert ask(TURNS) <= 8
+
+
 def test_flower_does_not_hear_of_ticks(broker):
     """They would be all that it remembers; neither who sends nor who runs them tells it."""
     with broker.pubsub() as listening:
