@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -91,11 +92,15 @@ class Person(NamedTuple):
         return erase(self.engine, self.store, SPELLED, KEY, **{"who": "officer", "because": "request 17", **options})
 
 
+def keyed_works(engine, in_hand=None, *, key=SECRET):
+    """What each step does, by workers that have the key."""
+    keyed = functools.partial(normalize, region="ZA", now=NOW, erasure_key=key, in_hand=in_hand)
+    return works(engine, in_hand) | {Step.NORMALIZE: keyed}
+
+
 def walk(engine, batch, *, key=SECRET):
     """All steps of a batch, by workers that have the key."""
-    work = works(engine) | {
-        Step.NORMALIZE: lambda connection, span: normalize(connection, span, region="ZA", now=NOW, erasure_key=key)
-    }
+    work = keyed_works(engine, key=key)
     return [run_step(engine, batch.batch_id, step, work[step], resend_after_seconds=10).outcome for step in Step]
 
 

@@ -13,9 +13,11 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from pipeline.batches.run import run_all_steps
 from pipeline.billing.billed_calls import Selection
 from pipeline.billing.rerate import compare
 from pipeline.billing.tariff_cache import TariffCache
+from pipeline.calls.in_hand import InHand
 from pipeline.calls.normalize import normalize
 from pipeline.calls.rules.erasure_key import ErasureKey, ErasureKeyError
 from pipeline.erasure import erase as erasing
@@ -41,6 +43,7 @@ from tests.integration.erasure.conftest import (
     SPELLED,
     ZONE,
     Person,
+    keyed_works,
     make_person,
     money,
     nowhere,
@@ -219,10 +222,22 @@ def test_a_step_that_has_not_seen_the_mark_is_waited_for(person):
     assert nowhere(person) == []
 
 
-def test_a_new_call_to_it_is_charged_by_what_is_left_and_not_recorded(person):
+def walk_whole(engine, batch):
+    """All steps at once, which hand each other the calls."""
+    return run_all_steps(
+        engine,
+        batch.batch_id,
+        lambda stored: keyed_works(engine, InHand(stored.records)),
+        at_most=10,
+        resend_after_seconds=10,
+    )
+
+
+@pytest.mark.parametrize("walked", [walk, walk_whole])
+def test_a_new_call_to_it_is_charged_by_what_is_left_and_not_recorded(person, walked):
     """Its destination is known, and nobody fetches what was said."""
     person.erase()
-    walk(person.engine, receive(person.engine, make_record(call_ref=5, number="083 123 4567", call_time=60)))
+    assert walked(person.engine, receive(person.engine, make_record(call_ref=5, number="083 123 4567", call_time=60)))
     [(number, contact, amount, state, reason)] = rows(
         person.engine,
         "SELECT client_number, contact_ref, amount, state, recordings.reason FROM calls "
