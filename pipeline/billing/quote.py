@@ -10,6 +10,7 @@ from pipeline.billing.assignment_rows import EVERYTHING, version_ids_in_force
 from pipeline.billing.ported_rows import networks_of
 from pipeline.billing.provider_assignments import version_ids_of_provider
 from pipeline.billing.rate_rows import rates_of
+from pipeline.billing.rules.explanation import steps_of
 from pipeline.billing.rules.pricing import Unbilled, price
 from pipeline.billing.rules.rate_deck import RateDeck
 from pipeline.billing.rules.rating import DurationBasis
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
+    from pipeline.billing.rules.pricing import Priced
     from pipeline.billing.rules.rating import Rate
+    from pipeline.billing.rules.terms import LoadedTariff
     from pipeline.calls.rules.phone_numbers import Number
 
 
@@ -104,7 +107,7 @@ def quote(
         steps.append(f"the number was ported to {unbilled.network}")
     if priced.charge is not None:
         steps += _duration(call, tariff.duration_basis)
-    steps += [f"not charged: {priced.why}"] if priced.charge is None else priced.charge.steps
+    steps += _steps(unbilled, tariff, priced)
     charge = priced.charge if priced.is_charged else None
     nothing = Decimal(0).scaleb(-tariff.decimals)
     return Quote(
@@ -117,6 +120,20 @@ def quote(
         amount=charge.amount if charge else nothing,
         currency=tariff.currency,
         steps=tuple(steps),
+    )
+
+
+def _steps(call: Unbilled, tariff: LoadedTariff, priced: Priced) -> tuple[str, ...]:
+    if priced.charge is None or priced.rate is None:
+        return (f"not charged: {priced.why}",)
+    seconds = tariff.duration_basis.seconds(call.talk_seconds, call.hold_seconds, call.answered_seconds)
+    return steps_of(
+        priced.rate,
+        seconds or 0,
+        priced.charge,
+        rounding=tariff.rounding,
+        decimals=tariff.decimals,
+        basis=tariff.duration_basis,
     )
 
 

@@ -108,6 +108,8 @@ def decide(call: Unbilled, tariff: LoadedTariff | None) -> Line | Uncharged:
         NoRateError: nothing in the tariff covers the call.
         NoSecondsError: its seconds on the tariff's duration basis are not known.
     """
+    if _never_costs(call, tariff):
+        return Uncharged(call.call_id, not_billed(call.disposition))
     priced = price(call, tariff)
     if tariff is None or priced.rate is None or priced.charge is None or not priced.is_charged:
         return Uncharged(call.call_id, priced.why)
@@ -158,8 +160,7 @@ def price(call: Unbilled, tariff: LoadedTariff | None) -> Priced:
     """
     number, digits = rated_number(call)
     rate = None if tariff is None else tariff.deck.find(digits, call.dialed_at, call.network)
-    billable = BILLABLE_BY_DEFAULT if tariff is None else tariff.billable_dispositions
-    if call.disposition not in billable:
+    if call.disposition not in _billable(tariff):
         fee = _attempt_fee(call, tariff, rate)
         return Priced(number, rate, fee, not_billed(call.disposition))
     if not _direction_is_rated(call, tariff):
@@ -169,7 +170,7 @@ def price(call: Unbilled, tariff: LoadedTariff | None) -> Priced:
         if seconds == 0:
             return Priced(number, None, None, ChargeReason.ZERO_SECONDS.value)
         raise NoRateError(number, call.dialed_at, call.campaign_ref or None, tariff and tariff.name)
-    charge = rate_call(rate, seconds, rounding=tariff.rounding, decimals=tariff.decimals, basis=tariff.duration_basis)
+    charge = rate_call(rate, seconds, rounding=tariff.rounding, decimals=tariff.decimals)
     return Priced(number, rate, charge, charge.reason)
 
 
@@ -183,6 +184,15 @@ def rated_number(call: Unbilled) -> tuple[str, str]:
     else:
         number, is_e164 = call.client_number or "", call.client_number_is_e164
     return number, number.removeprefix("+") if is_e164 else kept_digits(number)
+
+
+def _billable(tariff: LoadedTariff | None) -> frozenset[str]:
+    return BILLABLE_BY_DEFAULT if tariff is None else tariff.billable_dispositions
+
+
+def _never_costs(call: Unbilled, tariff: LoadedTariff | None) -> bool:
+    """Whether no rate of the tariff could charge for such a call, so that none need be looked for: most calls."""
+    return call.disposition not in _billable(tariff) and not (tariff is not None and tariff.deck.has_attempt_fees)
 
 
 def _direction_is_rated(call: Unbilled, tariff: LoadedTariff | None) -> bool:

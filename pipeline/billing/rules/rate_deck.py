@@ -26,7 +26,7 @@ _CLOCKS_CHANGE_ON: Final = timedelta(minutes=15)
 class RateDeck:
     """The rates of one tariff by prefix; `find` costs one look-up for each length of prefix in use."""
 
-    __slots__ = ("_by_prefix", "_lengths", "_networks", "_zone")
+    __slots__ = ("_by_prefix", "_lengths", "_networks", "_zone", "has_attempt_fees")
 
     def __init__(self, rates: Iterable[Rate], timezone: str, *, network: str = "") -> None:
         """Sort the rates.
@@ -38,9 +38,12 @@ class RateDeck:
         """
         self._zone = _zone(timezone)
         networks: defaultdict[str, list[Rate]] = defaultdict(list)
+        self.has_attempt_fees = False
+        """Whether any rate, of whichever network, charges for an attempt."""
 
         def of_prefixes() -> Iterator[Rate]:
             for rate in rates:
+                self.has_attempt_fees = self.has_attempt_fees or bool(rate.attempt_fee)
                 if rate.network == network:
                     yield rate
                 else:

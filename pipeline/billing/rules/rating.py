@@ -190,13 +190,12 @@ def _check_validity(rate: Rate) -> None:
 
 
 class RatedCharge(msgspec.Struct, frozen=True, gc=False):
-    """The charge for one call, with all it takes to explain it years later."""
+    """The charge for one call; `explanation.steps_of` says how it came about."""
 
     billable_seconds: int
     unrounded: Decimal
     amount: Decimal
     reason: str
-    steps: tuple[str, ...]
 
 
 def billable_seconds(talk: int, first: int, next_: int) -> int:
@@ -210,9 +209,7 @@ def billable_seconds(talk: int, first: int, next_: int) -> int:
     return first + -(-max(0, talk - first) // next_) * next_
 
 
-def rate_call(
-    rate: Rate, seconds: int, *, rounding: Rounding, decimals: int, basis: DurationBasis = DurationBasis.CALL
-) -> RatedCharge:
+def rate_call(rate: Rate, seconds: int, *, rounding: Rounding, decimals: int) -> RatedCharge:
     """The charge for a call of so many seconds; see the module for the order of the steps.
 
     Args:
@@ -220,54 +217,43 @@ def rate_call(
         seconds: the duration, on whichever basis.
         rounding: which way the last digit goes.
         decimals: of the amount.
-        basis: how the sentences call those seconds.
     """
-    billable, usage, reason, steps = _usage(rate, seconds, basis.spent)
-    return _charge(rate, billable, usage, reason, steps, rounding=rounding, decimals=decimals)
+    billable, usage, reason = _usage(rate, seconds)
+    return _charge(rate, billable, usage, reason, rounding=rounding, decimals=decimals)
 
 
 def rate_attempt(rate: Rate, *, rounding: Rounding, decimals: int) -> RatedCharge:
     """The charge for an attempt whose disposition is not billed: the attempt fee and nothing else."""
-    return _charge(rate, 0, _ZERO, ChargeReason.ATTEMPT, [], rounding=rounding, decimals=decimals)
+    return _charge(rate, 0, _ZERO, ChargeReason.ATTEMPT, rounding=rounding, decimals=decimals)
 
 
 def _charge(
-    rate: Rate, billable: int, usage: Decimal, reason: str, steps: list[str], *, rounding: Rounding, decimals: int
+    rate: Rate, billable: int, usage: Decimal, reason: str, *, rounding: Rounding, decimals: int
 ) -> RatedCharge:
     if rate.attempt_fee:
-        steps.append(f"attempt fee {rate.attempt_fee:f}")
         usage = _EXACT.add(usage, rate.attempt_fee)
-    amount = usage.quantize(_quantum(decimals), _MODES[rounding], _EXACT)
-    steps.append(f"rounded {rounding} to {decimals} decimals: {amount:f}")
-    return RatedCharge(billable, usage, amount, reason, tuple(steps))
+    return RatedCharge(billable, usage, usage.quantize(_quantum(decimals), _MODES[rounding], _EXACT), reason)
 
 
-def _usage(rate: Rate, duration: int, spent: str) -> tuple[int, Decimal, ChargeReason, list[str]]:
+def _usage(rate: Rate, duration: int) -> tuple[int, Decimal, ChargeReason]:
     if duration <= 0:
-        return 0, _ZERO, ChargeReason.ZERO_SECONDS, [f"no seconds {spent}, so no usage is charged"]
+        return 0, _ZERO, ChargeReason.ZERO_SECONDS
     if duration < rate.free_below_seconds:
-        free = f"{duration} s {spent}, and calls below {rate.free_below_seconds} s are free"
-        return 0, _ZERO, ChargeReason.BELOW_FREE_SECONDS, [free]
-
-    first, next_ = rate.first_increment, rate.next_increment
+        return 0, _ZERO, ChargeReason.BELOW_FREE_SECONDS
     least = max(duration, rate.minimum_seconds)
-    seconds = billable_seconds(least, first, next_)
-    steps = [f"{duration} s {spent}"]
-    if least > duration:
-        steps.append(f"at least {least} s are charged")
-    steps.append(f"in increments of {first}/{next_}: {seconds} s")
-
-    sixtyfold = _EXACT.fma(rate.rate_per_minute, seconds, _EXACT.multiply(rate.connect_fee, _MINUTE))
-    usage = _EXACT.divide(sixtyfold, _MINUTE)
-    fee = f"connect fee {rate.connect_fee:f} + " if rate.connect_fee else ""
-    steps.append(f"{fee}{seconds} s * {rate.rate_per_minute:f} / 60 s = {usage:f}")
+    seconds = billable_seconds(least, rate.first_increment, rate.next_increment)
+    usage = price_of(rate, seconds)
     if rate.minimum_charge is not None and usage < rate.minimum_charge:
         usage = rate.minimum_charge
-        steps.append(f"raised to the minimum charge {usage:f}")
     if rate.maximum_charge is not None and usage > rate.maximum_charge:
         usage = rate.maximum_charge
-        steps.append(f"lowered to the maximum charge {usage:f}")
-    return seconds, usage, ChargeReason.RATED, steps
+    return seconds, usage, ChargeReason.RATED
+
+
+def price_of(rate: Rate, seconds: int) -> Decimal:
+    """The connect fee and so many billable seconds, exact to 40 digits: what comes before every limit and fee."""
+    sixtyfold = _EXACT.fma(rate.rate_per_minute, seconds, _EXACT.multiply(rate.connect_fee, _MINUTE))
+    return _EXACT.divide(sixtyfold, _MINUTE)
 
 
 @lru_cache(maxsize=32)

@@ -134,6 +134,25 @@ def test_a_priced_attempt_still_says_that_its_call_is_not_billed() -> None:
     assert priced.why == "a call that ended as busy is not billed"
 
 
+def test_the_fee_of_a_ported_number_is_due_where_no_other_rate_has_one() -> None:
+    """No call is passed over as one that never costs anything while any rate charges for attempts."""
+    ported = tariff(SOUTH_AFRICA, with_fee(network="65501"))
+    assert line(decide(call(disposition="busy", network="65501"), ported)).amount == Decimal("0.05")
+    assert decide(call(disposition="busy"), ported) == Uncharged(845, "a call that ended as busy is not billed")
+
+
+@pytest.mark.parametrize("fees", [True, False])
+@pytest.mark.parametrize("disposition", [*sorted(Disposition), "who knows"])
+def test_a_call_that_is_not_charged_has_the_reason_that_its_price_has(*, disposition: str, fees: bool) -> None:
+    """Also where it is clear without a look at the rates, and where there is none for its number."""
+    own = tariff(with_fee()) if fees else tariff()
+    for number in ("+27820001234", "+4930123456"):
+        ended = call(disposition=str(disposition), client_number=number, talk_seconds=0)
+        priced = price(ended, own)
+        if not priced.is_charged:
+            assert decide(ended, own) == Uncharged(845, priced.why)
+
+
 def test_an_attempt_fee_comes_on_top_of_a_call() -> None:
     """Also where the seconds themselves are free."""
     assert line(decide(call(talk_seconds=60), tariff(with_fee()))).amount == Decimal("0.65")

@@ -158,29 +158,6 @@ def test_limits_are_rounded_with_the_rest() -> None:
     assert str(charge(Rate("", R60, maximum_charge=Decimal("0.005")), 60, Rounding.UP).amount) == "0.01"
 
 
-def test_the_steps_explain_the_sum() -> None:
-    """A person can follow the charge line by line."""
-    rate = Rate(
-        "27",
-        R60,
-        connect_fee=Decimal("0.20"),
-        first_increment=60,
-        minimum_seconds=61,
-        maximum_charge=Decimal("0.70"),
-        attempt_fee=Decimal("0.01"),
-    )
-    assert charge(rate, 5).steps == (
-        "5 s talked",
-        "at least 61 s are charged",
-        "in increments of 60/1: 61 s",
-        "connect fee 0.20 + 61 s * 0.60 / 60 s = 0.81",
-        "lowered to the maximum charge 0.70",
-        "attempt fee 0.01",
-        "rounded half_up to 2 decimals: 0.71",
-    )
-    assert charge(Rate("", R60), 0).steps[0] == "no seconds talked, so no usage is charged"
-
-
 @pytest.mark.parametrize(
     ("field", "value"),
     [
