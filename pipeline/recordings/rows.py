@@ -19,13 +19,14 @@ from pipeline.database.tables import calls, recording_pauses, recordings
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, LOST_WAIT_SECONDS, RecordingState, may_move
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
     from sqlalchemy import ColumnElement, Connection
 
     from pipeline.batches.rules.batch import Span
-    from pipeline.calls.in_hand import InHand
+    from pipeline.calls.columns import NewCall
+    from pipeline.calls.in_hand import Classified, InHand
     from pipeline.database.narrowing import Conditions
     from pipeline.recordings.rules.outcome import Decision
 
@@ -115,12 +116,43 @@ def schedule(connection: Connection, span: Span, *, delay_seconds: float, in_han
 
     A call that came without a call_ref ends here: nothing can be asked. So does one of a number that was erased.
     """
-    classified = None if in_hand is None else in_hand.classified
-    if classified is not None and not any(each.result.can_have_audio for each in classified):
-        return 0
+    heard = None if in_hand is None or in_hand.classified is None else list(_heard(in_hand.classified))
+    if heard is not None and not any(map(_ends_here, heard)):
+        return _schedule_heard(connection, span.source, heard, delay_seconds)
     words = {"no_call_ref": NO_CALL_REF, "nameless": NAMELESS, "erased": ERASED, "of_erased": OF_ERASED}
     values = {**span.bounds, "delay": delay_seconds, **words}
     return execute(connection, _SCHEDULE, values).rowcount
+
+
+def _heard(classified: Iterable[Classified]) -> Iterator[NewCall]:
+    return (each.call for each in classified if each.result.can_have_audio)
+
+
+def _ends_here(call: NewCall) -> bool:
+    number = call.cdr.client_number
+    return call.cdr.call_ref.startswith(NAMELESS) or (number is not None and number.value.startswith(ERASED))
+
+
+def _schedule_heard(connection: Connection, source: str, calls: Sequence[NewCall], delay_seconds: float) -> int:
+    """Of calls that the transaction in hand has stored, so that none has a row."""
+    if not calls:
+        return 0
+    values = {
+        "ids": [call.record_id for call in calls],
+        "refs": [call.cdr.call_ref for call in calls],
+        "dialed": [call.cdr.dialed_at for call in calls],
+        "source": source,
+        "delay": delay_seconds,
+    }
+    return execute(connection, _SCHEDULE_HEARD, values).rowcount
+
+
+_SCHEDULE_HEARD: Final = """
+INSERT INTO recordings (call_id, source, call_ref, dialed_at, state, due_at, counts_from)
+SELECT id, %(source)s, call_ref, dialed_at, 'scheduled', due.at, due.at
+FROM unnest(%(ids)b::bigint[], %(refs)b::text[], %(dialed)b::timestamptz[]) AS heard (id, call_ref, dialed_at),
+     (SELECT now() + make_interval(secs => %(delay)s::float8)) AS due (at)
+"""
 
 
 _SCHEDULE: Final = """

@@ -117,6 +117,11 @@ KINDS = (
     {"contact_ref": "x" * 300, "something": {"else": [1, 2]}},
     {"dialed_at": "2026-09-21T16:13:20.5+02:00", "end_code": None, "end_reason": "something new"},
     {"call_time": -1},
+    {"contact_ref": "often", **BUSY},
+    {"contact_ref": "often", "call_time": 5},
+    {"contact_ref": "often", "call_time": 9, "call_ref": 8_000},
+    {"contact_ref": "often", "ref": "another"},
+    {"contact_ref": "often", "call_dir": "inbound", "end_reason": "agent_hungup"},
 )
 
 
