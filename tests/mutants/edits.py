@@ -59,6 +59,20 @@ MUTANTS = (
         f"{WHOLE}::test_a_call_that_was_there_before_is_read",
     ),
     Mutant(
+        "a recording nobody can ask for is scheduled where its call is in hand",
+        "pipeline/recordings/rows.py",
+        "return call.cdr.call_ref.startswith(NAMELESS) or (",
+        "return (",
+        f"{WHOLE}::test_what_is_handed_on_is_what_would_be_read",
+    ),
+    Mutant(
+        "a call that is not billed costs no attempt fee",
+        "pipeline/billing/rules/pricing.py",
+        "not in _billable(tariff) and not (tariff is not None and tariff.deck.has_attempt_fees)",
+        "not in _billable(tariff)",
+        "tests/unit/billing/test_pricing.py::test_an_attempt_fee_is_due_for_what_reached_the_network",
+    ),
+    Mutant(
         "a claim is settled each time it is found",
         "pipeline/ingest/inbox.py",
         "VALUES (%(claim)s, %(source)s,",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import text
@@ -125,20 +126,24 @@ KINDS = (
 )
 
 
-@pytest.mark.parametrize("alone", [False, True])
-def test_what_is_handed_on_is_what_would_be_read(engine, other_engine, monkeypatch, alone):
+@pytest.mark.parametrize("together", ["all", "all that have a reference", "none"])
+def test_what_is_handed_on_is_what_would_be_read(engine, other_engine, monkeypatch, together):
     """Calls of every kind, all of them new, so that no step looks at what the one before it wrote."""
     records = [make_record(**{"call_ref": 9_000 + number} | kind) for number, kind in enumerate(KINDS)]
     records += [make_record(call_ref=9_100).replace(b'"cdr"', b'"pulled"')]
+    if together == "all that have a reference":
+        records = [record for record in records if b'"call_ref": null' not in record]
     for each in (engine, other_engine):
         load(each)
-    for some in [[record] for record in records] if alone else [records]:
+    for some in [[record] for record in records] if together == "none" else [records]:
         with monkeypatch.context() as patched:
             patched.delattr("pipeline.calls.classify.unclassified_calls")
             patched.delattr("pipeline.billing.bill.unbilled_calls")
             assert whole(engine, receive(engine, *some)) is not None
         assert walk(other_engine, receive(other_engine, *some)) == ["done"] * len(Step)
     assert everything(engine) == everything(other_engine)
+    due = "SELECT DISTINCT due_at - scheduled_at, counts_from - due_at FROM recordings WHERE state = 'scheduled'"
+    assert rows(engine, due) == rows(other_engine, due) == [(timedelta(seconds=5), timedelta(0))]
     assert rows(engine, "SELECT count(*) FROM calls") == [(len(records) - 1,)]
     assert sheet(engine).closes
 
