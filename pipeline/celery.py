@@ -115,11 +115,15 @@ class PipelineTask(Task):  # type: ignore[misc]
         write = log.warning if "error" in noted else log.debug if noted.pop("idle", False) else log.info
         write("task_ended", ended=ended, seconds=round(seconds, 4), **noted)
 
-    def ended_within(self, task_id: str, seconds: float, **facts: Any) -> None:
-        """This task's work was done within another task, so it is counted and told of as if it had been sent."""
+    def ended_within(self, task_id: str, seconds: float, *, set_aside: int, **facts: Any) -> None:
+        """This task's work was done within another task: it is counted as if it had been sent.
+
+        The other's line says that and how long it took; one of its own it has where it set anything aside.
+        """
         metrics.count(metrics.TASKS, task=self.name, outcome="done")
-        ids = {"task": self.name, "task_id": id_within(task_id, self.name)}
-        log.info("task_ended", ended="done", seconds=round(seconds, 4), **ids, **facts)
+        if set_aside:
+            ids = {"task": self.name, "task_id": id_within(task_id, self.name)}
+            log.info("task_ended", ended="done", seconds=round(seconds, 4), set_aside=set_aside, **ids, **facts)
 
     def send(
         self,
