@@ -1,4 +1,4 @@
-"""Recordings: schedule a batch's, find what is due, download one.
+"""Recordings: find what is due, download one.
 
 A download is two short transactions, one to claim the row and one to write what came of it; between them no
 connection is held. A crash there leaves the row leased; when the lease runs out ``dispatch`` takes it back.
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection, Engine
 
-    from pipeline.batches.rules.batch import Span
-    from pipeline.calls.in_hand import InHand
     from pipeline.dialler.http_api import DiallerApi
     from pipeline.dialler.rules.answers import FetchResult
     from pipeline.recordings.encryption import EncryptedPartial
@@ -90,18 +88,6 @@ class RecordingOutcome(NamedTuple):
     def __str__(self) -> str:
         """As Flower and the log show it."""
         return f"{self.state or 'nothing done'}: {self.reason}"
-
-
-def schedule(connection: Connection, span: Span, *, delay_seconds: float, in_hand: InHand | None = None) -> int:
-    """Enter the recordings of calls, the first try after the delay; returns how many are new.
-
-    Args:
-        connection: the step's transaction, which holds the step's lock.
-        span: the records whose calls are classified.
-        delay_seconds: before the first try.
-        in_hand: the calls, where this transaction stored and classified them.
-    """
-    return recordings.schedule(connection, span, delay_seconds=delay_seconds, in_hand=in_hand)
 
 
 def dispatch(

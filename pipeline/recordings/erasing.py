@@ -17,8 +17,8 @@ from pipeline.recordings import marker as recording_marker
 from pipeline.recordings import store_rows
 from pipeline.recordings.file_store import Place
 from pipeline.recordings.retention import UNKNOWN_STORE
-from pipeline.recordings.rows import OF_ERASED
 from pipeline.recordings.rules.outcome import RecordingState
+from pipeline.recordings.scheduling import OF_ERASED
 from pipeline.recordings.store_trouble import StoreError
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from pipeline.contacts import update as contacts
 from pipeline.failures import bulk
 from pipeline.monitoring import metrics
 from pipeline.recordings import download as recording_steps
+from pipeline.recordings.scheduling import schedule
 from pipeline.settings import current_settings
 from pipeline.tasks.due import anything_due
 from pipeline.tasks.failures import act_in_bulk
@@ -114,7 +115,7 @@ def _bill(connection: Connection, span: Span, *, in_hand: InHand | None = None) 
 
 def _schedule_recordings(connection: Connection, span: Span, *, in_hand: InHand | None = None) -> list[Failure]:
     delay = current_settings().recordings_delay_seconds
-    recording_steps.schedule(connection, span, delay_seconds=delay, in_hand=in_hand)
+    schedule(connection, span, delay_seconds=delay, in_hand=in_hand)
     return []
 
 

@@ -22,7 +22,7 @@ from pipeline.calls.in_hand import InHand
 from pipeline.calls.normalize import normalize
 from pipeline.contacts.update import update_contacts
 from pipeline.ingest.inbox import settle
-from pipeline.recordings.download import schedule
+from pipeline.recordings.scheduling import schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable

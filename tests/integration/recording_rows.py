@@ -12,6 +12,7 @@ from pipeline.keeping.policies import recording_ages
 from pipeline.record_ids import first_record
 from pipeline.recordings import download as steps
 from pipeline.recordings.rules.pace import Limits
+from pipeline.recordings.scheduling import schedule
 from pipeline.sandbox.audio import recording_body
 from pipeline.sandbox.calls import SimulatedCall
 
@@ -74,7 +75,7 @@ def scheduled(engine: Engine, *call_refs: int | str, source: str = "enigma", bat
     with engine.begin() as connection:
         for call_id, call_ref in zip(ids, call_refs, strict=True):
             add_call(connection, call_id, str(call_ref), source=source)
-        steps.schedule(connection, Batch(batch, "enigma", 1).span, delay_seconds=0)
+        schedule(connection, Batch(batch, "enigma", 1).span, delay_seconds=0)
     return ids
 
 

@@ -60,7 +60,7 @@ MUTANTS = (
     ),
     Mutant(
         "a recording nobody can ask for is scheduled where its call is in hand",
-        "pipeline/recordings/rows.py",
+        "pipeline/recordings/scheduling.py",
         "return call.cdr.call_ref.startswith(NAMELESS) or (",
         "return (",
         f"{WHOLE}::test_what_is_handed_on_is_what_would_be_read",

@@ -21,8 +21,8 @@ from pipeline.recordings import pauses as recording_pauses
 from pipeline.recordings import retention as keeping
 from pipeline.recordings import retention_rows as recording_keeping
 from pipeline.recordings.file_store import MARKER, RecordingStore
-from pipeline.recordings.rows import schedule
 from pipeline.recordings.rules.outcome import Decision, PauseKind, RecordingState
+from pipeline.recordings.scheduling import schedule
 from pipeline.recordings.store_trouble import StoreError
 from tests.commands import call
 from tests.integration.recording_rows import BATCH, add_call, change, dispatch, kept_for, row, scheduled

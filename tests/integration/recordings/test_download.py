@@ -19,6 +19,7 @@ from pipeline.recordings.file_store import RecordingStore
 from pipeline.recordings.operator import retry
 from pipeline.recordings.rows import StoredFile
 from pipeline.recordings.rules.outcome import LOST_AT_MOST, Decision, PauseKind, RecordingState, RetryPolicy
+from pipeline.recordings.scheduling import NO_CALL_REF, schedule
 from tests.integration.recording_rows import (
     BATCH,
     add_call,
@@ -70,8 +71,8 @@ def test_schedule_enters_the_calls_of_the_batch_that_can_have_audio(engine):
         add_call(connection, start + 65_535, "3")
         add_call(connection, start - 1, "4")
         add_call(connection, start + 65_536, "5")
-        assert steps.schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30) == 2
-        assert steps.schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30) == 0
+        assert schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30) == 2
+        assert schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30) == 0
     assert states(engine) == {"scheduled": 2}
     found = row(engine, start)
     assert (found.source, found.call_ref, found.attempts, found.ended_at) == ("enigma", "1", 0, None)
@@ -83,7 +84,7 @@ def test_a_call_without_a_call_ref_has_no_recording_to_ask_for(engine):
     """Our stand-in for a missing call_ref means nothing to the dialler: absent at once, with that reason."""
     (call_id,) = scheduled(engine, "sha256:" + "0" * 64)
     found = row(engine, call_id)
-    assert (found.state, found.reason, found.due_at) == ("absent", storage.NO_CALL_REF, None)
+    assert (found.state, found.reason, found.due_at) == ("absent", NO_CALL_REF, None)
     assert found.ended_at is not None
     assert dispatch(engine) == []
 
@@ -105,7 +106,7 @@ def test_dispatch_leaves_what_is_not_due(engine):
     """A row waits out its delay."""
     with engine.begin() as connection:
         add_call(connection, first_record(BATCH), "1")
-        steps.schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30)
+        schedule(connection, Batch(BATCH, "enigma", 1).span, delay_seconds=30)
     assert dispatch(engine) == []
 
 
