@@ -10,12 +10,12 @@ from pipeline.billing.rules.explanation import steps_of
 from pipeline.billing.rules.rating import DurationBasis, Rate, Rounding, rate_attempt, rate_call
 
 R60 = Decimal("0.60")
-UP = Rounding.HALF_UP
+HALF_UP = Rounding.HALF_UP
 
 
 def steps(rate: Rate, seconds: int, basis: DurationBasis = DurationBasis.CALL) -> tuple[str, ...]:
-    charge = rate_call(rate, seconds, rounding=UP, decimals=2)
-    return steps_of(rate, seconds, charge, rounding=UP, decimals=2, basis=basis)
+    charge = rate_call(rate, seconds, rounding=HALF_UP, decimals=2)
+    return steps_of(rate, seconds, charge, rounding=HALF_UP, decimals=2, basis=basis)
 
 
 def test_the_steps_explain_the_sum() -> None:
@@ -67,6 +67,6 @@ def test_what_is_free_says_why(seconds: int, first: str) -> None:
 def test_an_attempt_is_its_fee() -> None:
     """Nothing is said of seconds."""
     rate = Rate("", R60, attempt_fee=Decimal("0.013"))
-    attempt = rate_attempt(rate, rounding=UP, decimals=2)
-    said = steps_of(rate, 12, attempt, rounding=UP, decimals=2, basis=DurationBasis.CALL)
+    attempt = rate_attempt(rate, rounding=HALF_UP, decimals=2)
+    said = steps_of(rate, 12, attempt, rounding=HALF_UP, decimals=2, basis=DurationBasis.CALL)
     assert said == ("attempt fee 0.013", "rounded half_up to 2 decimals: 0.01")
