@@ -37,6 +37,7 @@ broker_transport_options: dict[str, Any] = (
         "socket_keepalive": True,
         "health_check_interval": 10,
         "global_keyprefix": "cdr:",
+        "priority_steps": [0],
         "client_name": "cdr",
         "max_retries": 3,
         "interval_start": 0,

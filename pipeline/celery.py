@@ -143,7 +143,9 @@ class PipelineTask(Task):  # type: ignore[misc]
             told: whether Flower is told that it was sent, which costs nearly as much as to send it.
             kwargs: the task's own.
         """
-        options = {} if told else {"event_dispatcher": _SILENT}
+        options: dict[str, Any] = {} if told else {"event_dispatcher": _SILENT}
+        # What Flower shows of its arguments; Celery's own way to write them takes an eighth of the sending.
+        options |= {"argsrepr": "()", "kwargsrepr": repr(kwargs)}
         try:
             self.apply_async(kwargs=kwargs, task_id=task_id, queue=queue, expires=expires, **options)
         except BROKER_OUTAGES as error:

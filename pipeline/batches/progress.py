@@ -36,16 +36,23 @@ def lock_step(connection: Connection, batch_id: int, step: Step) -> Progress | N
 
     The same message delivered twice at once therefore works twice in a row, and the second finds nothing to do.
     """
-    return _lock(connection, batch_id, (step,))
+    return _lock(connection, batch_id, (step,), _LOCK)
 
 
-def lock_all_steps(connection: Connection, batch_id: int) -> Progress | None:
-    """Take a batch with all its steps for this transaction, as ``lock_step`` does with one."""
-    return _lock(connection, batch_id, tuple(Step))
+def lock_all_steps(connection: Connection, batch_id: int, *, few: bool = False) -> Progress | None:
+    """Take a batch with all its steps for this transaction, as ``lock_step`` does with one.
+
+    Args:
+        connection: the transaction.
+        batch_id: the batch.
+        few: whether it holds so few records that planning a statement for them costs more than running it. The rest of
+            the transaction then runs by plans that are made once.
+    """
+    return _lock(connection, batch_id, tuple(Step), _LOCK_OF_FEW if few else _LOCK)
 
 
-def _lock(connection: Connection, batch_id: int, steps: Sequence[Step]) -> Progress | None:
-    lock_steps(connection, [(batch_id, step) for step in steps])
+def _lock(connection: Connection, batch_id: int, steps: Sequence[Step], lock: LiteralString) -> Progress | None:
+    _lock_in_order(connection, [(batch_id, step) for step in steps], lock)
     # A statement of its own after the lock, so that it sees what whoever held it before has done.
     values = {"id": batch_id, "first": first_record(batch_id), "last": last_record(batch_id), "steps": list(steps)}
     row = execute(
@@ -66,8 +73,23 @@ def read_progress(connection: Connection, batch_id: int) -> Progress | None:
 
 def lock_steps(connection: Connection, steps: Iterable[tuple[int, Step]]) -> None:
     """Take steps of batches for this transaction, by the number of their lock, which is everybody's order."""
+    _lock_in_order(connection, steps, _LOCK)
+
+
+def _lock_in_order(connection: Connection, steps: Iterable[tuple[int, Step]], lock: LiteralString) -> None:
     keys = sorted(_lock_key(batch_id, step) for batch_id, step in steps)
-    execute(connection, "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key", {"keys": keys})
+    execute(connection, lock, {"keys": keys})
+
+
+_LOCK: Final[LiteralString] = "SELECT pg_advisory_xact_lock(key)::text FROM unnest(%(keys)s::bigint[]) AS key"
+
+# What the server plans for any bounds of a batch looks dearer to it than what it plans for these, so it plans anew each
+# time, and for longer the more months there are. A plan that is kept has to find rows by their keys, however few there
+# were when it was made.
+_LOCK_OF_FEW: Final[LiteralString] = (
+    "SELECT set_config('plan_cache_mode', 'force_generic_plan', true) "
+    f"UNION ALL SELECT set_config('enable_seqscan', 'off', true) UNION ALL {_LOCK}"
+)
 
 
 def try_lock_steps(connection: Connection, steps: Collection[tuple[int, Step]]) -> frozenset[int]:

@@ -95,6 +95,7 @@ def run_all_steps(
     works: Callable[[Batch], Mapping[Step, Work]],
     *,
     at_most: int,
+    few: bool = False,
     resend_after_seconds: float,
 ) -> tuple[Progress, dict[Step, StepDone]] | None:
     """Take a batch through all its steps in one transaction.
@@ -109,6 +110,7 @@ def run_all_steps(
         batch_id: the batch, as a message named it.
         works: what each step does with the batch as it is stored, in the order of the flow.
         at_most: the most records of such a batch.
+        few: whether its records are so few that no statement is planned for them alone, see ``lock_all_steps``.
         resend_after_seconds: when the batch may be taken for lost.
 
     Returns:
@@ -116,7 +118,7 @@ def run_all_steps(
     """
     try:
         with engine.begin() as connection:
-            progress = lock_all_steps(connection, batch_id)
+            progress = lock_all_steps(connection, batch_id, few=few)
             if progress is None or not _untouched(progress) or progress.batch.records > at_most:
                 return None
             ended = {step: _do(connection, progress, step, work) for step, work in works(progress.batch).items()}

@@ -225,6 +225,10 @@ class CdrList:
         """Elements on the dialler's list."""
         return self._redis.llen(self.name)
 
+    def can_wait(self) -> bool:
+        """Whether ``wait`` can: this server knows how, and our user has not been refused."""
+        return self._may_wait and self.method() == "LMOVE"
+
     def wait(self, seconds: float) -> bool | None:
         """Wait until there is an element; whether there is one now, or None where this server or user cannot wait.
 
@@ -234,7 +238,7 @@ class CdrList:
         Args:
             seconds: the longest to wait, well below the five that any answer may take.
         """
-        if not self._may_wait or self.method() != "LMOVE":
+        if not self.can_wait():
             return None
         try:
             whole_or_not = cast("int", seconds)  # fractions are taken since Redis 6.0

@@ -16,7 +16,7 @@ import redis
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline.database.engine import is_outage
+from pipeline.database.engine import each_by_itself, is_outage
 from pipeline.dialler.cdr_list import CdrList, LeaseHeldError
 from pipeline.ingest.gate import Gate
 from pipeline.ingest.lead import Lead
@@ -171,10 +171,13 @@ class Ingestor:
         return Ended(Event.SOMETHING) if self._list.waiting() else self._empty()
 
     def _claim(self) -> Ended:
-        """Look, claim and settle in one transaction: nothing is claimed that the database did not just answer for."""
+        """Look, claim and settle: nothing is claimed that the database did not just answer for.
+
+        Settling is one statement, and so a transaction of its own, one way to the server in place of three.
+        """
         claim, batch = None, None
         try:
-            with self._engine.begin() as connection:
+            with each_by_itself(self._engine) as connection:
                 look = self._gate.look(connection)
                 limit = min(look.room, self._pace.batch_size)
                 if look.stop is None and limit > 0:
@@ -204,7 +207,8 @@ class Ingestor:
         return Ended(Event.SETTLED, linger)
 
     def _empty(self) -> Ended:
-        return Ended(Event.EMPTY, self._pace.rest(time.monotonic() - self._claimed_at))
+        rest = 0.0 if self._list.can_wait() else self._pace.rest(time.monotonic() - self._claimed_at)
+        return Ended(Event.EMPTY, rest)
 
     def _show(self) -> None:
         if self._sign is not None:

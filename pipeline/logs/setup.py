@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import sys
@@ -14,9 +15,37 @@ from pipeline.logs.rules.masking import mask_fields
 from pipeline.logs.rules.visible import visible, visible_lines
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from structlog.typing import EventDict, Processor
 
-Logger = structlog.stdlib.BoundLogger
+Logger = structlog.typing.FilteringBoundLogger
+
+
+class _Lines:
+    """Where our own lines go, once they are text.
+
+    Not through `logging`, whose record, filters, formatter and locks cost a process that has just woken as much as all
+    that makes the line. One write a line, without a lock of ours that a child might be forked with.
+
+    Args:
+        name: the module's.
+        stream: where to; None: nowhere, as in a process that was started without.
+    """
+
+    def __init__(self, name: str, stream: TextIO | None) -> None:
+        self.name = name
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        """Write it; a log that cannot be written stops nothing."""
+        if self._stream is None:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(line + "\n")
+            self._stream.flush()
+
+    debug = info = warning = error = critical = exception = write
 
 
 # long: the list of what every line goes through
@@ -50,13 +79,14 @@ def configure_logging(log_format: str = "auto", level: str = "info", *, show_num
             else (structlog.processors.JSONRenderer(serializer=_as_json),)
         ),
     ]
+    stream = sys.stderr
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, *renderers],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=lambda name: _Lines(name, stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler()
+    handler = logging.StreamHandler(stream)
     handler.addFilter(BrokerChatter())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -112,7 +142,7 @@ def _as_json(fields: Any, **options: Any) -> str:
 
 def get_logger(name: str) -> Logger:
     """A logger; ``name`` is the module's."""
-    logger: Logger = structlog.stdlib.get_logger(name)
+    logger: Logger = structlog.get_logger(name)
     return logger
 
 

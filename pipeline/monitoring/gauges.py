@@ -91,7 +91,7 @@ QUERIES: Final = (
             StateMetric(
                 "cdr_heartbeat_age_seconds",
                 ("name", "source"),
-                "Seconds since a sign of life: of the reconciler (every 10 s), of a source's ingestor (every 5 s).",
+                "Seconds since a sign of life: of the reconciler (every 15 s), of a source's ingestor (every 10 s).",
             ),
         ),
         "SELECT name, source, extract(epoch FROM clock_timestamp() - at) FROM heartbeats",

@@ -17,7 +17,7 @@ ARCHIVER: Final = "archive"
 """Of having looked at every month that is over."""
 
 
-BEAT_SECONDS: Final = 10.0
+BEAT_SECONDS: Final = 15.0
 """What shows that it works more often than this need not say so each time."""
 
 BEATEN: Final = (

@@ -1,4 +1,4 @@
-"""Whether the reconciler's tick is worth sending: what beat asks before it does, in its own process."""
+"""Whether a tick is worth sending: what beat asks before it does, in its own process."""
 
 from __future__ import annotations
 
@@ -22,6 +22,15 @@ _ANYTHING_DUE: Final = text(
     f"SELECT {reconcile.DUE} OR {ANY_STANDING} OR {replays.ANY_DUE} OR {cursors.ANY_DUE} "
     f"OR ({cursors.ANYBODY} AND {ANY_UNPLACED}) OR {recordings.ANY_DUE}"
 )
+
+
+def recording_due() -> bool:
+    """Whether a recording could be asked for now."""
+    with reading(engine()) as connection:
+        return bool(connection.scalar(_RECORDING_DUE))
+
+
+_RECORDING_DUE: Final = text(f"SELECT {recordings.ANY_DUE}")
 
 
 def anything_due() -> bool:

@@ -51,6 +51,9 @@ RESENT_AT_ONCE = 100
 WHOLE_RECORDS = 5_000
 """The most records of a batch that goes through all its steps in one task; a larger one would be too long about it."""
 
+FEW_RECORDS = 500
+"""The most records of a batch for which planning a statement anew costs the server more than a better plan spares."""
+
 TASKS: dict[Step, PipelineTask] = {}
 """The task of each step, as they are declared below."""
 
@@ -178,6 +181,7 @@ def walk_whole(batch: Batch) -> str | None:
         batch.batch_id,
         lambda stored: {step: counts[step].around(work) for step, work in works_of(stored).items()},
         at_most=WHOLE_RECORDS,
+        few=batch.records <= FEW_RECORDS,
         resend_after_seconds=RESEND_AFTER_SECONDS,
     )
     if done is None:

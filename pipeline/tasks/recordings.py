@@ -24,6 +24,7 @@ from pipeline.recordings.rules.outcome import RecordingState, RetryPolicy
 from pipeline.recordings.rules.pace import Limits
 from pipeline.settings import current_settings, recording_keys
 from pipeline.settings import recording_store as store_from
+from pipeline.tasks.due import recording_due
 from pipeline.tasks.feed import wake_feed
 from pipeline.tasks.resources import engine
 from pipeline.worker.liveness import underway
@@ -35,7 +36,7 @@ KEEPING_EXPIRES_SECONDS = 1800
 """The hourly cleaning up is dropped when it was not begun by then."""
 
 
-@task("recordings.dispatch")
+@task("recordings.dispatch", only_when=recording_due)
 def dispatch_recordings() -> str:
     """Send downloads for what is due, as many as each dialler's limits allow."""
     sent = send_downloads()

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 celery_log = logging.getLogger(__name__)
 
-FLUSH_SECONDS = 0.2
+HEARTBEAT_SECONDS: Final = 5.0
+"""Between two signs of life for Flower, which takes a worker for offline after twice that. Celery's own is 2."""
+
+FLUSH_SECONDS = 0.5
 EVENTS_HELD = 10_000
 """More than come together in that time; Celery's own limit of 24 makes whoever adds one too many send them."""
 GARBAGE_THRESHOLDS = (50_000, 20, 50)
@@ -60,7 +63,9 @@ class Consumer(LivingConsumer):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         _only_look()
-        super().__init__(*args, **options)
+        told = options.get("worker_options") or {}
+        every = told.get("heartbeat_interval") or HEARTBEAT_SECONDS
+        super().__init__(*args, **options | {"worker_options": told | {"heartbeat_interval": every}})
 
     def create_task_handler(self, *args: Any, **options: Any) -> Callable[[Any], None]:
         """What is called with each message of a task: Celery, once it was looked at."""

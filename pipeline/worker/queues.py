@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.app.amqp import AMQP, Queues
 from kombu.utils.functional import maybe_list
 
 from pipeline.batches.rules.steps import QUEUE
+from pipeline.worker.producer import Producer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -38,6 +39,13 @@ class GroupedQueues(Queues):  # type: ignore[misc]
 
 
 class GroupedAMQP(AMQP):  # type: ignore[misc]
-    """Celery's messaging, with groups of queues."""
+    """Celery's messaging, with groups of queues and our producers."""
 
     queues_cls = GroupedQueues
+
+    @property
+    def producer_pool(self) -> Any:
+        """The producers that wait to be used."""
+        pool = super().producer_pool
+        pool.Producer = Producer
+        return pool

@@ -67,7 +67,7 @@ def _start(queue: str) -> str:
 
 
 def judge_reconciler(sign: Sign | None) -> Verdict:
-    """Whether beat's ticks reach a worker: the reconciler says so every 10 seconds."""
+    """Whether beat's ticks reach a worker: the reconciler says so every 15 seconds."""
     remedy = "Start beat, and a worker that reads the queue `pipeline`: its ticks go through one."
     if sign is None:
         return problem("beat", "the reconciler has never run", remedy)

@@ -35,7 +35,7 @@ class Pace:
     standby_poll: float = 1.0
     stopped_poll: float = 1.0
     outage_poll: float = 0.5
-    recover_every: float = 5.0
+    recover_every: float = 10.0
     """Also between two signs of life."""
     judge_every: float = 1.0
 

@@ -42,12 +42,13 @@ def other_engine(template):
         engine.dispose()
 
 
-def whole(engine, batch, *, at_most=50, **other_works):
+def whole(engine, batch, *, at_most=50, few=False, **other_works):
     return run_all_steps(
         engine,
         batch.batch_id,
         lambda stored: handing(engine)(stored) | {Step(name): work for name, work in other_works.items()},
         at_most=at_most,
+        few=few,
         resend_after_seconds=10,
     )
 
@@ -58,7 +59,8 @@ def written(engine):
     }
 
 
-def test_what_is_written_is_what_the_steps_write(engine, other_engine):
+@pytest.mark.parametrize("few", [False, True])
+def test_what_is_written_is_what_the_steps_write(engine, other_engine, few):
     """Answered, busy, repeated, contradicted and broken records, a call without a rate: row by row the same."""
     records = [
         make_record(call_ref=1),
@@ -72,7 +74,7 @@ def test_what_is_written_is_what_the_steps_write(engine, other_engine):
     for each in (engine, other_engine):
         load(each)
     one, other = receive(engine, *records), receive(other_engine, *records)
-    done = whole(engine, one)
+    done = whole(engine, one, few=few)
     assert done is not None
     progress, steps = done
     assert not progress.undone
@@ -87,6 +89,50 @@ def test_what_is_written_is_what_the_steps_write(engine, other_engine):
         Step.UPDATE_CONTACTS: 0,
     }
     assert sheet(engine).closes
+
+
+PLANNING = "SELECT name, setting FROM pg_settings WHERE name IN ('plan_cache_mode', 'enable_seqscan') ORDER BY name"
+KEPT_PLANS = [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan")]
+PLANS = [("enable_seqscan", "on"), ("plan_cache_mode", "auto")]
+
+
+def test_for_few_records_nothing_is_planned_anew(engine):
+    """Within their transaction only: a batch of many has plans of its own, and so has whoever comes next."""
+    load(engine)
+    seen = []
+
+    def see(connection, _):
+        seen.append(connection.execute(text(PLANNING)).all())
+        return []
+
+    for few in (True, False, True):
+        assert whole(engine, receive(engine, make_record(call_ref=1)), few=few, classify=see)
+    assert seen == [KEPT_PLANS, PLANS, KEPT_PLANS]
+    assert rows(engine, PLANNING) == PLANS
+
+
+def test_a_plan_that_was_made_while_tables_were_empty_finds_rows_by_their_keys(engine):
+    """Nobody analyses them between the first batch of a month and the thousandth call."""
+    load(engine)
+    worker = engine.execution_options(isolation_level="READ COMMITTED")
+
+    def read():
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_stat_force_next_flush()"))
+            return connection.scalar(
+                text(
+                    "SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables "
+                    "WHERE relname ~ '^(inbox|calls|dispositions|ledger|recordings|contacts)'"
+                )
+            )
+
+    for first in range(0, 200, 10):
+        assert whole(worker, receive(engine, *(make_record(call_ref=first + n) for n in range(10))), few=True)
+    before = read()
+    assert whole(worker, receive(engine, *(make_record(call_ref=900 + n) for n in range(10))), few=True)
+    with worker.connect() as connection:
+        connection.execute(text("SELECT pg_stat_force_next_flush()"))
+    assert read() - before < 200
 
 
 def is_moment(name):

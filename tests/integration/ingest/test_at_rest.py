@@ -81,6 +81,12 @@ def test_an_empty_list_is_waited_at_and_nothing_else_is_asked(make, dialler_redi
     assert asked(dialler_redis) == {"blmove": 20}
 
 
+def test_behind_a_look_it_waits_at_the_list_at_once(make):
+    """A record that comes then is not left for the end of a rest."""
+    ingestor = make(ALWAYS)
+    assert ingestor._walk() == 0.0
+
+
 @pytest.mark.parametrize("end", ["left", "right"])
 def test_a_record_ends_the_wait_and_stays_where_it_is(servers, dialler_redis, end):
     """Whoever waits moves nothing, whatever becomes of the answer."""
@@ -212,7 +218,7 @@ def test_a_lease_that_another_has_keeps_the_list_as_it_is(make, cdr_list, dialle
 def test_a_claim_whose_settling_met_an_outage_is_settled_at_once(
     make, cdr_list, dialler_redis, engine, database_url, sent, monkeypatch
 ):
-    """The database goes between the look and the commit: the records are in the claim, and there first thing."""
+    """The database goes between the look and the settling: the records are in the claim, and there first thing."""
     ingestor = make(SELDOM)
     claim = CdrList.claim
     other = make_engine(database_url, application="other", pool_size=1)
@@ -221,7 +227,10 @@ def test_a_claim_whose_settling_met_an_outage_is_settled_at_once(
         claimed = claim(self, limit)
         with other.begin() as connection:
             connection.execute(
-                text("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE state LIKE 'idle in trans%'")
+                text(
+                    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                    "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                )
             )
         return claimed
 

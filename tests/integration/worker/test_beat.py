@@ -25,10 +25,10 @@ TICKS = (
 )
 EVERYTHING = Filter(("*",), ("*",), KINDS, None)
 SENT = {
-    *("pipeline.reconcile", "recordings.dispatch", "recordings.keep", "feed.keep", "completeness.watch"),
+    *("pipeline.reconcile", "recordings.keep", "feed.keep", "completeness.watch"),
     *("archive.run", "ranges.make"),
 }
-ALL = SENT | {"keeping.expire_access_log"}
+ALL = SENT | {"keeping.expire_access_log", "recordings.dispatch"}
 """With what is sent only where something is due, or where that cannot be asked."""
 
 
@@ -86,7 +86,7 @@ def test_at_rest_no_tick_is_sent_until_the_reconciler_has_to_show_that_it_lives(
     ask("flow.reconcile()")
     assert _reconciler_ticks(broker) == 0
     with engine.begin() as connection:
-        connection.execute(text("UPDATE heartbeats SET at = at - interval '11 seconds'"))
+        connection.execute(text("UPDATE heartbeats SET at = at - interval '16 seconds'"))
     assert _reconciler_ticks(broker) == 1
 
 
@@ -170,6 +170,18 @@ def test_what_is_due_of_anything_is_a_tick_worth_sending(engine, monkeypatch, st
     with engine.begin() as connection:
         assert connection.execute(text(statement)).rowcount
     assert due.anything_due()
+
+
+def test_downloads_are_looked_for_where_one_is_due(broker, engine):
+    """The reconciler looks too, more often; this is for when it is held up."""
+    walk(engine, receive(engine, make_record()))
+    for due_at, sent in (("interval '1 hour'", False), ("interval '0'", True)):
+        with engine.begin() as connection:
+            assert connection.execute(text(f"UPDATE recordings SET due_at = now() + {due_at}")).rowcount
+        broker.delete("cdr:pipeline")
+        ask(TICKS.format(times=1))
+        tasks = {json.loads(raw)["headers"]["task"] for raw in broker.lrange("cdr:pipeline", 0, -1)}
+        assert ("recordings.dispatch" in tasks) == sent
 
 
 def _reconciler_ticks(broker):

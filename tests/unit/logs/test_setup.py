@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -115,6 +117,58 @@ def test_no_number_is_written_unless_asked_for(log_format, numbers):
         lines = [json.loads(line) for line in done.stderr.splitlines()]
         assert [line["event"].split()[0] for line in lines] == ["step_failed", "could", "amqp://me:***@host//"]
         assert lines[0]["batch_id"] == 7
+
+
+GO_ON = """
+import os, sys
+from pipeline.logs.setup import configure_logging, get_logger
+if sys.argv[1] == "closed later":
+    configure_logging("json")
+    sys.stderr.close()
+else:
+    configure_logging("json")
+for _ in range(3):
+    get_logger("ours").error("step_failed")
+print("goes on", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("how", ["full", "closed before", "closed later"])
+def test_a_log_that_cannot_be_written_stops_nothing(how):
+    """A disk that is full, or nobody who listens: records are accounted for all the same."""
+    close = (lambda: os.close(2)) if how == "closed before" else None
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", GO_ON, how],
+            stdout=subprocess.PIPE,
+            stderr=full if how == "full" else None,
+            preexec_fn=close,
+            text=True,
+            check=True,
+        )
+    assert done.stdout == "goes on\n"
+
+
+LEVELS = """
+import logging, sys
+from pipeline.logs.setup import configure_logging, get_logger
+configure_logging("json", sys.argv[1])
+for name in ("debug", "info", "warning", "error", "critical"):
+    getattr(get_logger("ours"), name)(name)
+    getattr(logging.getLogger("theirs"), name)(name)
+"""
+
+
+@pytest.mark.parametrize(("level", "least"), [("debug", 0), ("info", 1), ("warning", 2), ("error", 3), ("critical", 4)])
+def test_what_is_less_severe_is_not_written(level, least):
+    """Of our own lines as of those of libraries, and each says how severe it is and whose."""
+    done = subprocess.run([sys.executable, "-c", LEVELS, level], capture_output=True, text=True, check=True)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    written = ["debug", "info", "warning", "error", "critical"][least:]
+    for logger in ("ours", "theirs"):
+        assert [line["event"] for line in lines if line["logger"] == logger] == written
+        assert [line["level"] for line in lines if line["logger"] == logger] == written
 
 
 HOSTILE = r"""
