@@ -159,5 +159,5 @@ worker_max_tasks_per_child = 50_000
 worker_hijack_root_logger = False
 worker_send_task_events = True
 task_send_sent_event = True
-# shows that it lives; sends the events of a fifth of a second together.
+# shows that it lives; sends the events of half a second together.
 worker_consumer = "pipeline.worker.consumer:Consumer"

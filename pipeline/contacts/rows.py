@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from pipeline.batches.progress import OWING
 from pipeline.contacts.rules.outcome import MOST_CALLS, RANKING, Outcome
 from pipeline.database.engine import execute
+from pipeline.database.feed_log import contacts_told
+from pipeline.record_ids import batch_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,6 +135,12 @@ _NEWLY_NAMED: Final[LiteralString] = _numbered(
     f"PARTITION BY {_KEY}",
 )
 
+# Where there is nothing left to count.
+_ALL_MADE: Final[LiteralString] = (
+    "CASE WHEN (SELECT count(*) FROM made) = (SELECT count(*) FROM named) "
+    "THEN ARRAY(SELECT caused_by FROM made ORDER BY caused_by) ELSE '{}' END"
+)
+
 # A contact without a row is new: no call of it was here before, and calls of it that come at the same time find the row
 # and count this one. That does not hold where a version before left batches without this step, nor for a contact that a
 # call named until it was replaced; then nothing is made here. An index is asked, and never the planner's guess.
@@ -152,6 +160,8 @@ WITH span AS MATERIALIZED ({_CALLS_IN_SPAN}), looked AS MATERIALIZED (
 ), made AS (
   INSERT INTO contacts ({_KEY}, {COLUMNS}, caused_by) SELECT {_KEY}, {COLUMNS}, caused_by FROM named ORDER BY {_KEY}
   {_LOCKING} RETURNING caused_by
+), told AS (
+  {contacts_told(_ALL_MADE)}
 )
 SELECT looked.*, (SELECT count(*) FROM named), ARRAY(SELECT caused_by FROM made) FROM looked
 """
@@ -237,13 +247,15 @@ def _qualified(name: LiteralString) -> LiteralString:
 _DIFFERS: Final[LiteralString] = f"({_qualified('own')}) IS DISTINCT FROM ({_qualified('counted')})"
 
 
-def _recount(keys: LiteralString, *, from_first: bool = False) -> LiteralString:
-    assignments: LiteralString = ", ".join(f"{column} = counted.{column}" for column in Outcome._fields)
-    return (
-        f"WITH {_counted(keys, from_first=from_first)} UPDATE contacts AS own SET {assignments}, "
-        "  caused_by = coalesce(counted.cause, own.caused_by), changed_at = now() "
-        f"FROM counted WHERE {_OF_KEY} AND {_DIFFERS} RETURNING counted.cause, counted.replaced_by"
-    )
+def _recount(keys: LiteralString) -> LiteralString:
+    return f"WITH {_counted(keys)} {_CORRECT}"
+
+
+_CORRECT: Final[LiteralString] = (
+    f"UPDATE contacts AS own SET {', '.join(f'{column} = counted.{column}' for column in Outcome._fields)}, "
+    "  caused_by = coalesce(counted.cause, own.caused_by), changed_at = now() "
+    f"FROM counted WHERE {_OF_KEY} AND {_DIFFERS} RETURNING counted.cause, counted.replaced_by"
+)
 
 
 _OWES: Final[LiteralString] = (
@@ -270,8 +282,12 @@ WHERE {_DIFFERS} AND (own.attempts IS NOT NULL OR counted.attempts > 0)
 """
 _LOCK_TOUCHED: Final = _lock(_TOUCHED)
 _RECOUNT_TOUCHED: Final = _recount(_TOUCHED)
-_RECOUNT_OTHERS: Final = _recount(
-    f"SELECT * FROM ({_NAMED_IN_SPAN}) AS named WHERE cause <> ALL(%(made)s::bigint[])", from_first=True
+_OTHERS: Final[LiteralString] = f"SELECT * FROM ({_NAMED_IN_SPAN}) AS named WHERE cause <> ALL(%(made)s::bigint[])"
+_MADE_OR_CHANGED: Final[LiteralString] = (
+    "ARRAY(SELECT unnest(%(made)s::bigint[]) AS id UNION ALL SELECT cause FROM changed ORDER BY id)"
+)
+_RECOUNT_OTHERS: Final[LiteralString] = (
+    f"WITH {_counted(_OTHERS, from_first=True)}, changed AS ({_CORRECT}) {contacts_told(_MADE_OR_CHANGED)}"
 )
 _LOCK_REFERENCES: Final = _lock(_IN_REFERENCES)
 _RECOUNT_REFERENCES: Final = _recount(_IN_REFERENCES)
@@ -290,16 +306,21 @@ _DROP_KEYS: Final[LiteralString] = (
 
 
 def look_and_make(connection: Connection, span: Span) -> Looked:
-    """Lock the contacts that a span's calls name, and make those that are new."""
-    row = execute(connection, _LOOK_AND_MAKE, span.bounds).fetchone()
+    """Lock the contacts that a span's calls name, and make those that are new; of these it tells if they are all."""
+    row = execute(connection, _LOOK_AND_MAKE, span.bounds | {"batch_id": batch_of(span.first)}).fetchone()
     assert row is not None
     return Looked(*row)
 
 
-def recount_others(connection: Connection, span: Span, made: list[int]) -> list[Change]:
-    """Count those contacts anew that a span's calls name and that were there before; they are locked."""
-    values = {**span.bounds, "made": made}
-    return [Change(*row) for row in execute(connection, _RECOUNT_OTHERS, values)]
+def recount_others(connection: Connection, span: Span, made: list[int]) -> None:
+    """Count those contacts anew that a span's calls name and that were there before, and tell of these and the made.
+
+    Args:
+        connection: the transaction in which `look_and_make` locked them.
+        span: the records.
+        made: the calls by which new contacts were made.
+    """
+    execute(connection, _RECOUNT_OTHERS, {**span.bounds, "batch_id": batch_of(span.first), "made": made})
 
 
 def recount_touched(connection: Connection, span: Span) -> list[Change]:

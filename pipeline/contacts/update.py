@@ -41,13 +41,10 @@ def update_contacts(connection: Connection, span: Span) -> WithoutContact:
         How many of its calls have no contact.
     """
     looked = look_and_make(connection, span)
-    changes: list[tuple[int, int | None]] = [(call_id, None) for call_id in looked.made]
     if looked.thorough:
-        changes += told(recount_touched(connection, span))
+        tell_of_contacts(connection, batch_of(span.first), told(recount_touched(connection, span)))
     elif looked.contacts > len(looked.made):
-        changes += told(recount_others(connection, span, looked.made))
-    if changes:
-        tell_of_contacts(connection, batch_of(span.first), changes)
+        recount_others(connection, span, looked.made)
     return WithoutContact(looked.without, looked.too_long, looked.inbound)
 
 

@@ -14,6 +14,7 @@ from pipeline.database.engine import execute
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import LiteralString
 
     from sqlalchemy import Connection
 
@@ -56,6 +57,8 @@ def tell_of_contacts(
         revision: what tells these from changes by the same calls before; None: when the batch was opened again.
     """
     pairs = list(changes)
+    if not pairs:
+        return
     execute(
         connection,
         _TELL_OF_CONTACTS,
@@ -69,11 +72,25 @@ def tell_of_contacts(
     )
 
 
-_TELL_OF_CONTACTS: Final = """
-INSERT INTO feed (kind, source, batch_id, call_id, revision, named)
-SELECT 'contact.changed', source, id, NULL,
-       coalesce(%(revision)s::bigint, (extract(epoch FROM reopened_at) * 1000)::bigint, 0), %(named)s::bigint[]
-FROM batches WHERE id = %(batch_id)s AND %(named)s::bigint[] <> '{}'
+def contacts_told(calls: LiteralString, *, revision: LiteralString = "NULL") -> LiteralString:
+    """The statement that enters that contacts changed by calls of the batch `%(batch_id)s`, unless there are none.
+
+    For who changes them in the same statement, which spares a way to the server for each batch there is.
+
+    Args:
+        calls: an expression that gives the ids of the calls, in their order, as an array.
+        revision: one that tells these changes from others by the same calls; else it is when the batch was opened again.
+    """
+    return (
+        "INSERT INTO feed (kind, source, batch_id, call_id, revision, named) "
+        "SELECT 'contact.changed', source, id, NULL::bigint, "
+        f"       coalesce({revision}::bigint, (extract(epoch FROM reopened_at) * 1000)::bigint, 0), named "
+        f"FROM batches CROSS JOIN (SELECT {calls} AS named) AS told WHERE id = %(batch_id)s AND named <> '{{}}'"
+    )
+
+
+_TELL_OF_CONTACTS: Final[LiteralString] = f"""
+{contacts_told("%(named)s::bigint[]", revision="%(revision)s")}
 UNION ALL
 SELECT 'contact.changed', calls.source, NULL, call_id, record_id, NULL
 FROM unnest(%(left)s::bigint[], %(records)s::bigint[]) AS gone (call_id, record_id) JOIN calls ON calls.id = call_id

@@ -131,7 +131,7 @@ MUTANTS = (
     Mutant(
         "a step without its lock",
         "pipeline/batches/progress.py",
-        "    lock_steps(connection, [(batch_id, step) for step in steps])\n",
+        "    _lock_in_order(connection, [(batch_id, step) for step in steps], lock)\n",
         "",
         f"{STEPS}::test_a_step_run_at_once_by_many_workers_works_once",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -333,6 +334,7 @@ class TestApart:
         again(both)
         with both.connect() as connection:
             told = json.dumps(as_dict(history_of(connection, "5", "enigma")), default=str)
+        told = re.sub(r"\d\d:\d\d:\d\d\.\d+", "", told)  # a second may have these digits
         assert "acme" not in told
         assert "0.35" not in told
 
