@@ -198,13 +198,15 @@ class Ingestor:
             return Ended(Event.NO_ROOM if look.stop is None else Event.FORBIDDEN)
         if claim is None:
             return self._empty()
-        self._claimed_at = time.monotonic()
+        before, self._claimed_at = self._claimed_at, time.monotonic()
         records = len(claim.elements)
         self._gate.claimed(records)
         self._settling.settled(claim, batch, alone=look.unfinished == 0)
         # What fills a batch already needs no gathering.
-        linger = 0.0 if records >= limit else self._pace.linger(look.unfinished, records=records)
-        return Ended(Event.SETTLED, linger)
+        if records >= limit:
+            return Ended(Event.SETTLED)
+        pause = self._claimed_at - before
+        return Ended(Event.SETTLED, self._pace.linger(look.unfinished, records=records, pause=pause))
 
     def _empty(self) -> Ended:
         rest = 0.0 if self._list.can_wait() else self._pace.rest(time.monotonic() - self._claimed_at)

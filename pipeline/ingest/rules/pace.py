@@ -21,8 +21,9 @@ class Pace:
     max_unfinished: int = 50
     max_unfinished_records: int = 20_000
     probation_records: int = 500
-    shortest_linger: float = 0.016
-    lone_linger: float = 0.03
+    shortest_linger: float = 0.008
+    lone_linger: float = 0.025
+    longest_lone_linger: float = 0.045
     longest_linger: float = 0.05
     linger_per_unfinished: float = 0.01
     shortest_rest: float = 0.02
@@ -65,22 +66,28 @@ class Pace:
         """
         return min(self.longest_rest, max(self.shortest_rest, self.rest_share * pause))
 
-    def linger(self, unfinished: int, *, records: int) -> float:
+    def linger(self, unfinished: int, *, records: int, pause: float) -> float:
         """How long to gather before the next claim: more may come so soon that one batch is made of it, not several.
 
-        Longest behind a record that came alone. Where that is usual, hardly any comes soon enough behind another to
-        wait; where it is not, there are few such batches.
+        Longest behind a record that came alone, and then as long as the pause before it: the fewer come, the fewer of
+        them come so soon behind another that they wait. Behind several it is short, for more will share the next batch
+        anyway.
 
         Args:
             unfinished: batches on their way, before the one just claimed.
             records: of that one.
+            pause: seconds between the claim before it and that one.
 
-        >>> Pace().linger(0, records=1), Pace().linger(0, records=2), Pace().linger(3, records=9)
-        (0.03, 0.016, 0.03)
-        >>> Pace().linger(40, records=200)
+        >>> pace = Pace()
+        >>> [pace.linger(0, records=1, pause=pause) for pause in (0.01, 0.03, 1.0)]
+        [0.025, 0.03, 0.045]
+        >>> pace.linger(0, records=2, pause=1.0), pace.linger(3, records=9, pause=0.01)
+        (0.008, 0.03)
+        >>> pace.linger(40, records=200, pause=0.01)
         0.05
         """
-        shortest = self.lone_linger if records == 1 else self.shortest_linger
+        alone = min(self.longest_lone_linger, max(self.lone_linger, pause))
+        shortest = alone if records == 1 else self.shortest_linger
         return min(self.longest_linger, max(shortest, self.linger_per_unfinished * unfinished))
 
     def room(self, batches: int, records: int, *, trusted: bool) -> int:
