@@ -79,7 +79,7 @@ def contacts_told(calls: LiteralString, *, revision: LiteralString = "NULL") -> 
 
     Args:
         calls: an expression that gives the ids of the calls, in their order, as an array.
-        revision: one that tells these changes from others by the same calls; else it is when the batch was opened again.
+        revision: what tells these changes from others by the same calls; else it is when the batch was opened again.
     """
     return (
         "INSERT INTO feed (kind, source, batch_id, call_id, revision, named) "

@@ -1,4 +1,4 @@
-"""Whoever only looks takes whatever lies on the list: it is looked at before every first claim, and every 10 seconds."""
+"""Whoever only looks takes whatever lies on the list: looked at before every first claim, and every 10 seconds."""
 
 from __future__ import annotations
 

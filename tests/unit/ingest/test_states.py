@@ -108,5 +108,5 @@ def test_a_stopped_ingestor_looks_again_each_time_it_wakes() -> None:
 def test_a_lease_does_not_run_out_between_two_looks() -> None:
     """At rest only the look renews it, which lasts five seconds."""
     pace = Pace()
-    waits = [pace.wait(state) for state in WAITING] + [pace.longest_rest, pace.longest_linger, pace.longest_lone_linger, pace.longest_wait]
+    waits = [pace.wait(state) for state in WAITING] + [pace.longest_rest, pace.longest_linger, pace.longest_wait]
     assert pace.look_every + max(waits) < 5.0 / 2
